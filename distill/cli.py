@@ -1,0 +1,55 @@
+"""What every command line of this project shares: one way to run, one way to fail."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+USER_ERRORS = (ValueError, OSError)
+"""What a user's mistake raises: a wrong value, or a missing or unreadable file. Anything else is a bug."""
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error as one line.
+
+    A data loader worker re-raises with its whole traceback as the message, whose last line is the cause;
+    mmengine's registry prefixes the class that it was building, which says nothing to the user.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if 'Original Traceback' in str(error):
+        lines = [lines[-1].partition('Error: ')[2] or lines[-1]]
+    message = ' '.join(lines)
+    while message.startswith('class `') and '`: ' not in message[:8] and ': ' in message:
+        message = message.split(': ', 1)[1]
+    return message
+
+
+def run_command(
+    build_parser: Callable[[], argparse.ArgumentParser],
+    run: Callable[[argparse.Namespace], dict],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse, run, and turn a user's mistake into one line on stderr.
+
+    Args:
+        build_parser: Makes the command's parser.
+        run: Does the work and returns what the command also writes as JSON.
+        argv: Arguments, without the program's name; ``None`` takes them from the command line.
+
+    Returns:
+        Exit status: 0, or 1 after a user's mistake; ``TRACEBACK=1`` in the environment shows where that came
+        from. Other exceptions are bugs and keep their traceback.
+    """
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    try:
+        run(args)
+    except USER_ERRORS as error:
+        if os.environ.get('TRACEBACK') == '1':
+            traceback.print_exc()
+        print(f'{parser.prog}: error: {one_line(error)}', file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,1 @@
+"""Robustness benchmarks: suites, corruptions, metrics and their evaluation."""
