@@ -62,9 +62,7 @@ class RobustBlock(nn.Module):
         super().__init__()
         wide = int(mlp_ratio * dim)
         out_chs = wide if self.wide_output else dim
-        self.gamma = (
-            nn.Parameter(layer_scale_init_value * torch.ones(out_chs)) if layer_scale_init_value else None
-        )
+        self.gamma = nn.Parameter(layer_scale_init_value * torch.ones(out_chs)) if layer_scale_init_value else None
         depthwise = dict(kernel_size=kernel_size, stride=stride, dilation=dilation)
         self.build_path(in_chs, dim, wide, depthwise, norm_layer, act_layer)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()

@@ -1,0 +1,193 @@
+"""Models on disk: weights as a plain state dict, and beside them what is needed to build the model again.
+
+``student_best.pth`` holds tensors only and loads with ``timm.create_model(name, checkpoint_path=…)``;
+``student_best.json`` holds the name and arguments, so that a path alone is enough here.
+"""
+
+import contextlib
+import difflib
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and move it there when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_model(path: str | os.PathLike, model: nn.Module, description: Mapping) -> None:
+    """Write a model's weights, and beside them its description as JSON.
+
+    Args:
+        path: Where the weights go, ending in ``.pth``.
+        model: A timm model.
+        description: At least ``model`` (timm's name) and ``model_kwargs``.
+    """
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    description = {**description, 'weights_sha256': weights_sha256(weights)}
+    with atomic_write(path) as temporary:
+        torch.save(weights, temporary)
+    with atomic_write(Path(path).with_suffix('.json')) as temporary:
+        temporary.write_text(json.dumps(description, indent=1))
+
+
+def read_description(path: str | os.PathLike) -> dict | None:
+    """The description beside a checkpoint, or None if there is none."""
+    description = Path(path).with_suffix('.json')
+    if not description.is_file():
+        return None
+    try:
+        content = json.loads(description.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{description} is not valid JSON ({error}); save the model again') from None
+    return content if isinstance(content, dict) and 'model' in content else None
+
+
+def read_weights(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint of timm's, of this project or of the official RobustCNN code.
+
+    Args:
+        path: A ``.pth`` or ``.pth.tar`` file: a state dict, or a dict that holds one.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file holds more than plain values and tensors, or no tensors, or is damaged.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"checkpoint '{path}' does not exist; train it first or correct the path")
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"checkpoint '{path}' holds Python objects besides tensors and is not loaded, since that could run code; "
+            'save a plain state dict'
+        ) from None
+    except (RuntimeError, EOFError) as error:
+        reason = str(error).partition('\n')[0]
+        raise ValueError(f"checkpoint '{path}' is damaged ({reason}); copy or train it again") from None
+    for key in ('state_dict', 'model', 'model_state'):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise ValueError(f"checkpoint '{path}' holds no state dict; expected a dict of tensors by name")
+    return {k.removeprefix('module.'): v for k, v in content.items()}
+
+
+def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:
+    """A hash of names, types, shapes and values, whatever the order and the file format."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_model_name(name: str) -> str:
+    """Return a name that timm's registry knows.
+
+    Raises:
+        ValueError: It does not; the message has the closest names.
+    """
+    if timm.is_model(name.split('.')[0]) or name.startswith(('hf-hub:', 'local-dir:')):
+        return name
+    close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.5)
+    hint = f'did you mean {", ".join(close)}?' if close else 'see timm.list_models()'
+    raise ValueError(f"model '{name}' is unknown; {hint}")
+
+
+def build_model(
+    model: str | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    pretrained: bool = False,
+    **model_kwargs,
+) -> nn.Module:
+    """Build a timm model, from a name, a checkpoint of this project, or both.
+
+    Args:
+        model: timm's name; may be left out for a checkpoint with a description beside it.
+        checkpoint: Weights to load, all of them.
+        pretrained: Load timm's pretrained weights instead.
+        **model_kwargs: Arguments of ``timm.create_model``; they win over the description's.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: The name is unknown, or the checkpoint does not fit the model.
+    """
+    description = read_description(checkpoint) if checkpoint else None
+    if model is None:
+        if checkpoint is None:
+            raise ValueError('neither a model name nor a checkpoint is given; give at least one')
+        if not Path(checkpoint).is_file():
+            raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; train it first or correct the path")
+        if description is None:
+            raise ValueError(f"no description '{Path(checkpoint).with_suffix('.json')}'; give the model's name")
+        model = description['model']
+    if description is not None and description['model'] == model:
+        model_kwargs = {**description.get('model_kwargs', {}), **model_kwargs}
+    network = timm.create_model(check_model_name(model), pretrained=pretrained, **model_kwargs)
+    if checkpoint is not None:
+        load_all(network, read_weights(checkpoint), f"checkpoint '{checkpoint}'", model)
+    return network
+
+
+def fixed_size(network: nn.Module) -> tuple[int, int] | None:
+    """The one input size (height, width) that a model takes, or None if it takes any."""
+    patch_embed = getattr(network, 'patch_embed', None)
+    if getattr(patch_embed, 'img_size', None):
+        return tuple(patch_embed.img_size) if patch_embed.strict_img_size else None
+    config = network.pretrained_cfg
+    return tuple(config['input_size'][-2:]) if config.get('fixed_input_size') else None
+
+
+def load_all(network: nn.Module, weights: Mapping[str, torch.Tensor], what: str, name: str) -> None:
+    """Load weights of which every one must fit.
+
+    Args:
+        network: Takes the weights.
+        weights: Tensors by name.
+        what: Names the weights in the error.
+        name: Names the network in the error.
+
+    Raises:
+        ValueError: Names are missing or left over, or shapes differ.
+    """
+    own = network.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    unexpected = sorted(weights.keys() - own.keys())
+    shapes = [
+        f'{k} is {tuple(weights[k].shape)} and should be {tuple(own[k].shape)}'
+        for k in own
+        if k in weights and own[k].shape != weights[k].shape
+    ]
+    if missing or unexpected or shapes:
+        problems = [f'{len(missing)} missing ({_first(missing)})'] if missing else []
+        problems += [f'{len(unexpected)} unexpected ({_first(unexpected)})'] if unexpected else []
+        problems += [f'{len(shapes)} of another shape ({_first(shapes)})'] if shapes else []
+        raise ValueError(f'{what} does not fit {name}: {"; ".join(problems)}; name the model it was saved from')
+    network.load_state_dict(weights)
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    return ', '.join(names[:count]) + (', …' if len(names) > count else '')

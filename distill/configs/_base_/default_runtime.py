@@ -1,0 +1,32 @@
+"""Hooks, logs and environment of every distillation run. Switch a hook off with ``default_hooks.<name>=None``."""
+
+custom_imports = dict(
+    imports=['backbones', 'distill.data', 'distill.distiller', 'distill.hooks', 'distill.metrics'],
+    allow_failed_imports=False,
+)
+default_scope = 'mmengine'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    plain_checkpoint=dict(type='PlainCheckpointHook'),
+    seed_iteration=dict(type='SeedIterationHook'),
+    check_classes=dict(type='CheckClassesHook'),
+    save_student=dict(type='SaveStudentHook'),
+    ema=dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-4, update_buffers=True),
+)
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+visualizer = dict(type='Visualizer', vis_backends=vis_backends)
+log_processor = dict(window_size=50, by_epoch=True)
+log_level = 'INFO'
+randomness = dict(seed=0)
+load_from = None
+resume = False

@@ -1,0 +1,65 @@
+"""The embedded shapes data set (``tools/make_data.py``) at 32 px, with a schedule of minutes on two CPU cores."""
+
+_base_ = './default_runtime.py'
+
+data_root = 'data/shapes/imagenet'
+num_classes = 10
+max_epochs = 20
+
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=True,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='ViewSampler', shuffle=True),
+    dataset=dict(
+        type='Views',
+        root=data_root,
+        split='train',
+        transform=dict(input_size=32, is_training=True, scale=(0.6, 1.0), color_jitter=0.3, interpolation='bicubic'),
+    ),
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=1,
+    persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='Views',
+        root=data_root,
+        split='val',
+        transform=dict(input_size=32, interpolation='bicubic', crop_pct=1.0),
+    ),
+)
+val_evaluator = dict(type='TopK')
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+
+model = dict(
+    type='Distiller',
+    losses=[dict(type='cross_entropy', label_smoothing=0.1)],
+    data_preprocessor=dict(type='ViewPreprocessor'),
+)
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
+        custom_keys={'cls_token': dict(decay_mult=0.0), 'pos_embed': dict(decay_mult=0.0)},
+    ),
+    clip_grad=dict(max_norm=1.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-2, begin=0, end=2, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=2, end=max_epochs, convert_to_iter_based=True),
+]
+default_hooks = dict(ema=dict(momentum=0.01), logger=dict(interval=20))
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=2)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=64)

@@ -1,0 +1,106 @@
+"""From a config file and OpenMMLab's usual command line to a `Runner`: the same for all three tasks."""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
+
+from distill.hooks import latest_checkpoint
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that `load_config` reads."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
+    parser.add_argument('--data-root', help="the data set's folder, in place of the config's data_root")
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings in place of the config',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read a config and put the command line's settings into it.
+
+    Args:
+        args: Parsed arguments, with those of `add_config_arguments`.
+
+    Returns:
+        The config, with ``work_dir`` and ``launcher`` set.
+
+    Raises:
+        FileNotFoundError: The config or its data root does not exist.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f"config '{args.config}' does not exist; see distill/configs, downstream_configs")
+    config = Config.fromfile(args.config)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    if args.data_root:
+        move_data_root(config, args.data_root)
+    if 'data_root' in config and not Path(config.data_root).is_dir():
+        raise FileNotFoundError(
+            f"data root '{config.data_root}' does not exist; make or unpack the data there, or pass --data-root"
+        )
+    config.launcher = args.launcher
+    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    if not torch.cuda.is_available() and config.env_cfg.dist_cfg.backend == 'nccl':
+        config.env_cfg.dist_cfg.backend = 'gloo'
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return config
+
+
+def move_data_root(config: Config, data_root: str) -> None:
+    """Replace the config's ``data_root`` wherever a path of the config lies in it."""
+    if 'data_root' not in config:
+        raise ValueError(f'{config.filename} has no data_root to replace; drop --data-root and use --cfg-options')
+    old = config.data_root.rstrip('/')
+
+    def moved(value):
+        if isinstance(value, dict):
+            for key in value:
+                value[key] = moved(value[key])
+            return value
+        if isinstance(value, (list, tuple)):
+            return type(value)(moved(item) for item in value)
+        if isinstance(value, str) and (value.rstrip('/') == old or value.startswith(old + '/')):
+            return data_root.rstrip('/') + value[len(old) :]
+        return value
+
+    for key in list(config):
+        config[key] = moved(config[key])
+
+
+def resume_from(choice: str, work_dir: str) -> tuple[bool, str | None]:
+    """What ``--resume`` means.
+
+    Args:
+        choice: ``auto`` or a checkpoint's path.
+        work_dir: Where ``auto`` looks.
+
+    Returns:
+        mmengine's ``resume`` and ``load_from``. With ``auto`` and no checkpoint yet, training starts anew.
+
+    Raises:
+        FileNotFoundError: The path does not exist.
+    """
+    checkpoint = latest_checkpoint(work_dir) if choice == 'auto' else choice
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; pass another or --resume alone")
+    return checkpoint is not None, checkpoint
+
+
+def build_runner(config: ConfigDict) -> Runner:
+    """Build the `Runner` of a config; whatever it loads, it loads with weights only."""
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    return Runner.from_cfg(config)

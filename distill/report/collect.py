@@ -1,0 +1,170 @@
+"""Read ``results.json`` files and merge them into one."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+from distill.report.schema import FILE_NAME, validate
+
+
+def load(folder: Path) -> dict:
+    """Read and check the ``results.json`` of one folder.
+
+    Raises:
+        FileNotFoundError: There is no such folder or no such file in it.
+        ValueError: The file is not JSON or breaks the schema.
+    """
+    path = folder / FILE_NAME
+    if not folder.is_dir():
+        raise FileNotFoundError(f'folder {folder} does not exist; give a folder that holds a {FILE_NAME}')
+    if not path.is_file():
+        raise FileNotFoundError(f'{folder} holds no {FILE_NAME}; tools/robustness.py writes one')
+    try:
+        results = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is not valid JSON ({error}); write it again') from error
+    validate(results, str(path))
+    return results
+
+
+def collect(folders: Sequence[str | Path], out: str | Path) -> dict:
+    """Read several ``results.json`` as one, its paths relative to ``out``.
+
+    Equal entries may repeat. Detections and segmentations of further files go to ``others`` of the first one,
+    and the same sample image (same bytes) seen by other runs becomes one sample.
+
+    Args:
+        folders: Folders with a ``results.json`` each, the first one first.
+        out: Folder in which the merged results will lie.
+
+    Returns:
+        Results in schema version 1.
+
+    Raises:
+        FileNotFoundError: See `load`.
+        ValueError: See `load`, or two files contradict each other.
+    """
+    folders = [Path(folder) for folder in folders]
+    loaded = [(folder, _relocated(load(folder), folder, Path(out))) for folder in folders]
+    merged = loaded[0][1]
+    for folder, results in loaded[1:]:
+        names = f'{folders[0]} and {folder}' if len(loaded) == 2 else f'{folder} and the folders before it'
+        _merge_runs(merged, results, names)
+        _merge(
+            merged.setdefault('classification', {}),
+            results.get('classification', {}),
+            names,
+            'classification',
+        )
+        _merge_samples(merged, results, names, Path(out))
+        for section in ('detection', 'segmentation'):
+            _merge_downstream(merged, results, section)
+    if len(loaded) > 1:
+        sources = [source for _, results in loaded for source in provenances(results)]
+        merged['provenance'] = {'merged_from': sources}
+    _check_one_source(merged)
+    return merged
+
+
+def provenances(results: dict) -> list[dict]:
+    """The provenance of each file that went into these results."""
+    provenance = results.get('provenance', {})
+    return provenance.get('merged_from', [provenance] if provenance else [])
+
+
+def downstream(results: dict, section: str) -> list[dict]:
+    """All entries of ``detection`` or ``segmentation``, the merged ones included."""
+    entry = results.get(section)
+    return [entry, *entry.get('others', [])] if entry else []
+
+
+def _relocated(results: dict, old: Path, new: Path) -> dict:
+    """A copy whose relative paths start at ``new`` instead of ``old``."""
+    results = deepcopy(results)
+    for holder, key in _paths(results):
+        value = holder[key]
+        if value is not None and not os.path.isabs(value):
+            holder[key] = Path(os.path.relpath(old / value, new)).as_posix()
+    return results
+
+
+def _paths(results: dict) -> Iterator[tuple[dict | list, str | int]]:
+    """Where paths stand: (the object or list, its key or index)."""
+    for run in results.get('runs', {}).values():
+        yield run, 'checkpoint'
+    for sample in results.get('samples', []):
+        yield sample, 'image'
+    for section in ('detection', 'segmentation'):
+        for entry in downstream(results, section):
+            if 'checkpoint' in entry:
+                yield entry, 'checkpoint'
+            pictures = entry.get('pictures', [])
+            yield from ((pictures, index) for index in range(len(pictures)))
+
+
+def _merge(target: dict, new: dict, names: str, where: str) -> None:
+    """Add what is new; refuse what contradicts."""
+    for key, value in new.items():
+        if key not in target:
+            target[key] = value
+        elif isinstance(value, dict) and isinstance(target[key], dict):
+            _merge(target[key], value, names, f'{where}.{key}')
+        elif target[key] != value:
+            raise ValueError(
+                f'{names} contradict each other: {where}.{key} is {target[key]!r} and {value!r}; '
+                'leave one folder out or rename the run'
+            )
+
+
+def _merge_runs(merged: dict, results: dict, names: str) -> None:
+    runs = merged.setdefault('runs', {})
+    for name, run in results.get('runs', {}).items():
+        if name in runs:
+            ours, theirs = runs[name]['weights_sha256'], run['weights_sha256']
+            if ours != theirs:
+                raise ValueError(
+                    f'run {name!r} has weights {ours[:12]} and {theirs[:12]} in {names}; '
+                    'results of different weights cannot be merged: rename one of the runs'
+                )
+            # One file may lie in two places; which copy was evaluated does not matter.
+            run = {**run, 'checkpoint': runs[name]['checkpoint']}
+        _merge(runs, {name: run}, names, 'runs')
+
+
+def _merge_samples(merged: dict, results: dict, names: str, out: Path) -> None:
+    def identity(sample: dict) -> tuple[str, str, str]:
+        path = out / sample['image']
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else sample['image']
+        return sample['suite'], sample['target'], content
+
+    samples = {identity(sample): sample for sample in merged.get('samples', [])}
+    for sample in results.get('samples', []):
+        known = samples.setdefault(identity(sample), sample)
+        if known is not sample:
+            _merge(known['predictions'], sample['predictions'], names, f'samples {known["image"]}')
+    if samples:
+        merged['samples'] = list(samples.values())
+
+
+def _merge_downstream(merged: dict, results: dict, section: str) -> None:
+    known = downstream(merged, section)
+    for entry in downstream(results, section):
+        entry = {key: value for key, value in entry.items() if key != 'others'}
+        if section not in merged:
+            merged[section] = entry
+        elif entry not in known:
+            merged[section].setdefault('others', []).append(entry)
+
+
+def _check_one_source(results: dict) -> None:
+    """Corruptions made on the fly and those of a disk set (JPEG-compressed) are different benchmarks."""
+    sources = {}
+    for run, suites in results.get('classification', {}).items():
+        if 'corruption' in suites:
+            sources.setdefault(suites['corruption']['source'], run)
+    if len(sources) > 1:
+        listed = ', '.join(f'{source!r} (run {run!r})' for source, run in sources.items())
+        raise ValueError(f'corruption sources do not compare: {listed}; report them separately')

@@ -1,0 +1,75 @@
+"""From folders with a ``results.json`` to a report on disk."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill.report.collect import collect
+from distill.report.contents import sections
+from distill.report.html import render_html
+from distill.report.markdown import render_markdown
+from distill.report.plots import draw_figures, run_colors
+from distill.report.schema import FILE_NAME
+
+
+def write_report(
+    folders: Sequence[str | Path], out: str | Path | None = None, title: str = 'Robustness transfer'
+) -> tuple[dict, dict]:
+    """Write ``report.html``, ``report.md``, ``figures/*.png`` and, for several folders, the merged results.
+
+    Args:
+        folders: Folders with a ``results.json`` each.
+        out: Where to write; None takes the only folder given.
+        title: Heading of the report.
+
+    Returns:
+        The results, and the paths written: ``html``, ``markdown``, ``figures`` by name, and ``results`` (the
+        merged file, or the single input).
+
+    Raises:
+        FileNotFoundError: A folder or its file is missing.
+        ValueError: A file is malformed, files contradict each other, or the merged results would take the
+            place of a file that is not a product of merging.
+    """
+    folders = [Path(folder) for folder in folders]
+    out = Path(folders[0] if out is None else out)
+    results = collect(folders, out)
+    merged = len(folders) > 1
+    if merged:
+        _check_replaceable(out / FILE_NAME)
+    figures = draw_figures(results)
+    parts = sections(results, figures)
+    paths = {
+        'html': out / 'report.html',
+        'markdown': out / 'report.md',
+        'figures': {name: out / 'figures' / f'{name}.png' for name in figures},
+        'results': out / FILE_NAME if merged else folders[0] / FILE_NAME,
+    }
+    (out / 'figures').mkdir(parents=True, exist_ok=True)
+    for name, (_, png) in figures.items():
+        _write(paths['figures'][name], png)
+    if merged:
+        _write(paths['results'], (json.dumps(results, indent=1, ensure_ascii=False) + '\n').encode())
+    _write(paths['markdown'], render_markdown(title, parts, out).encode())
+    _write(paths['html'], render_html(title, parts, figures, run_colors(results), out).encode())
+    return results, paths
+
+
+def _check_replaceable(path: Path) -> None:
+    """Merged results may take the place of merged results only."""
+    if not path.is_file():
+        return
+    try:
+        replaceable = 'merged_from' in json.loads(path.read_bytes()).get('provenance', {})
+    except (ValueError, AttributeError):
+        replaceable = False
+    if not replaceable:
+        raise ValueError(f'{path} holds results of its own and is not overwritten; give another --out')
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All or nothing: a reader never meets half a file."""
+    partial = path.with_name(path.name + '.partial')
+    partial.write_bytes(content)
+    os.replace(partial, path)

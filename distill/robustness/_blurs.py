@@ -1,0 +1,164 @@
+"""The blurs of ImageNet-C, and the operations that they share with its other corruptions.
+
+A corruption takes one image, uint8 [H, W, 3], the constants of a severity and a generator, and returns an
+image of the same shape. What draws nothing itself but takes the draws is called ``..._from``.
+"""
+
+import math
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from scipy.sparse import csr_array
+
+TOLERANCE = 1e-3
+"""In grey levels: above the rounding errors of float32 here, far below what can be seen."""
+
+
+def to_uint8(x: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
+    """Grey levels as floats to uint8: clipped to [0, 255], the fraction dropped as in the originals.
+
+    A float32 sum may fall short of a whole number that the originals, in doubles, reach: a white area would turn
+    254. Hence the tolerance. OpenCV does this in one pass but rounds to the nearest, hence the half.
+    """
+    return cv2.add(x.reshape(len(x), -1), tolerance - 0.5, dtype=cv2.CV_8U).reshape(x.shape)
+
+
+def gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
+    """scikit-image's Gaussian filter: cut off at 4 `sigma` pixels, the edge repeated.
+
+    Args:
+        x: Float32 image [H, W] or [H, W, C].
+        sigma: Standard deviation in pixels.
+    """
+    size = 2 * int(4 * sigma + 0.5) + 1
+    return cv2.GaussianBlur(x, (size, size), sigma, borderType=cv2.BORDER_REPLICATE)
+
+
+def gaussian_blur(x: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Blur by a Gaussian of `sigma` pixels."""
+    return to_uint8(gaussian(x.astype(np.float32), sigma))
+
+
+@lru_cache(maxsize=8)
+def _disk(radius: int, alias_blur: float) -> np.ndarray:
+    """The original's anti-aliased disk, whose sum is not quite one, without its margin of zeros."""
+    reach = max(radius, 8)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disk = (x**2 + y**2 <= radius**2).astype(np.float32)
+    size = 3 if radius <= 8 else 5
+    kernel = cv2.GaussianBlur(disk / disk.sum(), (size, size), alias_blur)
+    inside = slice(*np.flatnonzero(kernel[reach] > 1e-9)[[0, -1]] + (0, 1))
+    return kernel[inside, inside].copy()
+
+
+def defocus_blur(x: np.ndarray, constants: tuple[int, float], rng: np.random.Generator) -> np.ndarray:
+    """Blur by a disk; `constants` = (radius in pixels, blur of its edge)."""
+    kernel = _disk(*constants)
+    # Where the weights sum to just under one, the original takes a whole grey level off flat areas.
+    tolerance = math.copysign(TOLERANCE, kernel.sum(dtype=np.float64) - 1)
+    return to_uint8(cv2.filter2D(x.astype(np.float32), -1, kernel), tolerance)
+
+
+def glass_blur(x: np.ndarray, constants: tuple[float, int, int], rng: np.random.Generator) -> np.ndarray:
+    """Blur, displace the pixels at random, blur; `constants` = (sigma, reach, iterations)."""
+    sigma, reach, iterations = constants
+    height, width = x.shape[:2]
+    draw = rng.integers(
+        4 * reach**2, size=(iterations, height - 2 * reach, width - 2 * reach), dtype=np.uint8
+    )
+    dy, dx = np.divmod(np.arange(4 * reach**2), 2 * reach) - np.intp(reach)
+    return glass_blur_from(x, sigma, reach, (dy * width + dx).take(draw))
+
+
+def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) -> np.ndarray:
+    """Glass blur for given displacements.
+
+    The original walks over the pixels from the last row and column to the first and is meant to swap pixel
+    (h, w) with (h + dy, w + dx). As both sides of its assignment are views of one array, it copies the second
+    onto the first. So an iteration is a map from each pixel to a source: a source that the walk has yet to reach
+    holds its old value, one that it has passed holds the value of its own source. All these chains are followed
+    at once here, twice as far each time.
+
+    Args:
+        x: Image [H, W, 3], uint8.
+        sigma: Of both blurs, in pixels.
+        reach: Displacements dy and dx are at least -reach and less than reach.
+        steps: For each iteration dy * W + dx of the pixels walked over, those of rows reach + 1 to H - reach and
+            columns reach + 1 to W - reach, [iterations, H - 2 * reach, W - 2 * reach].
+    """
+    height, width = x.shape[:2]
+    count = height * width
+    walked = slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1)
+    # Node p stands for the value of pixel p after the iteration, node count + p for the one before it.
+    unchanged = np.concatenate([np.arange(count, 2 * count)] * 2)
+    source = pixels = np.arange(count)
+    for step in steps:
+        nodes = unchanged.copy()
+        after, start = nodes[:count], pixels.reshape(height, width)[walked]
+        after.reshape(height, width)[walked] = start + step + count * (step <= 0)
+        while after.min() < count:
+            after[:] = nodes.take(after)
+        source = source.take(after - count)
+    blurred = to_uint8(gaussian(x.astype(np.float32), sigma)).reshape(count, 3)
+    return to_uint8(gaussian(blurred.take(source, axis=0).reshape(x.shape).astype(np.float32), sigma))
+
+
+def motion(x: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray:
+    """ImageMagick's motion blur: a one-sided Gaussian along a line of pixels, the edge repeated.
+
+    Args:
+        x: Float32 image [H, W] or [H, W, C].
+        radius: The line has 2 * radius + 1 pixels.
+        sigma: Standard deviation along the line, in pixels.
+        angle: Direction in degrees.
+    """
+    length = 2 * radius + 1
+    weights = np.exp(-(np.arange(length) ** 2) / (2 * sigma**2))
+    weights /= weights.sum()
+    along_y, along_x = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+    height, width = x.shape[:2]
+    padded = cv2.copyMakeBorder(x, length, length, length, length, cv2.BORDER_REPLICATE)
+    blurred = np.zeros_like(x)
+    for i, weight in enumerate(weights):
+        top, left = (length + math.ceil(i * along - 0.5) for along in (along_y, along_x))
+        cv2.scaleAdd(padded[top : top + height, left : left + width], weight, blurred, blurred)
+    return blurred
+
+
+def motion_blur(x: np.ndarray, constants: tuple[int, float], rng: np.random.Generator) -> np.ndarray:
+    """Motion blur within 45° of the horizontal; `constants` = (radius, sigma)."""
+    return to_uint8(motion(x.astype(np.float32), *constants, rng.uniform(-45, 45)))
+
+
+def centre(size: int, factor: float) -> tuple[int, int]:
+    """Start and length of the middle of `size` pixels that a zoom by `factor` spreads over all of them."""
+    length = math.ceil(size / factor)
+    return (size - length) // 2, length
+
+
+@lru_cache(maxsize=256)
+def zoom_matrix(size: int, factor: float) -> csr_array:
+    """Zoom into the middle of an axis by linear interpolation, as scipy's: the ends of both grids coincide.
+
+    Returns:
+        Sparse matrix [at least `size`, `size`], float32.
+    """
+    start, length = centre(size, factor)
+    zoomed = round(length * factor)
+    position = np.arange(zoomed) * ((length - 1) / (zoomed - 1))
+    left = np.minimum(position.astype(int), length - 2)
+    weights = np.stack([1 - (position - left), position - left], axis=1).astype(np.float32)
+    columns = start + left[:, None] + (0, 1)
+    return csr_array((weights.ravel(), columns.ravel(), 2 * np.arange(zoomed + 1)), shape=(zoomed, size))
+
+
+def zoom_blur(x: np.ndarray, factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The mean of the image and of its zooms by `factors`."""
+    height, width, channels = x.shape
+    total = x.astype(np.float32).reshape(height, -1)
+    columns = cv2.transpose(x).reshape(width, -1).astype(np.float32)
+    for factor in factors.tolist():
+        wide = (zoom_matrix(width, factor)[:width] @ columns).reshape(width, height, channels)
+        total += zoom_matrix(height, factor)[:height] @ cv2.transpose(wide).reshape(height, -1)
+    return to_uint8(total / (len(factors) + 1)).reshape(x.shape)

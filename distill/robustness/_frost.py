@@ -1,0 +1,97 @@
+"""Textures of frost: those of an installed imagecorruptions-imaug, or else generated ones."""
+
+import importlib.util
+import math
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+FILES = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg')
+"""The textures that the original draws from. There is a sixth, which its random index never reaches."""
+
+STATISTICS = (
+    ((78, 149, 166), (27, 17, 15)),
+    ((201, 205, 215), (21, 22, 23)),
+    ((201, 205, 215), (21, 22, 23)),
+    ((138, 153, 165), (29, 29, 30)),
+    ((112, 123, 135), (44, 43, 42)),
+)
+"""Mean and standard deviation of red, green and blue of each file, which the generated textures share."""
+
+GENERATED_SIZE = (400, 560)
+
+
+def _packaged_files() -> list[Path] | None:
+    """Paths of the packaged textures, found without importing the package; None if one is missing."""
+    spec = importlib.util.find_spec('imagecorruptions')
+    if spec is None or spec.origin is None:
+        return None
+    paths = [Path(spec.origin).parent / 'frost' / name for name in FILES]
+    return paths if all(path.is_file() for path in paths) else None
+
+
+def frost_source() -> str:
+    """Where the textures come from: 'imagecorruptions-imaug' or 'generated'. Results with frost must name it."""
+    return 'generated' if _packaged_files() is None else 'imagecorruptions-imaug'
+
+
+@lru_cache(maxsize=1)
+def _textures() -> tuple[np.ndarray, ...]:
+    paths = _packaged_files()
+    if paths is None:
+        return tuple(generated_texture(index) for index in range(len(FILES)))
+    return tuple(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths)
+
+
+def frost_texture(index: int, height: int, width: int) -> np.ndarray:
+    """Texture `index` of five, uint8 RGB, larger than [height, width]: enlarged by a margin only if it must be."""
+    texture = _textures()[index]
+    if texture.shape[0] > height and texture.shape[1] > width:
+        return texture
+    scale = 1.1 * max(height / texture.shape[0], width / texture.shape[1])
+    size = math.ceil(texture.shape[1] * scale), math.ceil(texture.shape[0] * scale)
+    return cv2.resize(texture, size, interpolation=cv2.INTER_CUBIC)
+
+
+def generated_texture(index: int) -> np.ndarray:
+    """Ferns of ice on cloudy glass with the colours of texture `index`, uint8 RGB `GENERATED_SIZE`."""
+    rng = np.random.default_rng([2019, index])
+    height, width = GENERATED_SIZE
+    ice = np.zeros(GENERATED_SIZE, np.float32)
+    for _ in range(260):
+        layer = np.zeros(GENERATED_SIZE, np.uint8)
+        stem = rng.uniform((0, 0), (width, height))
+        _draw_fern(layer, stem, rng.uniform(0, 2 * math.pi), rng.uniform(30, 110), rng)
+        # Each fern covers what grew before it, and is lit by its direction to the light.
+        ice = np.where(layer > 0, layer * np.float32(rng.uniform(0.3, 1)), ice)
+    clouds = sum(
+        scale
+        * cv2.resize(rng.standard_normal((height // scale, width // scale)), (width, height), interpolation=2)
+        for scale in (8, 32, 80)
+    )
+    grain = cv2.GaussianBlur(rng.standard_normal(GENERATED_SIZE), (0, 0), 0.8)
+    texture = ice / ice.std() + 0.5 * clouds / clouds.std() + 0.5 * grain / grain.std()
+    texture = (texture - texture.mean())[..., None] / texture.std()
+    mean, deviation = np.array(STATISTICS[index])
+    return np.clip(mean + deviation * texture, 0, 255).astype(np.uint8)
+
+
+def _draw_fern(
+    layer: np.ndarray, start: np.ndarray, angle: float, length: float, rng: np.random.Generator
+) -> None:
+    """Draw a stem and its side branches, 60° apart as in ice, shorter towards the tip."""
+    direction = np.array([math.cos(angle), math.sin(angle)])
+    cv2.line(layer, *_points(start, start + length * direction), 255, 1, cv2.LINE_AA)
+    for along in np.arange(0.08, 1, 5 / length):
+        for side in (-1, 1):
+            reach = 0.45 * length * (1 - along) * rng.uniform(0.6, 1)
+            turned = angle + side * math.pi / 3
+            root = start + along * length * direction
+            tip = root + reach * np.array([math.cos(turned), math.sin(turned)])
+            cv2.line(layer, *_points(root, tip), int(rng.uniform(120, 255)), 2, cv2.LINE_AA)
+
+
+def _points(*points: np.ndarray) -> list[tuple[int, int]]:
+    return [(round(x), round(y)) for x, y in points]

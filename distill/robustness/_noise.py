@@ -1,0 +1,86 @@
+"""The noises of ImageNet-C.
+
+A corruption takes one image, uint8 [H, W, 3], the constant of a severity and a generator, and returns an image
+of the same shape.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import poisson
+
+
+@lru_cache(maxsize=1)
+def _normal_quantiles() -> np.ndarray:
+    quantiles = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
+    return (quantiles / quantiles.std()).astype(np.float32)
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal deviates, float32, from 65,536 equally likely quantiles.
+
+    Three times as fast as numpy's. The distribution function is within 1e-5 of the normal's; what is missing is
+    beyond 4.3 standard deviations.
+    """
+    return _normal_quantiles().take(rng.integers(1 << 16, size=shape, dtype=np.uint16))
+
+
+def gaussian_noise(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """Add normal noise; `deviation` is of 1."""
+    # The original drops the fraction; OpenCV rounds to the nearest, hence the half.
+    return cv2.addWeighted(x, 1, normal(rng, x.shape), 255 * deviation, -0.5, dtype=cv2.CV_8U)
+
+
+def speckle_noise(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """Add normal noise in proportion to the grey level."""
+    noise = cv2.multiply(x, normal(rng, x.shape), dtype=cv2.CV_32F)
+    return cv2.addWeighted(x, 1, noise, deviation, -0.5, dtype=cv2.CV_8U)
+
+
+def impulse_noise(x: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """Salt and pepper, half each, on `amount` of all values; channels are hit independently."""
+    draw = rng.integers(1 << 16, size=x.shape, dtype=np.uint16)
+    limit = round(amount / 2 * (1 << 16))
+    out = np.where(draw < 2 * limit, np.uint8(255), x)
+    return np.where(draw < limit, np.uint8(0), out)
+
+
+@lru_cache(maxsize=8)
+def _photon_tables(photons: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """Walker's alias method for each grey level: a fair die shows a side, a biased coin may turn it to another.
+
+    Returns:
+        Number S of sides; the coin's bias as a threshold [256 * S] on 32-bit draws; grey level that results,
+        [256 * S * 2], without and with the turn.
+    """
+    counts = np.arange(photons)
+    sides = 1 << photons.bit_length()
+    chance = np.zeros((256, sides))
+    means = np.arange(256)[:, None] * (photons / 255)
+    chance[:, :photons] = poisson.pmf(counts, means)
+    # More photons than white has make white.
+    chance[:, photons] = poisson.sf(photons - 1, means[:, 0])
+    chance *= sides
+    stay, turned = np.ones((256, sides)), np.tile(np.arange(sides), (256, 1))
+    level, open_ = np.arange(256), np.ones((256, sides), bool)
+    for _ in range(sides - 1):
+        small = np.where(open_, chance, np.inf).argmin(1)
+        large = np.where(open_, chance, -np.inf).argmax(1)
+        stay[level, small] = np.minimum(chance[level, small], 1)
+        turned[level, small] = large
+        chance[level, large] -= 1 - stay[level, small]
+        open_[level, small] = False
+    grey = np.minimum(np.arange(sides) / photons, 1) * 255
+    grey = np.stack([np.broadcast_to(grey, turned.shape), grey[turned]], axis=-1).astype(np.uint8)
+    return sides, np.minimum(stay * 2**32, 2**32 - 1).astype(np.uint32).ravel(), grey.ravel()
+
+
+def shot_noise(x: np.ndarray, photons: int, rng: np.random.Generator) -> np.ndarray:
+    """Poisson noise of `photons` at white."""
+    sides, threshold, grey = _photon_tables(photons)
+    draw = rng.integers(1 << 32, size=x.shape, dtype=np.uint32)
+    # The lowest bits of the draw are the die, all of it is the coin: with a bias of their resolution, 2**-26.
+    cell = x.astype(np.intp) * sides + (draw & np.uint32(sides - 1))
+    return grey.take(2 * cell + (draw >= threshold.take(cell)))
