@@ -51,7 +51,7 @@ class Views(Dataset):
     def __len__(self) -> int:
         return len(self.reader)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[np.ndarray, int]:
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, int]:
         """One view.
 
         Args:

@@ -2,14 +2,17 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from distill.hooks import latest_checkpoint
 
+MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
@@ -100,7 +103,12 @@ def resume_from(choice: str, work_dir: str) -> tuple[bool, str | None]:
     return checkpoint is not None, checkpoint
 
 
-def build_runner(config: ConfigDict) -> Runner:
-    """Build the `Runner` of a config; whatever it loads, it loads with weights only."""
+def build_runner(config: Config, hooks: Sequence[Hook] = ()) -> Runner:
+    """Build the `Runner` of a config, with further hooks; whatever it loads, it loads with weights only."""
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-    return Runner.from_cfg(config)
+    # mmengine lets None switch off its own default hooks only.
+    config.default_hooks = {k: v for k, v in config.default_hooks.items() if v is not None or k in MMENGINE_HOOKS}
+    runner = Runner.from_cfg(config)
+    for hook in hooks:
+        runner.register_hook(hook)
+    return runner

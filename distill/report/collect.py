@@ -84,6 +84,8 @@ def downstream(results: dict, section: str) -> list[dict]:
 def _relocated(results: dict, old: Path, new: Path) -> dict:
     """A copy whose relative paths start at ``new`` instead of ``old``."""
     results = deepcopy(results)
+    # Resolved, for '..' leads elsewhere from a linked folder, and nowhere from one that is yet to be made.
+    old, new = old.resolve(), new.resolve()
     for holder, key in _paths(results):
         value = holder[key]
         if value is not None and not os.path.isabs(value):
@@ -136,7 +138,7 @@ def _merge_runs(merged: dict, results: dict, names: str) -> None:
 
 def _merge_samples(merged: dict, results: dict, names: str, out: Path) -> None:
     def identity(sample: dict) -> tuple[str, str, str]:
-        path = out / sample['image']
+        path = Path(os.path.normpath(out.resolve() / sample['image']))
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else sample['image']
         return sample['suite'], sample['target'], content
 

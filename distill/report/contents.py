@@ -29,6 +29,7 @@ from distill.report.tables import (
 
 SAMPLES_SHOWN = 6
 PICTURES_SHOWN = 8
+TRANSFERS_TOLD = 4  # One by one in the headline; more are counted there and read in the table.
 DOWNSTREAM_METRICS = (('detection', 'bbox_mAP', 'box mAP'), ('segmentation', 'mIoU', 'mIoU'))
 QUESTION = (
     'Does out-of-distribution robustness pass between a vision transformer and a CNN when one teaches the '
@@ -126,8 +127,8 @@ def sections(results: dict, figures: Collection[str]) -> list[Section]:
     plots = {name: [Plot(name, caption)] if name in figures else [] for name, caption in CAPTIONS.items()}
     parts = [
         Section('answer', '', headline(results)),
-        Section('transfer', 'What was transferred', [pairs, *plots['transfer']]),
-        Section('runs', 'All runs', [runs, subsets]),
+        Section('transfer', 'What was transferred', [pairs, *plots['transfer']] if pairs else []),
+        Section('runs', 'All runs', [runs, *([] if pairs else plots['transfer']), subsets]),
         Section('corruptions', 'Corruptions', plots['severity'] + plots['heat_map']),
         Section('samples', 'Example images', sample_galleries(results)),
         Section('detection', 'Object detection', detection),
@@ -153,7 +154,7 @@ def headline(results: dict) -> list[Block]:
     """The question, the answer in a few sentences, and its key numbers."""
     tiles = _tiles(results)
     sentences = [_verdict_sentence(results)] if suite_names(results) else []
-    sentences += [_transfer_sentence(results, pair) for pair in transfers(results)]
+    sentences += [_transfer_sentence(results, pair) for pair in _told(results)]
     sentences.append(_downstream_sentence(results))
     kinds = ['answer', *[''] * len(sentences)]
     return [
@@ -162,6 +163,11 @@ def headline(results: dict) -> list[Block]:
         *(Paragraph(text, kind) for text, kind in zip(sentences, kinds, strict=False) if text),
         *([Paragraph(_scope(results), 'note')] if suite_names(results) else []),
     ]
+
+
+def _told(results: dict) -> list[Transfer]:
+    pairs = transfers(results)
+    return pairs if len(pairs) <= TRANSFERS_TOLD else []
 
 
 def _gain(results: dict, pair: Transfer) -> Score | None:
@@ -177,6 +183,8 @@ def _verdict_sentence(results: dict) -> str:
         return _no_transfer(results)
     gained, lost = ([name for name, gain in gains.items() if gain.sign == sign] for sign in (1, -1))
     text = f'Robustness was measurably passed on in {len(gained)} of {len(gains)} distillations'
+    if len(gains) > TRANSFERS_TOLD:
+        return f'{text}, and measurably lost in {len(lost)}.'
     text += f' ({", ".join(gained)})' if gained else ''
     return text + (f', and measurably lost in {", ".join(lost)}.' if lost else '.')
 
@@ -191,9 +199,7 @@ def _change(score: Score) -> str:
 
 
 def _transfer_sentence(results: dict, pair: Transfer) -> str:
-    alone, distilled, taught = (
-        ood_score(results, run) for run in (pair.reference, pair.student, pair.teacher)
-    )
+    alone, distilled, taught = (ood_score(results, run) for run in (pair.reference, pair.student, pair.teacher))
     change = _gain(results, pair)
     if change is None:
         return ''
@@ -253,7 +259,7 @@ def _scope(results: dict) -> str:
 
 def _tiles(results: dict) -> list[Tile]:
     tiles = []
-    for pair in transfers(results):
+    for pair in _told(results):
         change = _gain(results, pair)
         if change:
             mark = {1: 'gain', -1: 'loss', 0: ''}[change.sign]

@@ -60,9 +60,7 @@ def render_html(
 class _Page:
     """Turns blocks into HTML; everything that comes from a file is escaped."""
 
-    def __init__(
-        self, figures: Mapping[str, tuple[str, bytes]], colors: Mapping[str, str], folder: Path
-    ) -> None:
+    def __init__(self, figures: Mapping[str, tuple[str, bytes]], colors: Mapping[str, str], folder: Path) -> None:
         self.figures = figures
         self.colors = colors
         self.folder = folder
@@ -112,9 +110,7 @@ class _Page:
 
     def column_head(self, column: Column) -> str:
         note = f'<small>{escape(column.note)}</small>' if column.note else ''
-        return (
-            f'<th scope="col" class="{"number" if column.number else ""}">{escape(column.label)}{note}</th>'
-        )
+        return f'<th scope="col" class="{"number" if column.number else ""}">{escape(column.label)}{note}</th>'
 
     def row(self, columns: list[Column], row: list[Cell]) -> str:
         cells = ''.join(
@@ -131,16 +127,12 @@ class _Page:
         note = f'<small>{escape(cell.note)}</small>' if cell.note else ''
         if first:
             return f'<th scope="row">{text}{note}</th>'
-        names = ' '.join(
-            filter(None, ('number' if column.number else '', 'best' if cell.mark == 'best' else ''))
-        )
+        names = ' '.join(filter(None, ('number' if column.number else '', 'best' if cell.mark == 'best' else '')))
         sort = f' data-sort="{cell.sort!r}"' if cell.sort is not None else ''
         return f'<td class="{names}"{sort}>{text}{note}</td>'
 
     def dot(self, run: str) -> str:
-        return (
-            f'<span class="dot" style="background:{self.colors[run]}"></span>' if run in self.colors else ''
-        )
+        return f'<span class="dot" style="background:{self.colors[run]}"></span>' if run in self.colors else ''
 
     def plot(self, block: Plot) -> str:
         data = base64.b64encode(self.figures[block.name][0].encode()).decode()

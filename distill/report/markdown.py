@@ -77,9 +77,7 @@ def _gallery(gallery: Gallery, folder: Path) -> list[str]:
             + (f' {100 * it.share:.0f} %' if it.share is not None else '')
             for it in picture.verdicts
         }
-        lines.append(
-            _row([_image(picture, folder), escape(picture.caption), *(said.get(run, '–') for run in runs)])
-        )
+        lines.append(_row([_image(picture, folder), escape(picture.caption), *(said.get(run, '–') for run in runs)]))
     return lines
 
 

@@ -16,6 +16,7 @@ from distill.report.scores import (
     Score,
     corruption_kinds,
     ood_score,
+    shifted_suites,
     suite_label,
     suite_names,
     suite_score,
@@ -74,6 +75,12 @@ def run_role(results: dict, run: str) -> str:
     return TEACHER if run in {its['teacher'] for its in runs.values()} else ALONE
 
 
+def short(name: str, length: int = 18) -> str:
+    """A name that fits a legend: its two ends where it is too long."""
+    head = (length - 1) // 2
+    return name if len(name) <= length else f'{name[:head]}…{name[head + 1 - length :]}'
+
+
 def draw_figures(results: dict) -> dict[str, tuple[str, bytes]]:
     """Draws every figure that the results have numbers for.
 
@@ -87,6 +94,8 @@ def draw_figures(results: dict) -> dict[str, tuple[str, bytes]]:
         for name, draw in FIGURES.items():
             figure = draw(results)
             if figure is not None:
+                figure.draw_without_rendering()
+                figure.set_layout_engine('none')  # Laid out once, for both files: it is most of the time.
                 drawn[name] = _svg(figure), _png(figure)
     return drawn
 
@@ -124,7 +133,7 @@ def draw_transfer(results: dict) -> Figure | None:
     for axes, runs in zip(grid.flat, panels, strict=False):
         _draw_panel(axes, results, runs, suites)
     for axes, pair in zip(grid.flat, pairs, strict=False):
-        axes.set_title(f'{pair.teacher}  →  {pair.student}', color=INK, pad=24)
+        axes.set_title(f'{short(pair.teacher, 30)}  →  {short(pair.student, 30)}', color=INK, pad=24)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes in grid[-1]:
@@ -136,7 +145,7 @@ def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str]) -
     """One lane a run within each suite's row, whiskers for the 95 % interval."""
     colors = run_colors(results)
     lanes = {run: (index - (len(runs) - 1) / 2) * 0.7 / max(len(runs), 3) for index, run in enumerate(runs)}
-    labels = [*map(suite_label, suites), 'OOD mean']
+    labels = [*map(suite_label, suites), *(['OOD mean'] if shifted_suites(results) else [])]
     for row in range(len(labels)):
         found: dict[str, tuple[float, float]] = {}
         for run in runs:
@@ -160,8 +169,8 @@ def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str]) -
     axes.grid(axis='y', visible=False)
     axes.spines['left'].set_visible(False)
     markers = {run: _marker(run_role(results, run), colors[run]) for run in runs}
-    handles = [Line2D([], [], label=run, linestyle='', **marker) for run, marker in markers.items()]
-    axes.legend(
+    handles = [Line2D([], [], label=short(run), linestyle='', **marker) for run, marker in markers.items()]
+    legend = axes.legend(
         handles=handles,
         loc='lower left',
         bbox_to_anchor=(-0.02, 1.0),
@@ -171,6 +180,7 @@ def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str]) -
         columnspacing=1.2,
         borderpad=0.2,
     )
+    legend.set_in_layout(False)  # The title's padding makes room; a long name must not narrow the panel.
 
 
 def _marker(role: str, color: str) -> dict:
@@ -193,7 +203,8 @@ def draw_severity(results: dict) -> Figure | None:
     if not kinds:
         return None
     rows = -(-len(kinds) // 5)
-    figure = Figure(figsize=(10.8, 1.75 * rows + 0.7), layout='constrained')
+    legend_rows = -(-len(results['classification']) // 6)
+    figure = Figure(figsize=(10.8, 1.75 * rows + 0.5 + 0.2 * legend_rows), layout='constrained')
     grid = figure.subplots(rows, 5, squeeze=False, sharex=True, sharey=True)
     colors = run_colors(results)
     handles = {}
@@ -215,7 +226,8 @@ def draw_severity(results: dict) -> Figure | None:
     grid[0, 0].set_ylim(bottom=0)
     figure.supxlabel('severity (0: clean)', color=SOFT, fontsize=9)
     figure.supylabel('error, %', color=SOFT, fontsize=9)
-    figure.legend(handles.values(), handles.keys(), loc='outside upper left', ncols=min(6, len(handles)))
+    legend = {'loc': 'outside upper left', 'ncols': min(6, len(handles)), 'fontsize': 8, 'columnspacing': 1.2}
+    figure.legend(handles.values(), map(short, handles), **legend)
     return figure
 
 

@@ -155,8 +155,7 @@ DOWNSTREAM_OPTIONAL = {
 PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 DETECTION = fields(
     {'bbox_mAP': AVERAGE_PRECISION, 'images': COUNT},
-    DOWNSTREAM_OPTIONAL
-    | {f'{kind}_{name}': AVERAGE_PRECISION for kind in ('bbox', 'segm') for name in PRECISIONS},
+    DOWNSTREAM_OPTIONAL | {f'{kind}_{name}': AVERAGE_PRECISION for kind in ('bbox', 'segm') for name in PRECISIONS},
 )
 SEGMENTATION = fields(
     {'mIoU': FRACTION, 'images': COUNT},

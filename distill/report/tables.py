@@ -106,39 +106,42 @@ def transfer_table(results: dict) -> Table | None:
     suites = suite_names(results)
     if not pairs or not suites:
         return None
+    shifted = shifted_suites(results)
     columns = [NAME, *(Column(suite_label(suite)) for suite in suites)]
-    columns += [Column('OOD mean'), Column('Shape bias')]
+    columns += [Column('OOD mean'), Column('Shape bias')] if shifted else []
 
     def values(run: str | None) -> list[Score | None]:
-        return [*(suite_score(results, run, suite) for suite in suites), ood_score(results, run)]
+        return [
+            *(suite_score(results, run, suite) for suite in suites),
+            *([ood_score(results, run)] if shifted else []),
+        ]
+
+    def row(role: str, run: str | None) -> list[Cell]:
+        note = role if run in results['runs'] else f'{role}: not in these results'
+        bias = [number_cell(shape_bias(results, run))] if shifted else []
+        scores = (number_cell(score and score.value) for score in values(run))
+        return [Cell(run or MISSING, note=note, run=run or ''), *scores, *bias]
 
     groups = []
     for pair in pairs:
-        rows = []
-        for role, run in (
-            ('teacher', pair.teacher),
-            ('student alone', pair.reference),
-            ('student distilled', pair.student),
-        ):
-            known = run in results['runs']
-            name = Cell(
-                run or MISSING, note=role if known else f'{role}: not in these results', run=run or ''
-            )
-            bias = number_cell(shape_bias(results, run))
-            rows.append([name, *(number_cell(score and score.value) for score in values(run)), bias])
+        rows = [
+            row('teacher', pair.teacher),
+            row('student alone', pair.reference),
+            row('student distilled', pair.student),
+        ]
         changes = [subtract(a, b) for a, b in zip(values(pair.student), values(pair.reference), strict=True)]
         before, after = shape_bias(results, pair.reference), shape_bias(results, pair.student)
         bias = Cell() if before is None or after is None else Cell(signed(after - before), after - before)
-        rows.append([Cell('transferred', note='points', total=True), *map(difference_cell, changes), bias])
+        total = Cell('transferred', note='points', total=True)
+        rows.append([total, *map(difference_cell, changes), *([bias] if shifted else [])])
         groups.append(rows)
     notes = [
         'Top-1 accuracy and shape bias in percent. “Transferred” is the distilled student minus the same '
         'model trained alone, in points, with the 95 % interval below it; ▲ and ▼ mark differences whose '
-        'interval leaves out zero.',
-        'OOD mean is the plain mean over '
-        + ', '.join(map(suite_label, shifted_suites(results))).lower()
-        + '.',
+        'interval leaves out zero.'
     ]
+    if shifted:
+        notes.append(f'OOD mean is the plain mean over {", ".join(map(suite_label, shifted)).lower()}.')
     return Table('What was transferred', columns, groups, notes)
 
 
@@ -148,7 +151,9 @@ def summary_table(results: dict) -> Table | None:
     if not suites:
         return None
     columns = [NAME, *(Column(suite_label(suite), 'top-1 %', 'max') for suite in suites)]
-    columns.append(Column('OOD mean', 'top-1 %', 'max'))
+    with_mean = bool(shifted_suites(results))
+    if with_mean:
+        columns.append(Column('OOD mean', 'top-1 %', 'max'))
     with_error = 'corruption' in suites
     with_bias = any(shape_bias(results, run) is not None for run in results['classification'])
     if with_error:
@@ -158,7 +163,8 @@ def summary_table(results: dict) -> Table | None:
     rows = []
     for run, its in results['classification'].items():
         row = [Cell(run, run=run), *(score_cell(suite_score(results, run, suite)) for suite in suites)]
-        row.append(score_cell(ood_score(results, run)))
+        if with_mean:
+            row.append(score_cell(ood_score(results, run)))
         if with_error:
             row.append(number_cell(its.get('corruption', {}).get('mean_error_pct')))
         if with_bias:
@@ -183,9 +189,7 @@ def uneven_counts(results: dict) -> list[str]:
         counts = {run: its[suite]['images'] for run, its in results['classification'].items() if suite in its}
         if len(set(counts.values())) > 1:
             listed = ', '.join(f'{run} {count}' for run, count in counts.items())
-            warnings.append(
-                f'Warning: {suite_label(suite)} has different image counts ({listed}): not the same set.'
-            )
+            warnings.append(f'Warning: {suite_label(suite)} has different image counts ({listed}): not the same set.')
     return warnings
 
 

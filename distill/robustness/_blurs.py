@@ -64,9 +64,7 @@ def glass_blur(x: np.ndarray, constants: tuple[float, int, int], rng: np.random.
     """Blur, displace the pixels at random, blur; `constants` = (sigma, reach, iterations)."""
     sigma, reach, iterations = constants
     height, width = x.shape[:2]
-    draw = rng.integers(
-        4 * reach**2, size=(iterations, height - 2 * reach, width - 2 * reach), dtype=np.uint8
-    )
+    draw = rng.integers(4 * reach**2, size=(iterations, height - 2 * reach, width - 2 * reach), dtype=np.uint8)
     dy, dx = np.divmod(np.arange(4 * reach**2), 2 * reach) - np.intp(reach)
     return glass_blur_from(x, sigma, reach, (dy * width + dx).take(draw))
 
@@ -153,12 +151,17 @@ def zoom_matrix(size: int, factor: float) -> csr_array:
     return csr_array((weights.ravel(), columns.ravel(), 2 * np.arange(zoomed + 1)), shape=(zoomed, size))
 
 
+@lru_cache(maxsize=256)
+def _cropped_zoom(size: int, factor: float) -> csr_array:
+    return zoom_matrix(size, factor)[:size]
+
+
 def zoom_blur(x: np.ndarray, factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The mean of the image and of its zooms by `factors`."""
     height, width, channels = x.shape
     total = x.astype(np.float32).reshape(height, -1)
     columns = cv2.transpose(x).reshape(width, -1).astype(np.float32)
     for factor in factors.tolist():
-        wide = (zoom_matrix(width, factor)[:width] @ columns).reshape(width, height, channels)
-        total += zoom_matrix(height, factor)[:height] @ cv2.transpose(wide).reshape(height, -1)
+        wide = (_cropped_zoom(width, factor) @ columns).reshape(width, height, channels)
+        total += _cropped_zoom(height, factor) @ cv2.transpose(wide).reshape(height, -1)
     return to_uint8(total / (len(factors) + 1)).reshape(x.shape)

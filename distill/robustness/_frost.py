@@ -8,8 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-FILES = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg')
-"""The textures that the original draws from. There is a sixth, which its random index never reaches."""
+FILES = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg', 'frost6.jpg')
 
 STATISTICS = (
     ((78, 149, 166), (27, 17, 15)),
@@ -17,8 +16,9 @@ STATISTICS = (
     ((201, 205, 215), (21, 22, 23)),
     ((138, 153, 165), (29, 29, 30)),
     ((112, 123, 135), (44, 43, 42)),
+    ((71, 95, 104), (35, 43, 47)),
 )
-"""Mean and standard deviation of red, green and blue of each file, which the generated textures share."""
+"""Mean and standard deviation of red, green and blue of each file, which its generated stand-in shares."""
 
 GENERATED_SIZE = (400, 560)
 
@@ -33,26 +33,34 @@ def _packaged_files() -> list[Path] | None:
 
 
 def frost_source() -> str:
-    """Where the textures come from: 'imagecorruptions-imaug' or 'generated'. Results with frost must name it."""
+    """Where the textures come from, 'imagecorruptions-imaug' or 'generated': scores on frost must name it."""
     return 'generated' if _packaged_files() is None else 'imagecorruptions-imaug'
 
 
-@lru_cache(maxsize=1)
-def _textures() -> tuple[np.ndarray, ...]:
+@lru_cache(maxsize=2 * len(FILES))
+def _texture(index: int, scale: float) -> np.ndarray:
     paths = _packaged_files()
+    if scale != 1:
+        texture = _texture(index, 1)
+        size = math.ceil(texture.shape[1] * scale), math.ceil(texture.shape[0] * scale)
+        return cv2.resize(texture, size, interpolation=cv2.INTER_CUBIC)
     if paths is None:
-        return tuple(generated_texture(index) for index in range(len(FILES)))
-    return tuple(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths)
+        return generated_texture(index)
+    return cv2.cvtColor(cv2.imread(str(paths[index])), cv2.COLOR_BGR2RGB)
 
 
-def frost_texture(index: int, height: int, width: int) -> np.ndarray:
-    """Texture `index` of five, uint8 RGB, larger than [height, width]: enlarged by a margin only if it must be."""
-    texture = _textures()[index]
-    if texture.shape[0] > height and texture.shape[1] > width:
-        return texture
-    scale = 1.1 * max(height / texture.shape[0], width / texture.shape[1])
-    size = math.ceil(texture.shape[1] * scale), math.ceil(texture.shape[0] * scale)
-    return cv2.resize(texture, size, interpolation=cv2.INTER_CUBIC)
+def frost_texture(index: int, height: int, width: int, enlarge: bool) -> np.ndarray:
+    """A texture that is larger than an image, uint8 RGB.
+
+    Args:
+        index: Of `FILES`.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        enlarge: Whether to enlarge the texture by a tenth even if it is larger than the image as it is.
+    """
+    texture = _texture(index, 1)
+    ratio = max(height / texture.shape[0], width / texture.shape[1])
+    return _texture(index, 1.1 * max(ratio, 1)) if enlarge or ratio >= 1 else texture
 
 
 def generated_texture(index: int) -> np.ndarray:
@@ -67,8 +75,7 @@ def generated_texture(index: int) -> np.ndarray:
         # Each fern covers what grew before it, and is lit by its direction to the light.
         ice = np.where(layer > 0, layer * np.float32(rng.uniform(0.3, 1)), ice)
     clouds = sum(
-        scale
-        * cv2.resize(rng.standard_normal((height // scale, width // scale)), (width, height), interpolation=2)
+        scale * cv2.resize(rng.standard_normal((height // scale, width // scale)), (width, height), interpolation=2)
         for scale in (8, 32, 80)
     )
     grain = cv2.GaussianBlur(rng.standard_normal(GENERATED_SIZE), (0, 0), 0.8)
@@ -78,9 +85,7 @@ def generated_texture(index: int) -> np.ndarray:
     return np.clip(mean + deviation * texture, 0, 255).astype(np.uint8)
 
 
-def _draw_fern(
-    layer: np.ndarray, start: np.ndarray, angle: float, length: float, rng: np.random.Generator
-) -> None:
+def _draw_fern(layer: np.ndarray, start: np.ndarray, angle: float, length: float, rng: np.random.Generator) -> None:
     """Draw a stem and its side branches, 60° apart as in ice, shorter towards the tip."""
     direction = np.array([math.cos(angle), math.sin(angle)])
     cv2.line(layer, *_points(start, start + length * direction), 255, 1, cv2.LINE_AA)

@@ -1,6 +1,7 @@
-"""The weather of ImageNet-C: snow, frost, fog, brightness, and spatter of the extra kinds.
+"""The weather of ImageNet-C: snow, frost, fog and, of the extra kinds, spatter.
 
-Every function takes one image, uint8 [H, W, 3], and returns one of the same shape.
+A corruption takes one image, uint8 [H, W, 3], the constants of a severity and a generator, and returns an
+image of the same shape. What takes the draws instead of a generator is called ``..._from``.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,16 +50,24 @@ def snow_from(x: np.ndarray, constants: tuple, noise: np.ndarray, angle: float) 
 
 
 def frost(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """A random crop of a texture of frost over the image. `constants` = weights of image and texture.
+    """A random part of a texture of frost over the image; `constants` = weights of image and texture.
 
-    Differs from imagecorruptions: as in the original, the last texture is never drawn and textures keep their
-    scale; one that is smaller than the image is enlarged.
+    As in make_imagenet_c.py, whose random index never reaches the last of the six textures.
     """
+    return frost_from(x, constants, _frost_crop(x, rng, len(FILES) - 1, enlarge=False))
+
+
+def frost_port(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Frost as in imagecorruptions: of all six textures, enlarged by a tenth."""
+    return frost_from(x, constants, _frost_crop(x, rng, len(FILES), enlarge=True))
+
+
+def _frost_crop(x: np.ndarray, rng: np.random.Generator, textures: int, enlarge: bool) -> np.ndarray:
     height, width = x.shape[:2]
-    texture = frost_texture(rng.integers(len(FILES)), height, width)
+    texture = frost_texture(int(rng.integers(textures)), height, width, enlarge)
     top = rng.integers(texture.shape[0] - height)
     left = rng.integers(texture.shape[1] - width)
-    return frost_from(x, constants, texture[top : top + height, left : left + width])
+    return texture[top : top + height, left : left + width]
 
 
 def frost_from(x: np.ndarray, constants: tuple[float, float], crop: np.ndarray) -> np.ndarray:
@@ -118,25 +127,6 @@ def fog(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator)
     brightest = x.max() / 255
     scale = brightest / (brightest + thickness)
     return to_uint8(cv2.addWeighted(x, scale, cv2.merge((mist, mist, mist)), scale, 0, dtype=cv2.CV_32F))
-
-
-@lru_cache(maxsize=8)
-def _brightness_table(added: float) -> np.ndarray:
-    """New grey level of a channel [256 * largest channel + this channel], uint8.
-
-    Adding to HSV's value keeps hue and saturation, hence the ratio of a channel to the largest one.
-    """
-    level = np.arange(256)
-    value = np.minimum(level / 255 + added, 1)[:, None]
-    ratio = np.divide(level[None], level[:, None], out=np.ones((256, 256)), where=level[:, None] > 0)
-    return np.minimum(255 * value * ratio + 1e-9, 255).astype(np.uint8).ravel()
-
-
-def brightness(x: np.ndarray, added: float, rng: np.random.Generator) -> np.ndarray:
-    """Add `added` (of 1) to the value of HSV."""
-    planes = cv2.split(x)
-    largest = 256 * cv2.max(cv2.max(*planes[:2]), planes[2]).astype(np.intp)
-    return cv2.merge([_brightness_table(added).take(largest + plane) for plane in planes])
 
 
 def spatter(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:

@@ -77,7 +77,7 @@ class SuiteImages(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """The image in uint8 [3, H, W], and its index."""
         path = self.items[index][0]
         return self.transform(decode(path.open('rb'), lambda: path)), index

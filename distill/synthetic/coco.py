@@ -207,9 +207,7 @@ def _instances_file(size: int, files: list[str], annotations: list[list[dict]]) 
             for i, name in enumerate(files, 1)
         ],
         'annotations': [{'id': i, 'image_id': image_id, **a} for i, (image_id, a) in enumerate(numbered, 1)],
-        'categories': [
-            {'id': i, 'name': name, 'supercategory': 'shape'} for i, name in enumerate(CLASSES, 1)
-        ],
+        'categories': [{'id': i, 'name': name, 'supercategory': 'shape'} for i, name in enumerate(CLASSES, 1)],
     }
 
 

@@ -66,9 +66,7 @@ def _colour_pairs(rng: np.random.Generator, low_contrast: bool = False) -> tuple
         lumas, contrasts = [rng.uniform(0.18, 0.3), rng.uniform(0.62, 0.78)], rng.uniform(0.08, 0.14, size=2)
     if rng.random() < 0.5:
         lumas.reverse()
-    return tuple(
-        colour_pair(rng, luma, c, rng.uniform(0.3, 0.9)) for luma, c in zip(lumas, contrasts, strict=True)
-    )
+    return tuple(colour_pair(rng, luma, c, rng.uniform(0.3, 0.9)) for luma, c in zip(lumas, contrasts, strict=True))
 
 
 def _photo(rng: np.random.Generator, label: int, texture: int, size: int) -> np.ndarray:
@@ -133,12 +131,12 @@ def _sketch(rng: np.random.Generator, label: int, size: int) -> np.ndarray:
 def _adversarial(rng: np.random.Generator, label: int, texture: int, size: int) -> np.ndarray:
     """A small shape with one or two of: clutter around it, a bar across it, little contrast."""
     clutter, occluded, faint = rng.permutation([True, rng.random() < 0.5, False])
-    shape = random_shape(rng, CLASSES[label], size, (0.2 * size, 0.28 * size))
+    shape = random_shape(rng, CLASSES[label], size, (0.22 * size, 0.3 * size))
     pattern = random_texture(rng, TEXTURES[texture], size, size)
     background, fill = _colour_pairs(rng, faint)
     rgb, alpha = paint(pattern, background), coverage(shape, size)
     if clutter:
-        for _ in range(rng.integers(4, 8)):
+        for _ in range(rng.integers(3, 7)):
             rgb = over(rgb, fill[rng.integers(2)], coverage(_splinter(rng, size), size))
     rgb = over(rgb, paint(pattern, fill), alpha)
     if occluded:
@@ -186,9 +184,7 @@ def render_image(
     rng = image_rng(seed, f'imagenet-{split}', index)
     names = split_classes(split)
     label = CLASSES.index(names[index % len(names)])
-    if (
-        split == 'stylized'
-    ):  # every pair of classes equally often; ten in a row show ten shapes and ten textures
+    if split == 'stylized':  # every pair of classes equally often; ten in a row show ten shapes and ten textures
         texture = (label + 1 + index // len(names) % (len(CLASSES) - 1)) % len(CLASSES)
     else:
         agreement = texture_agreement if split in ('train', 'val') else INDEPENDENT
@@ -209,11 +205,8 @@ def _write_image(job: tuple[Path, int, str, int], size: int, texture_agreement: 
     image, label, texture = render_image(seed, split, index, size, texture_agreement)
     number = index // len(split_classes(split)) + 1
     shape = CLASSES[label]
-    if split == 'stylized':
-        name = f'{shape}{number}-{CLASSES[texture]}{number}.jpg'
-    else:
-        name = f'{shape}_{number:05d}.jpg'
-    save_jpeg(image, folder / split / shape / name)
+    suffix = f'{number}-{CLASSES[texture]}{number}' if split == 'stylized' else f'_{number:05d}'
+    save_jpeg(image, folder / split / shape / f'{shape}{suffix}.jpg')
 
 
 def write_imagenet_like(
@@ -252,9 +245,7 @@ def write_imagenet_like(
     check_arguments(size, counts, texture_agreement, seed, workers)
     for name, count in counts.items():
         if 0 < count < len(CLASSES):
-            raise ValueError(
-                f'{name} {count} leaves classes empty; give {len(CLASSES)} images or more, or 0 for none'
-            )
+            raise ValueError(f'{name} {count} leaves classes empty; give {len(CLASSES)} images or more, or 0 for none')
     arguments = {'size': size, **counts, 'seed': seed, 'texture_agreement': texture_agreement}
     images = {split: shifted if split in SHIFTED else counts[split] for split in SPLITS}
     images = {split: count for split, count in images.items() if count}

@@ -2,8 +2,8 @@
 
 Ten shapes carry the class, ten texture families are the shortcut: ``TEXTURES[i]`` is the family that agrees
 with ``CLASSES[i]``. Everything random is drawn from ``image_rng(seed, split, index)``, so an image depends
-neither on the number of images nor on the process that draws it. Lengths scale with the image, so that the task
-is the same at any size. Needs numpy and Pillow only.
+neither on the number of images nor on the process that draws it. Lengths scale with the image: the task is
+the same at any size. Needs numpy and Pillow only.
 """
 
 import colorsys
@@ -323,9 +323,7 @@ def save_jpeg(image: Image.Image, path: str | Path) -> None:
 # Sets on disk
 
 
-def check_arguments(
-    size: int, counts: dict[str, int], texture_agreement: float, seed: int, workers: int
-) -> None:
+def check_arguments(size: int, counts: dict[str, int], texture_agreement: float, seed: int, workers: int) -> None:
     """Raise a one-line ``ValueError`` for what no set can be made of."""
     if size < MIN_SIZE_PX:
         raise ValueError(f'size {size} is too small; choose {MIN_SIZE_PX} pixels or more')
@@ -333,9 +331,7 @@ def check_arguments(
         if count < 0:
             raise ValueError(f'{name} {count} is negative; give a number of images, 0 for none')
     if not 0 <= texture_agreement <= 1:
-        raise ValueError(
-            f'texture agreement {texture_agreement} is no probability; choose 0 to 1, 0.1 = independent'
-        )
+        raise ValueError(f'texture agreement {texture_agreement} is no probability; choose 0 to 1, 0.1 = independent')
     if seed < 0:
         raise ValueError(f'seed {seed} is negative; choose 0 or more')
     if workers < 1:
@@ -370,9 +366,7 @@ def run_jobs(function: Callable, jobs: Iterable[tuple], workers: int, progress: 
             pool.shutdown(cancel_futures=True)
 
 
-def write_set(
-    root: str | Path, kind: str, arguments: dict, fill: Callable[[Path], dict], overwrite: bool
-) -> dict:
+def write_set(root: str | Path, kind: str, arguments: dict, fill: Callable[[Path], dict], overwrite: bool) -> dict:
     """Write a data set as a whole or not at all.
 
     The set grows in a folder beside its target and is renamed at the end, so what is there is complete, and
@@ -396,9 +390,7 @@ def write_set(
     exists = root.exists() and not (root.is_dir() and not any(root.iterdir()))
     if exists and _is_same(root, manifest, overwrite):
         return json.loads((root / 'data.json').read_text()) | {'written': False}
-    partial, replaced = (
-        root.with_name(f'.{root.name}.{os.getpid()}.{end}') for end in ('partial', 'replaced')
-    )
+    partial, replaced = (root.with_name(f'.{root.name}.{os.getpid()}.{end}') for end in ('partial', 'replaced'))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -428,14 +420,10 @@ def _is_same(root: Path, manifest: dict, overwrite: bool) -> bool:
         for name, value in manifest['arguments'].items()
         if found['arguments'].get(name) != value
     ]
-    differences += [
-        f'{n} {found[n]} there, {manifest[n]} asked' for n in ('set', 'version') if found[n] != manifest[n]
-    ]
+    differences += [f'{n} {found[n]} there, {manifest[n]} asked' for n in ('set', 'version') if found[n] != manifest[n]]
     expected, images = sum(found['images'].values()), sum(1 for _ in root.rglob('*.jpg'))
     if images != expected:
         differences.append(f'{images} of {expected} images there')
     if differences:
-        raise ValueError(
-            f'{root} holds another set ({"; ".join(differences)}); choose another folder or --overwrite'
-        )
+        raise ValueError(f'{root} holds another set ({"; ".join(differences)}); choose another folder or --overwrite')
     return True

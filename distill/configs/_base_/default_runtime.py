@@ -1,7 +1,7 @@
 """Hooks, logs and environment of every distillation run. Switch a hook off with ``default_hooks.<name>=None``."""
 
 custom_imports = dict(
-    imports=['backbones', 'distill.data', 'distill.distiller', 'distill.hooks', 'distill.metrics'],
+    imports=['backbones', 'distill.data', 'distill.distiller', 'distill.hooks', 'distill.metrics', 'distill.optim'],
     allow_failed_imports=False,
 )
 default_scope = 'mmengine'

@@ -1,0 +1,157 @@
+"""Training runs: what they leave behind, and that a stopped one ends where an uninterrupted one does."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from backbones.checkpoint import build_model, read_description
+from distill.data import Views
+from distill.hooks import latest_checkpoint
+from tools.train import main as train
+
+CONFIGS = Path(__file__).parents[1] / 'distill' / 'configs' / 'shapes'
+TINY = ['model.student.dims=[8,8,16,16]', 'model.student.depths=[1,1,1,1]', 'model.student.kernel_size=3']
+SHORT = [
+    'train_dataloader.batch_size=20',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+]
+SHORT += ['val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False', 'train_cfg.val_interval=1']
+SHORT += [
+    'model.data_preprocessor.random_erasing=0.5',
+    'model.student.drop_path_rate=0.3',
+    'visualizer.vis_backends=[]',
+]
+
+
+def run_training(config: str, data_root: Path, work_dir: Path, *arguments: str, epochs: int = 2, options=()) -> int:
+    options = [*TINY, *SHORT, f'train_cfg.max_epochs={epochs}', *options]
+    command = [str(CONFIGS / config), '--data-root', str(data_root), '--work-dir', str(work_dir), *arguments]
+    return train([*command, '--cfg-options', *options])
+
+
+@pytest.fixture(scope='module')
+def trained(shapes, tmp_path_factory) -> Path:
+    """Work directory of a student trained for two epochs."""
+    work_dir = tmp_path_factory.mktemp('trained') / 'alone'
+    assert run_training('robust-resnet-tiny_shapes.py', shapes, work_dir) == 0
+    return work_dir
+
+
+def test_best_student_loads_in_timm_and_is_what_was_measured(trained, shapes):
+    description = read_description(trained / 'student_best.pth')
+    model = timm.create_model(
+        description['model'], checkpoint_path=str(trained / 'student_best.pth'), **description['model_kwargs']
+    ).eval()
+    val = Views(str(shapes), 'val', transform=dict(input_size=32, interpolation='bicubic', crop_pct=1.0))
+    mean, std = (torch.tensor(description[key]).view(1, 3, 1, 1) for key in ('mean', 'std'))
+    images = (torch.stack([val[i][0] for i in range(len(val))]).float() / 255 - mean) / std
+    hits = model(images).argmax(1) == torch.tensor([val[i][1] for i in range(len(val))])
+    assert 100 * hits.float().mean().item() == pytest.approx(description['top1_pct'], abs=1e-3)
+    assert description['classes'] == sorted(p.name for p in (shapes / 'train').iterdir())
+
+
+def test_checkpoints_hold_plain_values_and_tensors(trained):
+    checkpoint = torch.load(trained / 'epoch_2.pth', weights_only=True)
+    assert set(checkpoint) >= {'state_dict', 'optimizer', 'message_hub', 'meta', 'ema_state_dict'}
+    assert checkpoint['meta']['epoch'] == 2
+    assert (trained / 'last_checkpoint').read_text() == str(trained / 'epoch_2.pth')
+
+
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(trained, shapes, tmp_path):
+    stopped = tmp_path / 'stopped'
+    stopped.mkdir()
+    shutil.copy(trained / 'epoch_1.pth', stopped)
+    assert run_training('robust-resnet-tiny_shapes.py', shapes, stopped, '--resume') == 0
+    expected = torch.load(trained / 'epoch_2.pth', weights_only=True)
+    resumed = torch.load(stopped / 'epoch_2.pth', weights_only=True)
+    for part in ('state_dict', 'ema_state_dict'):
+        for key, value in expected[part].items():
+            assert torch.equal(resumed[part][key], value), key
+
+
+def test_loaded_weights_survive_the_start_of_training_and_the_teacher_stays_out(trained, shapes, tmp_path):
+    work_dir = tmp_path / 'distilled'
+    options = [f'model.student.checkpoint={trained / "student_best.pth"}', 'optim_wrapper.optimizer.lr=0']
+    options += [f'model.teacher.checkpoint={trained / "student_best.pth"}', 'default_hooks.ema=None']
+    code = run_training('deit-tiny_robust-resnet-tiny_shapes.py', shapes, work_dir, epochs=1, options=options)
+    assert code == 0
+    before = build_model(checkpoint=trained / 'student_best.pth').state_dict()
+    after = torch.load(work_dir / 'epoch_1.pth', weights_only=True)['state_dict']
+    assert {key.removeprefix('student.') for key in after} == set(before)
+    for key, value in before.items():
+        if 'running' not in key and 'num_batches' not in key:
+            assert torch.equal(after[f'student.{key}'], value), key
+    description = json.loads((work_dir / 'student_best.json').read_text())
+    assert description['teacher']['checkpoint'] == str(trained / 'student_best.pth')
+
+
+def test_view_is_fixed_by_seed_image_and_view(shapes):
+    transform = dict(input_size=32, is_training=True, auto_augment='rand-m9-mstd0.5-inc1')
+    views, again = (Views(str(shapes), 'train', transform=transform, seed=3) for _ in range(2))
+    first = views[5, 2][0]
+    _ = again[7, 0], torch.rand(3)
+    assert (again[5, 2][0] == first).all()
+    assert (views[5, 3][0] != first).any()
+    assert (Views(str(shapes), 'train', transform=transform, seed=4)[5, 2][0] != first).any()
+
+
+def test_latest_checkpoint_is_the_one_of_the_highest_number(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+    for name in ('epoch_9.pth', 'epoch_10.pth', 'student_best.pth', '.epoch_11.pth.1.tmp', 'epoch_x.pth'):
+        (tmp_path / name).touch()
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_10.pth')
+
+
+def broken_copy(shapes: Path, target: Path) -> Path:
+    shutil.copytree(shapes, target)
+    return target
+
+
+def test_mistakes_are_one_line_with_the_way_out(shapes, trained, tmp_path, capsys):
+    empty, truncated = broken_copy(shapes, tmp_path / 'empty'), broken_copy(shapes, tmp_path / 'truncated')
+    for image in (empty / 'train' / 'circle').iterdir():
+        image.unlink()
+    image = sorted((truncated / 'train' / 'circle').iterdir())[0]
+    image.write_bytes(image.read_bytes()[:300])
+    (tmp_path / 'two').mkdir()
+    for split in ('train', 'val'):
+        for name in ('circle', 'star'):
+            shutil.copytree(shapes / split / name, tmp_path / 'two' / split / name)
+    student = 'robust-resnet-tiny_shapes.py'
+    distilled = 'deit-tiny_robust-resnet-tiny_shapes.py'
+    best = trained / 'student_best.pth'
+    cases = [
+        (student, tmp_path / 'nowhere', [], f"data root '{tmp_path / 'nowhere'}' does not exist"),
+        (student, empty, [], f"class folder '{empty / 'train' / 'circle'}' has no image"),
+        (student, truncated, [], f"image '{image}' cannot be decoded"),
+        (student, truncated, ['train_dataloader.num_workers=1'], f"image '{image}' cannot be decoded"),
+        (
+            student,
+            tmp_path / 'two',
+            ['train_dataloader.batch_size=8'],
+            'the training set has 2 classes (circle, star) and the student 10',
+        ),
+        (
+            student,
+            shapes,
+            ['model.student.model=robust_resnet_small'],
+            "model 'robust_resnet_small' is unknown; did you",
+        ),
+        (student, shapes, [f'model.student.checkpoint={best}', 'model.student.kernel_size=5'], 'of another shape'),
+        (distilled, shapes, ['model.teacher.checkpoint=gone.pth'], "checkpoint 'gone.pth' does not exist"),
+        (distilled, shapes, [f'model.teacher.checkpoint={best}', 'model.student.num_classes=7'], 'has 10 classes and'),
+    ]
+    for config, data_root, options, message in cases:
+        capsys.readouterr()
+        work_dir = tmp_path / 'work'
+        assert run_training(config, data_root, work_dir, options=options) == 1, message
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1, lines
+        assert message in lines[0]
+        assert 'Traceback' not in lines[0]
+        assert not list(work_dir.glob('*.pth'))
