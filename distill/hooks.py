@@ -102,9 +102,10 @@ class CheckClassesHook(Hook):
         for part, loader in loaders.items():
             classes = getattr(getattr(loader, 'dataset', None), 'classes', None)
             if classes is not None and len(classes) != model.student.num_classes:
+                named = ', '.join(classes[:4]) + (', …' if len(classes) > 4 else '')
                 raise ValueError(
-                    f'the {part} set has {len(classes)} classes ({", ".join(classes[:4])}, …) and the student '
-                    f'{model.student.num_classes}; set model.student.num_classes={len(classes)}'
+                    f'the {part} set has {len(classes)} classes ({named}) and the student {model.student.num_classes}; '
+                    f'set model.student.num_classes={len(classes)}'
                 )
 
 

@@ -1,5 +1,6 @@
 """From what a `Runner` measured to the sections of ``results.json``."""
 
+import os
 from pathlib import Path
 
 from mmengine.config import Config
@@ -21,12 +22,13 @@ def to_results(runner: Runner, scores: dict[str, float], config: Config, picture
         out: Folder that ``results.json`` goes to; the pictures' paths are relative to it.
 
     Returns:
-        Contents of ``results.json``: mAP and mIoU as fractions, accuracy in percent.
+        Contents of ``results.json``: mAP and mIoU as fractions. A classifier's scores come from
+        `distill.robustness`, and are only handed through here.
     """
     common = {
         'images': len(runner.test_dataloader.dataset),
         'config': str(config.filename),
-        'checkpoint': str(config.load_from),
+        'checkpoint': os.path.relpath(config.load_from, out),
     }
     backbone = config.model.get('backbone', {})
     if backbone:
@@ -34,11 +36,10 @@ def to_results(runner: Runner, scores: dict[str, float], config: Config, picture
         common['backbone'] = run_name(checkpoint) if checkpoint else f'{backbone.get("model")} (from scratch)'
         common['pictures'] = [os.path.relpath(path, out) for path in pictures]
     results = {'schema_version': SCHEMA_VERSION}
-    if any('mAP' in key for key in scores):
+    if 'top1_pct' in scores:
+        results['scores'] = dict(scores)
+    elif any('mAP' in key for key in scores):
         results['detection'] = {key.rpartition('/')[2]: value for key, value in scores.items()} | common
-    elif 'mIoU' in scores:
-        results['segmentation'] = {key: scores[key] / 100 for key in ('mIoU', 'mAcc', 'aAcc')} | common
     else:
-        name = run_name(config.load_from)
-        results['classification'] = {name: {'clean': {**scores, 'images': common['images']}}}
+        results['segmentation'] = {key: round(float(scores[key]) / 100, 6) for key in ('mIoU', 'mAcc', 'aAcc')} | common
     return results

@@ -132,7 +132,7 @@ class Bomb:
 
 def test_checkpoint_that_would_run_code_is_refused(tmp_path):
     torch.save({'state_dict': Bomb(str(tmp_path / 'exploded'))}, tmp_path / 'bomb.pth')
-    with pytest.raises(ValueError, match='holds Python objects besides tensors and is not loaded'):
+    with pytest.raises(ValueError, match=r'holds Python objects besides tensors and is not loaded'):
         read_weights(tmp_path / 'bomb.pth')
     assert not (tmp_path / 'exploded').exists()
 
@@ -141,5 +141,5 @@ def test_damaged_checkpoint_is_named(tmp_path):
     torch.save({'a': torch.zeros(1000)}, tmp_path / 'x.pth')
     whole = (tmp_path / 'x.pth').read_bytes()
     (tmp_path / 'x.pth').write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="x.pth' is damaged"):
+    with pytest.raises(ValueError, match=r"x\.pth' is damaged"):
         read_weights(tmp_path / 'x.pth')

@@ -88,9 +88,7 @@ def test_feature_info_tells_the_true_shapes(name, patch_size):
     strides = (DOWN_STRIDES if 'down' in name else STRIDES)[patch_size]
     assert model.feature_info.reduction() == strides
     shapes = [tuple(f.shape) for f in model(torch.zeros(1, 3, 96, 64))]
-    assert shapes == [
-        (1, c, 96 // s, 64 // s) for c, s in zip(model.feature_info.channels(), strides, strict=True)
-    ]
+    assert shapes == [(1, c, 96 // s, 64 // s) for c, s in zip(model.feature_info.channels(), strides, strict=True)]
 
 
 @pytest.mark.parametrize(('patch_size', 'output_stride'), [(4, 8), (8, 8), (16, 16)])
@@ -105,9 +103,7 @@ def test_dilation_computes_the_same_at_the_strided_positions(name, patch_size, o
         coarse, fine = strided.forward_features(image), dilated.forward_features(image)
     assert fine.shape[-1] == 128 // output_stride
     step = 32 // output_stride
-    torch.testing.assert_close(
-        fine[..., ::step, ::step], coarse, rtol=1e-4, atol=1e-4 * coarse.abs().max().item()
-    )
+    torch.testing.assert_close(fine[..., ::step, ::step], coarse, rtol=1e-4, atol=1e-4 * coarse.abs().max().item())
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -121,9 +117,7 @@ def test_contract_of_a_timm_model(name):
     model.eval()
     logits = model(image)
     torch.testing.assert_close(model.forward_head(model.forward_features(image)), logits)
-    torch.testing.assert_close(
-        model.to(memory_format=torch.channels_last)(image), logits, atol=1e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(model.to(memory_format=torch.channels_last)(image), logits, atol=1e-5, rtol=1e-4)
     model.set_grad_checkpointing()
     torch.testing.assert_close(model(image), logits, atol=1e-5, rtol=1e-4)
     final, stages = model.forward_intermediates(image)

@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's arguments: OpenMMLab's, and ``--data-root``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help="checkpoint file, or auto for the work directory's newest")
     parser.add_argument('--out', type=Path, help='file for the scores (default: results.json in the work directory)')
     parser.add_argument('--show-dir', type=Path, help='folder for pictures of predictions beside the ground truth')
     parser.add_argument('--show-interval', type=int, default=10, metavar='N', help='draw every N-th image')
@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> dict:
     """Test; returns what results.json holds."""
     config = load_config(args)
     config.load_from = resume_from(args.checkpoint, config.work_dir)[1]
+    if config.load_from is None:
+        raise FileNotFoundError(f"'{config.work_dir}' has no checkpoint; train first or name one")
     out = args.out or Path(config.work_dir) / 'results.json'
     hooks = [PictureHook(args.show_dir, args.show_interval)] if args.show_dir else []
     runner = build_runner(config, hooks)

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
+from scipy.sparse import csr_array
 
-from distill.robustness._blurs import to_uint8
+from distill.robustness._blurs import TOLERANCE, to_uint8
 
 
 def _change_hsv(x: np.ndarray, change: Callable[[np.ndarray, np.ndarray], tuple]) -> np.ndarray:
@@ -71,12 +72,28 @@ def contrast(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarr
     return cv2.LUT(x, table.astype(np.uint8)[None])
 
 
+@lru_cache(maxsize=32)
+def _box_matrix(size: int, small: int) -> csr_array:
+    """Pillow's box filter from `size` pixels to `small`: the mean of those whose middle lies within the new one."""
+    scale = size / small
+    pixel, middle = np.arange(size), np.arange(0.5, small)[:, None] * scale
+    # A middle on the boundary is up to rounding errors: these are Pillow's operations in their order.
+    first, end = np.floor(middle - scale / 2 + 0.5), np.floor(middle + scale / 2 + 0.5)
+    offset = (pixel - middle + 0.5) * (1 / scale)
+    inside = (pixel >= first) & (pixel < end) & (offset > -0.5) & (offset <= 0.5)
+    return csr_array((inside / inside.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
 def pixelate(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """Shrink the sides by `factor` and enlarge them again."""
+    """Shrink the sides by `factor` and enlarge them again, as Pillow does: the width first, rounding in between."""
     height, width = x.shape[:2]
-    small = Image.fromarray(x).resize((int(width * factor), int(height * factor)), Image.Resampling.BOX)
-    # The original enlarges by a box filter as well, which then just takes the nearest pixel.
-    return np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
+    for size in (width, height):
+        x = cv2.transpose(x)
+        rows = _box_matrix(size, int(size * factor)) @ x.reshape(size, -1).astype(np.float32)
+        # Half a level rounds up.
+        x = to_uint8(rows, TOLERANCE + 0.5).reshape(len(rows), *x.shape[1:])
+    # The original enlarges by a box filter as well; at its 224 pixels that takes just the nearest one.
+    return np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.NEAREST))
 
 
 def jpeg_compression(x: np.ndarray, quality: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,8 +8,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import poisson
+from scipy.special import gammainc, gammaln, ndtri, xlogy
 
 
 @lru_cache(maxsize=1)
@@ -59,9 +58,9 @@ def _photon_tables(photons: int) -> tuple[int, np.ndarray, np.ndarray]:
     sides = 1 << photons.bit_length()
     chance = np.zeros((256, sides))
     means = np.arange(256)[:, None] * (photons / 255)
-    chance[:, :photons] = poisson.pmf(counts, means)
-    # More photons than white has make white.
-    chance[:, photons] = poisson.sf(photons - 1, means[:, 0])
+    chance[:, :photons] = np.exp(xlogy(counts, means) - means - gammaln(counts + 1))
+    # As many photons as white has, or more, make white: the upper tail of the distribution.
+    chance[:, photons] = gammainc(photons, means[:, 0])
     chance *= sides
     stay, turned = np.ones((256, sides)), np.tile(np.arange(sides), (256, 1))
     level, open_ = np.arange(256), np.ones((256, sides), bool)

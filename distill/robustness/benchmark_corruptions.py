@@ -36,9 +36,10 @@ def benchmark_corruptions(
         ``total_ratio``: our images/s divided by the peer's, all cells together. ``worst_ratio``: the least of a
         kind. ``kinds``: for each its ``images_per_s``, ``peer_images_per_s``, ``ratio`` and ``agreement``.
         Agreement has ``mismatch_pct`` and ``mismatch_above_1_pct`` (share of values that differ at all, and by
-        more than one grey level) for deterministic kinds; for random ones ``mean_difference`` (grey levels),
-        ``rms_ratio`` (of the change that the corruption makes) and ``spectrum_ratio`` (of that change, for the
-        ring of frequencies that agrees least), ours to the peer's.
+        more than one grey level) for deterministic kinds. For random ones it has ``mean_difference`` and its
+        standard error ``mean_difference_se`` (grey levels), ``rms_ratio`` (of the change that the corruption
+        makes) and ``spectrum_ratio`` (of that change, in the ring of frequencies that agrees least), ours to the
+        peer's.
 
     Raises:
         ValueError: The peer is not installed, or a kind is unknown.
@@ -46,6 +47,7 @@ def benchmark_corruptions(
     if importlib.util.find_spec('imagecorruptions') is None:
         raise ValueError('imagecorruptions is not installed; get the peer by `pip install imagecorruptions-imaug`')
     peer = importlib.import_module('imagecorruptions').corrupt
+    np.random.seed(0)  # the peer draws from the global generator
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -84,6 +86,10 @@ def _benchmark_kind(images: np.ndarray, kind: str, peer: Callable, repeats: int)
             times[:, column] = np.minimum(times[:, column], passed)
         ours = corrupt(images, kind, severity, range(len(images)), definition='imagecorruptions')
         agreements.append(_agreement(images, ours, theirs, kind))
+    agreement = {key: float(np.mean([row[key] for row in agreements])) for key in agreements[0]}
+    if kind not in DETERMINISTIC:
+        # Of the mean over severities, which are independent.
+        agreement['mean_difference_se'] /= len(SEVERITIES) ** 0.5
     time_s, peer_time_s = times.sum(axis=1).tolist()
     cells = len(images) * len(SEVERITIES)
     return {
@@ -92,7 +98,7 @@ def _benchmark_kind(images: np.ndarray, kind: str, peer: Callable, repeats: int)
         'images_per_s': cells / time_s,
         'peer_images_per_s': cells / peer_time_s,
         'ratio': peer_time_s / time_s,
-        'agreement': {key: float(np.mean([row[key] for row in agreements])) for key in agreements[0]},
+        'agreement': agreement,
     }
 
 
@@ -107,8 +113,10 @@ def _agreement(images: np.ndarray, ours: np.ndarray, theirs: np.ndarray, kind: s
     rms = [np.sqrt(np.mean(change**2)) for change in changes]
     spectra = [_spectrum(change) for change in changes]
     ratios = spectra[0] / spectra[1]
+    differences = changes[0].mean(axis=(1, 2, 3)) - changes[1].mean(axis=(1, 2, 3))
     return {
-        'mean_difference': changes[0].mean() - changes[1].mean(),
+        'mean_difference': differences.mean(),
+        'mean_difference_se': differences.std() / np.sqrt(len(images)),
         'rms_ratio': rms[0] / rms[1],
         'spectrum_ratio': ratios[np.abs(np.log(ratios)).argmax()],
     }

@@ -143,11 +143,16 @@ def corrupt(
         ValueError: An argument is not as above.
     """
     if isinstance(images, torch.Tensor):
-        _check_layout(tuple(images.shape), str(images.dtype), 'torch uint8 [B, 3, H, W]', channel_axis=1)
+        _check_images(images.shape, images.dtype, images.dtype == torch.uint8, 'torch uint8 [B, 3, H, W]', 1)
         batch = images.permute(0, 2, 3, 1).cpu().numpy()
         out = torch.from_numpy(corrupt(batch, kind, severity, seeds, definition))
         return out.permute(0, 3, 1, 2).contiguous().to(images.device)
-    _check(images, kind, severity, seeds, definition)
+    if not isinstance(images, np.ndarray):
+        raise ValueError(f'images are a {type(images).__name__}; expected a numpy array or a torch tensor')
+    _check_images(images.shape, images.dtype, images.dtype == np.uint8, 'numpy uint8 [B, H, W, 3]', 3)
+    _check_choices(kind, severity, definition)
+    if len(seeds) != len(images):
+        raise ValueError(f'{len(seeds)} seeds for {len(images)} images; give one seed for each image')
     function, constants = _CORRUPTIONS[kind]
     if definition == 'imagecorruptions':
         function, constants = _PORT.get(kind, (function, constants))
@@ -158,23 +163,18 @@ def corrupt(
     return out
 
 
-def _check(images: np.ndarray, kind: str, severity: int, seeds: Sequence, definition: str) -> None:
-    if not isinstance(images, np.ndarray):
-        raise ValueError(f'images are a {type(images).__name__}; expected a numpy array or torch tensor of uint8')
-    _check_layout(images.shape, str(images.dtype), 'numpy uint8 [B, H, W, 3]', channel_axis=3)
+def _check_images(shape: Sequence[int], dtype: object, is_uint8: bool, expected: str, channel_axis: int) -> None:
+    if not is_uint8 or len(shape) != 4 or shape[channel_axis] != 3:
+        raise ValueError(f'images are {dtype} {list(shape)}; expected {expected}')
+    height, width = (size for axis, size in enumerate(shape) if axis not in (0, channel_axis))
+    if min(height, width) < MIN_SIZE_PX:
+        raise ValueError(f'images of {height}x{width} pixels are too small; corruptions need at least 32x32')
+
+
+def _check_choices(kind: str, severity: int, definition: str) -> None:
     if kind not in _CORRUPTIONS:
         raise ValueError(f'corruption {kind!r} is unknown; choose from {", ".join(sorted(_CORRUPTIONS))}')
-    if severity not in SEVERITIES:
-        raise ValueError(f'severity {severity!r} is out of range; choose from 1, 2, 3, 4, 5')
+    if not isinstance(severity, int | np.integer) or severity not in SEVERITIES:
+        raise ValueError(f'severity {severity!r} is unknown; choose from {", ".join(map(str, SEVERITIES))}')
     if definition not in DEFINITIONS:
         raise ValueError(f'definition {definition!r} is unknown; choose from {", ".join(DEFINITIONS)}')
-    if len(seeds) != len(images):
-        raise ValueError(f'{len(seeds)} seeds for {len(images)} images; give one seed for each image')
-
-
-def _check_layout(shape: tuple[int, ...], dtype: str, expected: str, channel_axis: int) -> None:
-    if 'uint8' not in dtype or len(shape) != 4 or shape[channel_axis] != 3:
-        raise ValueError(f'images are {dtype} {list(shape)}; expected {expected}')
-    height, width = [size for axis, size in enumerate(shape) if axis not in (0, channel_axis)]
-    if min(height, width) < MIN_SIZE_PX:
-        raise ValueError(f'images of {height}x{width} are too small; corruptions need at least 32x32 pixels')

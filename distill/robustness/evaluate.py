@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -164,10 +165,12 @@ class Sampler:
                 kind, severity = CELLS[cell]
                 self.records[index]['note'] = f'{kind}, severity {severity}'
 
-    def finish(self, recorders: dict[str, SuiteRecorder], classes: Sequence[str]) -> list[dict]:
+    def finish(self, recorders: dict[str, SuiteRecorder], classes: Sequence[str], paths: list[str]) -> list[dict]:
         """The entries under ``samples``."""
         for index, record in self.records.items():
             cell = self.cell_of[index]
+            if self.suite.cue_conflict:
+                record['texture'] = metrics.texture_class(paths[index])
             record['target'] = classes[next(iter(recorders.values())).labels[index]]
             record['predictions'] = {
                 name: {
@@ -225,7 +228,7 @@ def evaluate_suite(
         name: {s: metrics.accuracy_pct(np.concatenate(hits)) for s, hits in recorder.subset_hits.items()}
         for name, recorder in recorders.items()
     }
-    return entries, sampler.finish(recorders, classes), over_subsets
+    return entries, sampler.finish(recorders, classes, paths), over_subsets
 
 
 def _npz(arrays: dict) -> bytes:
@@ -263,9 +266,13 @@ def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> dict:
             raise ValueError(
                 f"'{path}' holds results of other weights for '{run.name}'; choose another --out or delete the file"
             )
-        results['runs'][run.name] = run.record
+        checkpoint = run.record['checkpoint'] and os.path.relpath(run.record['checkpoint'], settings.out)
+        results['runs'][run.name] = {**run.record, 'checkpoint': checkpoint}
     results['provenance'] = provenance(settings)
     scores = results.setdefault('classification', {})
+    for suite in suites:
+        for run in runs:
+            class_indices(suite, settings.data_root, _classes(run, settings))
     subsets = [suite for suite in suites if suite.subset]
 
     for suite in suites:
@@ -273,7 +280,7 @@ def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> dict:
             continue
         kept = [sample for sample in results.get('samples', []) if sample['suite'] != suite.name]
         for group in _same_transform(runs):
-            classes = group[0].classes or check_class_folders(Path(settings.data_root) / 'val')
+            classes = _classes(group[0], settings)
             entries, samples, over_subsets = evaluate_suite(
                 suite, group, classes, settings, subsets if suite.name == 'clean' else ()
             )
@@ -291,6 +298,11 @@ def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> dict:
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + '\n')
     return results
+
+
+def _classes(run: Run, settings: Settings) -> list[str]:
+    """A run's classes; those of the clean set where its checkpoint does not tell."""
+    return run.classes or check_class_folders(Path(settings.data_root) / 'val')
 
 
 def _same_transform(runs: list[Run]) -> list[list[Run]]:

@@ -1,0 +1,45 @@
+# `make demo` and `make test` make an environment, install what is missing and run. VENV=path uses one that is there.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+ONEDL := .onedl
+MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist
+
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help install onedl lint format test demo clean
+
+help:
+	@echo 'make demo   the whole chain on embedded data: 20 minutes on two cores, then open work_dirs/demo/report.html'
+	@echo 'make test   the tests, and a smoke test on the second OpenMMLab stack'
+	@echo 'make lint   style'
+
+install:
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
+		$(MODULES) || $(BIN)/python -m pip install -c constraints.txt -e '.[openmmlab,dev]'
+	@# On a machine without a screen's libraries OpenCV's usual build does not load; its headless one does.
+	@$(BIN)/python -c 'import cv2' 2> /dev/null || { $(BIN)/python -m pip uninstall -y opencv-python && \
+		$(BIN)/python -m pip install -c constraints.txt --force-reinstall --no-deps opencv-python-headless; }
+
+onedl: install
+	@test -d $(ONEDL)/mmseg || $(BIN)/python -m pip install -c constraints.txt --no-deps --target $(ONEDL) \
+		onedl-mmengine onedl-mmcv onedl-mmdetection onedl-mmsegmentation
+
+lint: install
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+format: install
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+test: install onedl
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 PYTHONPATH=$(ONEDL):$(CURDIR) $(BIN)/python -m pytest tests/smoke_onedl.py
+
+demo: install
+	$(BIN)/python tools/demo.py
+
+clean:
+	rm -rf $(ONEDL) work_dirs/demo

@@ -1,0 +1,178 @@
+"""Any timm model as a backbone for mmdet and mmseg."""
+
+import inspect
+import math
+from collections.abc import Sequence
+
+import timm
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+import backbones  # noqa: F401 - registers this project's models
+from backbones.checkpoint import check_model_name, load_all, read_description, read_weights
+
+__all__ = ['TimmBackbone']
+
+SIZE_OPTIONS = ({'dynamic_img_size': True}, {'strict_img_size': False})
+"""What makes timm's fixed-size transformers (ViT-like, Swin-like) take any input size."""
+
+
+@MODELS.register_module()
+class TimmBackbone(BaseModule):
+    """A timm model that returns the feature maps of some of its stages.
+
+    The model stays whole, under its own parameter names: ``backbone.net.<timm's name>`` in a detector's state
+    dict. Inputs are padded right and below to a multiple of the model's largest stride, since a patchify stem
+    would drop what does not fill a patch; each map is then cut to the ceil(size / stride) that a padded
+    convolution returns.
+
+    Args:
+        model: timm's name of the model. May be left out if ``checkpoint`` has a ``.json`` of the same name
+            beside it that tells ``model`` and ``model_kwargs``, as this project's students have.
+        out_indices: Entries of the model's ``feature_info`` to return. The default is right for models with
+            stages; plain transformers have one entry a block, of which (2, 5, 8, 11) is the custom.
+        checkpoint: Path of timm weights. The classifier's are ignored, all others must fit.
+        pretrained: Take timm's pretrained weights.
+        frozen_stages: Keep the stem (0) and this many of the model's ``group_matcher(coarse=True)`` groups
+            after it (stages, or blocks of a plain transformer) as they are, in eval mode; -1 freezes nothing.
+        norm_eval: Keep the statistics of all batch norms as they are.
+        with_cp: Recompute activations in the backward pass instead of storing them.
+        drop_path_rate: Drop path of the last block; ``None`` leaves it to the model.
+        output_stride: Largest stride, for models that can trade strides for dilation; ``None`` leaves it to
+            the model.
+        strides: If given, what the maps' strides must be.
+        model_kwargs: Further arguments of ``timm.create_model``.
+
+    Attributes:
+        channels: Channels of each map.
+        strides: Stride of each map, in pixels of the input.
+
+    Raises:
+        ValueError: The model is unknown, has no such stage or other strides than ``strides``, or the
+            checkpoint does not fit it.
+        FileNotFoundError: There is no checkpoint at this path.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        out_indices: Sequence[int] = (-4, -3, -2, -1),
+        checkpoint: str | None = None,
+        pretrained: bool = False,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        drop_path_rate: float | None = None,
+        output_stride: int | None = None,
+        strides: Sequence[int] | None = None,
+        **model_kwargs,
+    ):
+        super().__init__()
+        if checkpoint is not None and pretrained:
+            raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
+        weights = read_weights(checkpoint) if checkpoint is not None else None
+        model, model_kwargs = _describe(checkpoint, model, model_kwargs)
+        if drop_path_rate is not None:
+            model_kwargs['drop_path_rate'] = drop_path_rate
+        if output_stride is not None:
+            model_kwargs['output_stride'] = output_stride
+
+        self.net = _create(model, pretrained, model_kwargs)
+        if weights is not None:
+            weights = _without_classifier(weights, self.net)
+            load_all(self.net, weights, f"checkpoint '{checkpoint}'", model)
+        if with_cp:
+            self.net.set_grad_checkpointing(True)
+        self.norm_eval = norm_eval
+        self._freeze(frozen_stages)
+        self._choose(model, out_indices)
+        if strides is not None and tuple(strides) != self.strides:
+            raise ValueError(f'strides={tuple(strides)} are given but the maps of {model} have strides {self.strides}')
+
+    def _choose(self, model: str, out_indices: Sequence[int]) -> None:
+        info = self.net.feature_info
+        wrong = [i for i in out_indices if not -len(info) <= i < len(info)]
+        if wrong:
+            raise ValueError(f'out_indices {wrong} are not in {model}, which has feature maps 0 to {len(info) - 1}')
+        out_indices = [i % len(info) for i in out_indices]
+        self.channels = tuple(info[i]['num_chs'] for i in out_indices)
+        self.strides = tuple(info[i]['reduction'] for i in out_indices)
+        self._divisor = math.lcm(*(entry['reduction'] for entry in info))
+        # Layers that no map needs would have no gradient, which stops a distributed run.
+        self._out_indices = self.net.prune_intermediate_layers(out_indices, prune_norm=True, prune_head=True)
+
+    def _freeze(self, frozen_stages: int) -> None:
+        groups = group_parameters(self.net, self.net.group_matcher(coarse=True), reverse=True)
+        for name, parameter in self.net.named_parameters():
+            if groups[name] <= frozen_stages:
+                parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'TimmBackbone':
+        """Set training mode, except for what is frozen."""
+        super().train(mode)
+        for module in self.net.modules():
+            parameters = list(module.parameters())
+            frozen = parameters and not any(parameter.requires_grad for parameter in parameters)
+            if frozen or (self.norm_eval and isinstance(module, nn.modules.batchnorm._BatchNorm)):
+                module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Leave the weights as timm made or loaded them; mmengine calls this when training starts."""
+        self.is_init = True
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the feature maps.
+
+        Args:
+            x: Normalised images [B, 3, H, W], of any size.
+
+        Returns:
+            A map [B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])] for each of ``out_indices``.
+        """
+        height, width = x.shape[-2:]
+        x = F.pad(x, (0, -width % self._divisor, 0, -height % self._divisor))
+        maps = self.net.forward_intermediates(
+            x, indices=self._out_indices, output_fmt='NCHW', intermediates_only=True, stop_early=True
+        )
+        return tuple(
+            m[..., : math.ceil(height / stride), : math.ceil(width / stride)]
+            for m, stride in zip(maps, self.strides, strict=True)
+        )
+
+
+def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
+    """Build a timm model without classifier that takes any input size, where the model has a way to."""
+    model_kwargs = {**model_kwargs, 'num_classes': 0}
+    with torch.device('meta'):
+        classes = type(timm.create_model(model, **model_kwargs)).__mro__[:-1]
+    accepted = {name for cls in classes for name in inspect.signature(cls.__init__).parameters}
+    for option in SIZE_OPTIONS:
+        if option.keys() <= accepted:
+            model_kwargs = {**option, **model_kwargs}
+    return timm.create_model(model, pretrained=pretrained, **model_kwargs)
+
+
+def _describe(checkpoint: str | None, model: str | None, model_kwargs: dict) -> tuple[str, dict]:
+    """Complete name and arguments by what stands beside the checkpoint; what the config gives wins."""
+    description = read_description(checkpoint) if checkpoint is not None else None
+    if description is None:
+        if model is None:
+            raise ValueError('TimmBackbone has no model; give its name, or a checkpoint with a .json beside it')
+        return check_model_name(model), model_kwargs
+    if model not in (None, description['model']):
+        raise ValueError(
+            f"checkpoint '{checkpoint}' holds {description['model']} and the config asks for {model}; change either"
+        )
+    return check_model_name(description['model']), {**description.get('model_kwargs', {}), **model_kwargs}
+
+
+def _without_classifier(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    classifiers = net.pretrained_cfg.get('classifier') or ()
+    classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    prefixes = tuple(f'{name}.' for name in classifiers)
+    return {key: value for key, value in weights.items() if not key.startswith(prefixes)}

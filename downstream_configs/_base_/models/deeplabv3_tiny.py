@@ -1,0 +1,30 @@
+"""DeepLabV3 narrow enough for CPU cores, for the ten classes of the embedded scenes: output stride 16,
+64-channel heads, dilations that fit maps of 8 × 8."""
+
+_base_ = './deeplabv3.py'
+norm_cfg = dict(type='BN', requires_grad=True)
+model = dict(
+    data_preprocessor=dict(size=(128, 128)),
+    backbone=dict(
+        type='TimmBackbone',
+        model='robust_resnet_dw_small',
+        dims=(16, 32, 64, 128),
+        depths=(2, 2, 4, 2),
+        patch_size=4,
+        kernel_size=7,
+        output_stride=16,
+        strides=(4, 8, 16, 16),
+    ),
+    # Most pixels of a scene are 'other' and ignored: the loss is the mean over the rest.
+    decode_head=dict(
+        in_channels=512,
+        channels=64,
+        dilations=(1, 2, 3, 4),
+        num_classes=10,
+        norm_cfg=norm_cfg,
+        loss_decode=dict(avg_non_ignore=True),
+    ),
+    auxiliary_head=dict(
+        in_channels=256, channels=64, num_classes=10, norm_cfg=norm_cfg, loss_decode=dict(avg_non_ignore=True)
+    ),
+)

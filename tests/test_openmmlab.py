@@ -1,0 +1,422 @@
+"""The OpenMMLab side: stand-ins for mmcv's compiled operators, TimmBackbone, StagePyramid and the stride check."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+
+import mmcv
+from mmengine.registry import MODELS, init_default_scope
+
+from backbones.checkpoint import save_model
+from backbones.openmmlab import StagePyramid, TimmBackbone, check_strides, mmcv_ops
+
+TINY = dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), kernel_size=3)
+VIT = dict(embed_dim=32, depth=4, num_heads=2, out_indices=(0, 1, 2, 3))
+SWIN = dict(embed_dim=16, depths=(1, 2, 1, 1), num_heads=(1, 1, 2, 2))
+FAMILIES = {
+    'robust_resnet_dw_small': (dict(patch_size=16, **TINY), (32, 64, 96, 128), (16, 16, 16, 32)),
+    'robust_resnet_down_inverted_dw_small': (dict(patch_size=16, **TINY), (8, 16, 24, 32), (16, 16, 32, 32)),
+    'resnet18': (dict(channels=(8, 16, 24, 32)), (8, 16, 24, 32), (4, 8, 16, 32)),
+    'vit_tiny_patch16_224': (VIT, (32,) * 4, (16,) * 4),
+    'deit_tiny_distilled_patch16_224': (VIT, (32,) * 4, (16,) * 4),
+    'swin_tiny_patch4_window7_224': (SWIN, (16, 32, 64, 128), (4, 8, 16, 32)),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Operators
+
+
+def test_import_is_silent_and_mmcv_finds_its_operators():
+    code = 'import backbones.openmmlab, mmcv.ops; from mmengine.utils.dl_utils import misc; '
+    code += 'assert misc.mmcv_full_available()'
+    done = subprocess.run([sys.executable, '-W', 'error::UserWarning', '-c', code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+def test_install_is_idempotent():
+    before = sys.modules['mmcv._ext']
+    assert mmcv_ops.install()
+    assert sys.modules['mmcv._ext'] is before
+
+
+def test_install_leaves_compiled_operators_alone(tmp_path, monkeypatch):
+    (tmp_path / '_ext.py').write_text('')
+    monkeypatch.setattr(mmcv, '__path__', [*mmcv.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, 'mmcv._ext')
+    assert not mmcv_ops.install()
+    assert 'mmcv._ext' not in sys.modules
+
+
+def test_missing_operator_says_which():
+    from mmcv.ops import RoIAlign, roi_pool
+
+    rois = torch.tensor([[0.0, 0, 0, 4, 4]])
+    with pytest.raises(NotImplementedError, match=r'roi_pool_forward.*install'):
+        roi_pool(torch.rand(1, 1, 8, 8), rois, 2)
+    with pytest.raises(NotImplementedError, match=r'pool_mode="max".*install'):
+        RoIAlign(2, pool_mode='max')(torch.rand(1, 1, 8, 8), rois)
+
+
+def test_nms_counts_pixels_or_lengths():
+    from mmcv.ops import nms
+
+    # Lengths: 9 × 4 shared of 2 × 81 - 36, IoU 0.286. Pixels: 10 × 5 shared of 2 × 100 - 50, IoU 0.333.
+    boxes = torch.tensor([[0.0, 0, 9, 9], [0, 5, 9, 14]])
+    scores = torch.tensor([0.4, 0.6])
+    assert nms(boxes, scores, 0.3, offset=0)[1].tolist() == [1, 0]
+    assert nms(boxes, scores, 0.3, offset=1)[1].tolist() == [1]
+    assert nms(boxes.half(), scores, 0.3, offset=1)[1].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ('method', 'scores'),
+    [
+        ('naive', [0.8, 0.6]),
+        ('linear', [0.8, 0.6, 0.7 * 0.5]),
+        # IoU of the neighbour 1/2, of the distant box 0: the factors are exp(-1/4 / 0.5) and 1.
+        ('gaussian', [0.8, 0.6, 0.7 * math.exp(-0.5)]),
+    ],
+)
+def test_soft_nms_decays_neighbours(method, scores):
+    from mmcv.ops import soft_nms
+
+    boxes = torch.tensor([[0.0, 0, 4, 2], [0, 0, 4, 4], [20, 20, 24, 24]])
+    dets, indices = soft_nms(
+        boxes, torch.tensor([0.7, 0.8, 0.6]), iou_threshold=0.4, sigma=0.5, min_score=0.01, method=method
+    )
+    assert indices.tolist() == [1, 2, 0][: len(scores)]
+    torch.testing.assert_close(dets[:, 4], torch.tensor(scores))
+    torch.testing.assert_close(dets[:, :4], boxes[indices])
+
+
+def test_roi_align_of_a_ramp_is_the_ramp():
+    from mmcv.ops import RoIAlign
+
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing='ij')
+    ramp = (x + 100 * y)[None, None]
+    # The box spans 4 to 12 pixels in x and 2 to 10 in y; bin centres lie at a quarter and three quarters of that. With
+    # pixel centres at half coordinates, the value there is half a pixel less.
+    roi = torch.tensor([[0.0, 8, 4, 24, 20]])
+    pooled = RoIAlign(2, spatial_scale=0.5, aligned=True)(ramp, roi)[0, 0]
+    torch.testing.assert_close(pooled, torch.tensor([[5.5 + 350, 9.5 + 350], [5.5 + 750, 9.5 + 750]]))
+    shifted = RoIAlign(2, spatial_scale=0.5, aligned=False)(ramp, roi)[0, 0]
+    torch.testing.assert_close(shifted, pooled + 50.5)
+
+
+@pytest.mark.parametrize('aligned', [True, False])
+def test_roi_align_gradient(aligned):
+    from mmcv.ops import roi_align
+
+    torch.manual_seed(0)
+    rois = torch.tensor([[0.0, 1.3, 2.1, 9.7, 12.4], [1, 0, 0, 15, 15], [1, 3.2, 3.1, 3.4, 9.9]])
+    weight = torch.rand(3, 2, 3, 4)
+    gradients = []
+    for function in (
+        lambda x: roi_align(x, rois, (3, 4), 0.5, 2, 'avg', aligned),
+        lambda x: torchvision.ops.roi_align(x, rois, (3, 4), 0.5, 2, aligned),
+    ):
+        x = torch.arange(2 * 2 * 8 * 8.0).reshape(2, 2, 8, 8).sin().requires_grad_()
+        y = function(x)
+        gradients.append((y.detach(), torch.autograd.grad((y * weight).sum(), x)[0]))
+    torch.testing.assert_close(*gradients)
+    assert gradients[0][1].abs().sum() > 1
+
+
+def test_roi_align_in_half_precision():
+    from mmcv.ops import roi_align
+
+    x = torch.rand(1, 2, 8, 8).bfloat16().requires_grad_()
+    y = roi_align(x, torch.tensor([[0.0, 0, 0, 7, 7]]).bfloat16(), 2, 1.0, 2, 'avg', True)
+    y.float().sum().backward()
+    # Each of the 4 averages spreads a weight of 1 over the map.
+    assert y.dtype == x.grad.dtype == torch.bfloat16
+    assert float(x.grad[0, 0].sum()) == pytest.approx(4, rel=0.02)
+
+
+@pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
+def test_sigmoid_focal_loss(reduction):
+    from mmcv.ops import sigmoid_focal_loss
+
+    torch.manual_seed(0)
+    x = torch.randn(5, 3)
+    target = torch.tensor([0, 2, 1, 3, 0])  # 3 is background
+    one_hot = F.one_hot(target, 4)[:, :3].float()
+    found, expected = x.clone().requires_grad_(), x.clone().requires_grad_()
+    a = sigmoid_focal_loss(found, target, 2.0, 0.25, None, reduction)
+    # mmcv's mean is over samples, torchvision's over entries.
+    b = torchvision.ops.sigmoid_focal_loss(expected, one_hot, 0.25, 2.0, 'sum' if reduction == 'mean' else reduction)
+    b = b / 5 if reduction == 'mean' else b
+    torch.testing.assert_close(a, b)
+    torch.testing.assert_close(
+        torch.autograd.grad(a.sum(), found), torch.autograd.grad(b.sum(), expected), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_softmax_focal_loss():
+    from mmcv.ops import softmax_focal_loss
+
+    torch.manual_seed(0)
+    x = torch.randn(5, 3)
+    target, weight = torch.tensor([0, 2, 1, 1, 0]), torch.tensor([1.0, 2.0, 0.5])
+    found, expected = x.clone().requires_grad_(), x.clone().requires_grad_()
+    a = softmax_focal_loss(found, target, 2.0, 0.25, weight, 'mean')
+    p = expected.softmax(1)[torch.arange(5), target]
+    b = (-0.25 * weight[target] * (1 - p) ** 2 * p.log()).mean()
+    torch.testing.assert_close(a, b)
+    torch.testing.assert_close(torch.autograd.grad(a, found), torch.autograd.grad(b, expected))
+
+
+@pytest.mark.parametrize('modulated', [False, True])
+def test_deformable_convolution_without_offsets_is_a_convolution(modulated):
+    from mmcv.ops import deform_conv2d, modulated_deform_conv2d
+
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(2, 4, 7, 9), torch.randn(6, 2, 3, 3), torch.randn(6)
+    geometry = dict(stride=2, padding=1, dilation=1, groups=2)
+    expected = F.conv2d(x, weight, bias if modulated else None, **geometry)
+    offset = torch.zeros(2, 2 * 2 * 9, *expected.shape[-2:])
+    if modulated:
+        mask = torch.ones(2, 2 * 9, *expected.shape[-2:])
+        found = modulated_deform_conv2d(x, offset, mask, weight, bias, 2, 1, 1, 2, 2)
+    else:
+        found = deform_conv2d(x, offset, weight, 2, 1, 1, 2, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('modulated', [False, True])
+def test_deformable_convolution_gradients(modulated):
+    from mmcv.ops import deform_conv2d, modulated_deform_conv2d
+
+    torch.manual_seed(0)
+    shapes = [(2, 4, 5, 6), (2, 2 * 9, 5, 6), (6, 4, 3, 3), (2, 9, 5, 6), (6,)]
+    values = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
+    results = []
+    for mmcv_s in (True, False):
+        x, offset, weight, mask, bias = leaves = [value.clone().requires_grad_() for value in values]
+        if mmcv_s and modulated:
+            y = modulated_deform_conv2d(x, offset, mask, weight, bias, 1, 1, 1, 1, 1)
+        elif mmcv_s:
+            y = deform_conv2d(x, offset, weight, 1, 1, 1, 1, 1)
+        else:
+            extra = dict(bias=bias, mask=mask) if modulated else {}
+            y = torchvision.ops.deform_conv2d(x, offset, weight, padding=1, **extra)
+        leaves = leaves if modulated else leaves[:3]
+        results.append((y, *torch.autograd.grad((y * y.detach().cos()).sum(), leaves)))
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected)
+        assert expected.abs().max() > 0.1
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# TimmBackbone
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+@pytest.mark.parametrize('model', FAMILIES)
+def test_backbone_returns_maps_of_any_input_size(scope, model):
+    arguments, channels, strides = FAMILIES[model]
+    init_default_scope(scope)
+    registry = __import__(f'{scope}.registry', fromlist=['MODELS']).MODELS
+    backbone = registry.build(dict(type='TimmBackbone', model=model, strides=strides, **arguments)).train()
+    assert type(backbone) is TimmBackbone
+    assert (backbone.channels, backbone.strides) == (channels, strides)
+    maps = backbone(torch.randn(2, 3, 70, 45))
+    sizes = [(c, math.ceil(70 / s), math.ceil(45 / s)) for c, s in zip(channels, strides, strict=True)]
+    assert [tuple(m.shape[1:]) for m in maps] == sizes
+    sum(m.square().mean() for m in maps).backward()
+    assert not [name for name, p in backbone.named_parameters() if p.grad is None]
+
+
+def test_backbone_equals_the_timm_model():
+    backbone = TimmBackbone('resnet18', channels=(8, 16, 24, 32)).eval()
+    network = timm.create_model('resnet18', channels=(8, 16, 24, 32), features_only=True, out_indices=(1, 2, 3, 4))
+    network.load_state_dict(backbone.net.state_dict(), strict=False)
+    x = torch.randn(1, 3, 64, 96)
+    for found, expected in zip(backbone(x), network.eval()(x), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize('model', ['robust_resnet_dw_small', 'vit_tiny_patch16_224'])
+def test_last_rows_are_seen(model):
+    backbone = TimmBackbone(model, **FAMILIES[model][0]).eval()
+    image = torch.zeros(1, 3, 41, 35)
+    marked = image.clone()
+    marked[:, :, -3:, -2:] = 5
+    for clean, changed in zip(backbone(image), backbone(marked), strict=True):
+        assert (clean[..., -1, -1] != changed[..., -1, -1]).any()
+
+
+@pytest.mark.parametrize('model', ['robust_resnet_dw_small', 'resnet18', 'deit_tiny_distilled_patch16_224'])
+def test_checkpoint_is_loaded_and_survives_init_weights(model, tmp_path):
+    arguments = dict(FAMILIES[model][0])
+    out_indices = arguments.pop('out_indices', (-4, -3, -2, -1))
+    network = timm.create_model(model, num_classes=7, **arguments)
+    torch.save(network.state_dict(), tmp_path / 'plain.pth')
+    save_model(tmp_path / 'described.pth', network, {'model': model, 'model_kwargs': {**arguments, 'num_classes': 7}})
+    plain = TimmBackbone(model, out_indices, checkpoint=str(tmp_path / 'plain.pth'), **arguments)
+    described = TimmBackbone(out_indices=out_indices, checkpoint=str(tmp_path / 'described.pth'))
+    expected = network.state_dict()
+    for backbone in (plain, described):
+        nn.ModuleDict({'backbone': backbone})
+        backbone.init_weights()
+        state = backbone.net.state_dict()
+        assert len(state) > 10
+        assert all(torch.equal(value, expected[key]) for key, value in state.items())
+
+
+def test_checkpoint_that_does_not_fit(tmp_path):
+    arguments = dict(channels=(8, 16, 24, 32))
+    network = timm.create_model('resnet18', num_classes=3, **arguments)
+    weights = network.state_dict()
+    path = str(tmp_path / 'a.pth')
+
+    torch.save({k: v for k, v in weights.items() if k != 'layer2.0.conv1.weight'}, path)
+    with pytest.raises(ValueError, match=r'resnet18: 1 missing \(layer2.0.conv1.weight\)'):
+        TimmBackbone('resnet18', checkpoint=path, **arguments)
+    torch.save({**weights, 'layer9.weight': torch.ones(1)}, path)
+    with pytest.raises(ValueError, match=r'1 unexpected \(layer9.weight\)'):
+        TimmBackbone('resnet18', checkpoint=path, **arguments)
+    torch.save({'model': weights, 'extra': nn.ReLU()}, path)
+    with pytest.raises(ValueError, match='holds Python objects'):
+        TimmBackbone('resnet18', checkpoint=path, **arguments)
+    save_model(path, network, {'model': 'resnet18', 'model_kwargs': arguments})
+    with pytest.raises(ValueError, match='holds resnet18 and the config asks for resnet34'):
+        TimmBackbone('resnet34', checkpoint=path)
+    with pytest.raises(FileNotFoundError, match=r'none\.pth'):
+        TimmBackbone('resnet18', checkpoint=str(tmp_path / 'none.pth'))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(model='robust_resnet_dw_smal'), 'robust_resnet_dw_small'),
+        (dict(), 'no model'),
+        (dict(model='resnet18', out_indices=(0, 5)), r'\[5\].*0 to 4'),
+        (dict(model='resnet18', strides=(8, 8, 16, 32)), r'\(8, 8, 16, 32\).*\(4, 8, 16, 32\)'),
+        (dict(model='resnet18', checkpoint='a.pth', pretrained=True), 'exclude'),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TimmBackbone(**arguments)
+
+
+def test_options_reach_the_model():
+    backbone = TimmBackbone(
+        'robust_resnet_dw_small', patch_size=4, output_stride=16, drop_path_rate=0.3, with_cp=True, **TINY
+    )
+    assert backbone.strides == (4, 8, 16, 16)
+    rates = [m.drop_prob for m in backbone.modules() if type(m).__name__ == 'DropPath']
+    assert max(rates) == pytest.approx(0.3)
+    assert all(m.grad_checkpointing for m in backbone.modules() if hasattr(m, 'grad_checkpointing'))
+    only = TimmBackbone('resnet18', out_indices=(1, 2), channels=(8, 16, 24, 32))
+    assert not [name for name, _ in only.named_parameters() if 'layer3' in name]
+
+
+def test_frozen_stages_stay_as_they_are():
+    backbone = TimmBackbone('resnet18', frozen_stages=2, channels=(8, 16, 24, 32)).train()
+    frozen = {name.split('.')[1] for name, p in backbone.named_parameters() if not p.requires_grad}
+    assert frozen == {'conv1', 'bn1', 'layer1', 'layer2'}
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    sum(m.mean() for m in backbone(torch.randn(2, 3, 64, 64))).backward()
+    changed = {name.split('.')[1] for name, value in backbone.state_dict().items() if not value.equal(before[name])}
+    assert changed == {'layer3', 'layer4'}  # running statistics
+    norms = [m for m in TimmBackbone('resnet18', norm_eval=True).train().modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(norms) == 20
+    assert not any(m.training for m in norms)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Strides
+
+
+@pytest.mark.parametrize('strides', [(16, 16, 16, 32), (16, 16, 32, 32), (8, 8, 16, 32), (16, 16, 16, 16)])
+def test_pyramid_from_any_strides(strides):
+    pyramid = MODELS.build(dict(type='StagePyramid', in_channels=(4, 8, 12, 16), in_strides=strides, out_channels=6))
+    maps = [torch.randn(1, c, 64 // s, 96 // s) for c, s in zip((4, 8, 12, 16), strides, strict=True)]
+    assert [tuple(m.shape) for m in pyramid(maps)] == [(1, 6, 64 // s, 96 // s) for s in (4, 8, 16, 32)]
+    # The projection comes first: whatever follows works on the pyramid's width.
+    assert [level[0].weight.shape[:2] for level in pyramid.levels] == [(6, 4), (6, 8), (6, 12), (6, 16)]
+
+
+def test_pyramid_of_impossible_strides():
+    with pytest.raises(ValueError, match='stride 12 cannot become 4'):
+        StagePyramid((4,), (12,), out_strides=(4,))
+    with pytest.raises(ValueError, match='one length'):
+        StagePyramid((4, 4), (16, 16), out_strides=(4, 8, 16))
+
+
+def detector() -> dict:
+    """A Cascade R-CNN with patches of 16 pixels."""
+    from mmengine.config import Config
+
+    config = Config.fromfile('downstream_configs/cascade_rcnn/cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco.py')
+    init_default_scope('mmdet')
+    model = config.model
+    model.backbone.update(patch_size=16, strides=None)
+    model.neck[0].in_strides = [16, 16, 16, 32]
+    return model
+
+
+def set_in(config: dict, path: str, value) -> None:
+    *parents, last = (int(part) if part.isdigit() else part for part in path.split('.'))
+    for part in parents:
+        config = config[part]
+    config[last] = value
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        ('neck.0.in_strides', [4, 8, 16, 32], r"in_strides are \(4, 8, 16, 32\).*backbone's are \(16, 16, 16, 32\)"),
+        ('neck.0.in_channels', [64, 128, 256, 256], r'in_channels are .*64, 128, 256, 512'),
+        ('neck.1.in_channels', [32, 32, 32, 32], 'FPN'),
+        ('backbone.strides', [4, 8, 16, 32], r'maps of robust_resnet_dw_small have strides \(16, 16, 16, 32\)'),
+        ('backbone.patch_size', 8, r"backbone's are \(8, 8, 16, 32\)"),
+        ('rpn_head.anchor_generator.strides', [8, 16, 32, 64], r'anchors is \(8, 16, 32, 64\).*\(4, 8, 16, 32\)'),
+        ('roi_head.bbox_roi_extractor.featmap_strides', [8, 16, 32, 64], 'bbox_roi_extractor.featmap_strides'),
+    ],
+)
+def test_wrong_strides_stop_the_build(path, value, message):
+    from mmdet.registry import MODELS
+
+    model = detector()
+    with torch.device('meta'):
+        check_strides(MODELS.build(model))
+        model = detector()
+        set_in(model, path, value)
+        with pytest.raises(ValueError, match=message):
+            MODELS.build(model)
+
+
+def test_wrong_strides_stop_any_detector():
+    from mmdet.registry import MODELS
+
+    init_default_scope('mmdet')
+    backbone, channels, _ = FAMILIES['robust_resnet_dw_small']
+    model = dict(
+        type='RetinaNet',
+        backbone=dict(type='TimmBackbone', model='robust_resnet_dw_small', **backbone),
+        neck=dict(type='FPN', in_channels=[*channels], out_channels=8, num_outs=5, add_extra_convs='on_output'),
+        bbox_head=dict(
+            type='RetinaHead',
+            num_classes=2,
+            in_channels=8,
+            anchor_generator=dict(type='AnchorGenerator', scales=[4], ratios=[1], strides=[4, 8, 16, 32, 64]),
+        ),
+    )
+    with pytest.raises(ValueError, match=r'\(4, 8, 16, 32, 64\).*\(16, 16, 16, 32, 64\)'):
+        MODELS.build(model)
+    model['bbox_head']['anchor_generator']['strides'] = [16, 16, 16, 32, 64]
+    MODELS.build(model)

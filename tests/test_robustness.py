@@ -1,0 +1,148 @@
+"""Robustness evaluation: scores by hand, and the whole path on real files."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from backbones.checkpoint import save_model
+from distill.report.schema import validate
+from distill.robustness import metrics
+from distill.robustness.corruptions import KINDS, corrupt
+from distill.robustness.suites import SUITES
+from tools.robustness import build_parser, main, run
+
+MODEL = dict(model='robust_resnet_dw_small', model_kwargs=dict(
+    dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), kernel_size=3, patch_size=4, num_classes=10
+))  # fmt: skip
+MEAN, STD = (0.5, 0.45, 0.4), (0.2, 0.25, 0.3)
+
+
+def test_metrics_by_hand():
+    assert metrics.accuracy_pct(np.array([True, False, True, True])) == 75
+    cells = {'fog': [90, 80, 70, 60, 50], 'snow': [50, 50, 50, 50, 50]}
+    assert metrics.mean_error_pct(cells) == pytest.approx(100 - (70 + 50) / 2)
+    # Of five decisions two are for the shape, one for the texture, two for neither.
+    predicted, shape, texture = np.array([0, 1, 2, 5, 5]), np.array([0, 1, 0, 0, 0]), np.array([1, 0, 2, 1, 2])
+    assert metrics.shape_bias_pct(predicted, shape, texture) == pytest.approx(200 / 3)
+    assert metrics.shape_bias_pct(predicted[3:], shape[3:], texture[3:]) is None
+    assert metrics.texture_class('stylized/circle/circle12-star3.jpg') == 'star'
+    with pytest.raises(ValueError, match='is not named <shape><n>-<texture><m>'):
+        metrics.texture_class('stylized/circle/circle_12.jpg')
+
+
+@pytest.fixture(scope='module')
+def checkpoints(shapes, tmp_path_factory) -> list:
+    """Two untrained students."""
+    paths = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        path = tmp_path_factory.mktemp('runs') / f'run{seed}' / 'student_best.pth'
+        classes = sorted(p.name for p in (shapes / 'val').iterdir())
+        network = timm.create_model(MODEL['model'], **MODEL['model_kwargs'])
+        description = dict(**MODEL, classes=classes, input_size=[3, 32, 32], mean=MEAN, std=STD, teacher=None)
+        save_model(path, network, description)
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture(scope='module')
+def results(checkpoints, shapes, tmp_path_factory):
+    out = tmp_path_factory.mktemp('results')
+    arguments = [*map(str, checkpoints), '--data-root', str(shapes), '--out', str(out), '--corruption-limit', '10']
+    run(build_parser().parse_args([*arguments, '--batch-size', '7']))
+    return out
+
+
+def read(folder, transform=lambda image: image):
+    """Images [N, H, W, 3] and class names of a folder of class folders, read without this project's code."""
+    paths = sorted(folder.rglob('*.jpg'))
+    return np.stack([np.array(Image.open(p)) for p in paths]), [p.parent.name for p in paths]
+
+
+def predict(checkpoint, images: np.ndarray) -> torch.Tensor:
+    network = timm.create_model(MODEL['model'], checkpoint_path=str(checkpoint), **MODEL['model_kwargs']).eval()
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        return network((x - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1))
+
+
+def test_results_fit_the_schema_and_name_every_suite(results):
+    content = json.loads((results / 'results.json').read_text())
+    validate(content, 'results.json')
+    for scores in content['classification'].values():
+        assert set(scores) == set(SUITES)
+        assert set(scores['corruption']['cells']) == set(KINDS)
+    for sample in content['samples']:
+        assert (results / sample['image']).is_file()
+        assert set(sample['predictions']) == {'run0', 'run1'}
+    for record in content['runs'].values():
+        assert (results / record['checkpoint']).is_file()
+
+
+def test_scores_are_those_of_a_direct_computation(results, checkpoints, shapes):
+    scores = json.loads((results / 'results.json').read_text())['classification']['run1']
+    classes = sorted(p.name for p in (shapes / 'val').iterdir())
+    images, names = read(shapes / 'val')
+    labels = torch.tensor([classes.index(name) for name in names])
+    logits = predict(checkpoints[1], images)
+    assert scores['clean']['top1_pct'] == pytest.approx(100 * (logits.argmax(1) == labels).float().mean().item())
+    in_top5 = (logits.topk(5).indices == labels[:, None]).any(1).float().mean().item()
+    assert scores['clean']['top5_pct'] == pytest.approx(100 * in_top5)
+    # Rendition has 7 classes: the other logits do not take part in the decision.
+    present = sorted(p.name for p in (shapes / 'rendition').iterdir())
+    columns = [classes.index(name) for name in present]
+    images, names = read(shapes / 'rendition')
+    decisions = predict(checkpoints[1], images)[:, columns].argmax(1)
+    hits = [present[d] == name for d, name in zip(decisions.tolist(), names, strict=True)]
+    assert scores['rendition']['top1_pct'] == pytest.approx(100 * np.mean(hits))
+    among = torch.isin(labels, torch.tensor(columns))
+    subset = logits[among][:, columns].argmax(1) == torch.tensor([columns.index(k) for k in labels[among].tolist()])
+    assert scores['rendition']['clean_subset_top1_pct'] == pytest.approx(100 * subset.float().mean().item())
+
+
+def test_a_corrupted_cell_is_that_of_a_direct_computation(results, checkpoints, shapes):
+    scores = json.loads((results / 'results.json').read_text())['classification']['run0']['corruption']
+    stored = np.load(results / 'predictions' / 'run0' / 'corruption.npz')
+    assert scores['images'] == 10
+    assert len(set(stored['labels'].tolist())) == 10
+    images = np.stack([np.array(Image.open(shapes / path)) for path in stored['paths']])
+    for kind, severity in (('gaussian_noise', 1), ('jpeg_compression', 4), ('snow', 5)):
+        corrupted = corrupt(images, kind, severity, [(0, i) for i in range(10)])
+        hits = predict(checkpoints[0], corrupted).argmax(1).numpy() == stored['labels']
+        assert scores['cells'][kind][severity - 1] == pytest.approx(100 * hits.mean()), kind
+
+
+def test_what_is_there_is_not_computed_again_and_other_weights_are_refused(results, checkpoints, shapes, capsys):
+    before = (results / 'results.json').read_bytes()
+    arguments = [*map(str, checkpoints), '--data-root', str(shapes), '--out', str(results)]
+    assert main(arguments) == 0
+    assert (results / 'results.json').read_bytes() == before
+    other = f'run0={checkpoints[1]}'
+    assert main([other, '--data-root', str(shapes), '--out', str(results)]) == 1
+    assert "holds results of other weights for 'run0'" in capsys.readouterr().err
+    assert (results / 'results.json').read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--suite', 'stylised'], "suite 'stylised' is unknown; choose from clean, stylized"),
+        (['--suite', 'sketch'], 'needs the folder'),
+        ([], "has the class 'blob' (1 such) that the model does not know"),
+    ],
+)
+def test_mistakes_are_one_line(checkpoints, shapes, tmp_path, capsys, arguments, message):
+    shutil.copytree(shapes / 'val', tmp_path / 'val')
+    (tmp_path / 'val' / 'blob').mkdir()
+    shutil.copy(next((shapes / 'val' / 'circle').iterdir()), tmp_path / 'val' / 'blob')
+    out = tmp_path / 'out'
+    assert main([str(checkpoints[0]), '--data-root', str(tmp_path), '--out', str(out), *arguments]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not (out / 'results.json').exists()
