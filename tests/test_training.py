@@ -78,7 +78,7 @@ def test_loaded_weights_survive_the_start_of_training_and_the_teacher_stays_out(
     work_dir = tmp_path / 'distilled'
     options = [f'model.student.checkpoint={trained / "student_best.pth"}', 'optim_wrapper.optimizer.lr=0']
     options += [f'model.teacher.checkpoint={trained / "student_best.pth"}', 'default_hooks.ema=None']
-    code = run_training('deit-tiny_robust-resnet-tiny_shapes.py', shapes, work_dir, epochs=1, options=options)
+    code = run_training('deit-mini_robust-resnet-tiny_shapes.py', shapes, work_dir, epochs=1, options=options)
     assert code == 0
     before = build_model(checkpoint=trained / 'student_best.pth').state_dict()
     after = torch.load(work_dir / 'epoch_1.pth', weights_only=True)['state_dict']
@@ -123,7 +123,7 @@ def test_mistakes_are_one_line_with_the_way_out(shapes, trained, tmp_path, capsy
         for name in ('circle', 'star'):
             shutil.copytree(shapes / split / name, tmp_path / 'two' / split / name)
     student = 'robust-resnet-tiny_shapes.py'
-    distilled = 'deit-tiny_robust-resnet-tiny_shapes.py'
+    distilled = 'deit-mini_robust-resnet-tiny_shapes.py'
     best = trained / 'student_best.pth'
     cases = [
         (student, tmp_path / 'nowhere', [], f"data root '{tmp_path / 'nowhere'}' does not exist"),

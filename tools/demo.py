@@ -25,12 +25,12 @@ from distill.hooks import write_json
 REPO = Path(__file__).resolve().parents[1]
 RUNS = {
     # run: (config, teacher)
-    'deit-teacher': ('deit-tiny_shapes', None),
-    'robust-teacher': ('robust-resnet-tiny_shapes', None),
-    'deit-alone': ('deit-micro_shapes', None),
-    'robust-alone': ('robust-resnet-micro_shapes', None),
-    'robust-from-deit': ('deit-tiny_robust-resnet-micro_shapes', 'deit-teacher'),
-    'deit-from-robust': ('robust-resnet-tiny_deit-micro_shapes', 'robust-teacher'),
+    'deit-teacher': ('deit-mini_shapes', None),
+    'robust-teacher': ('robust-resnet-mini_shapes', None),
+    'deit-alone': ('deit-tiny_shapes', None),
+    'robust-alone': ('robust-resnet-tiny_shapes', None),
+    'robust-from-deit': ('deit-mini_robust-resnet-tiny_shapes', 'deit-teacher'),
+    'deit-from-robust': ('robust-resnet-mini_deit-tiny_shapes', 'robust-teacher'),
 }
 BACKBONE = 'robust-from-deit'
 GOALS = {'teacher': 90.0, 'student': 85.0, 'bbox_mAP': 0.30, 'mIoU': 0.50}

@@ -16,7 +16,8 @@ default_hooks = dict(
     seed_iteration=dict(type='SeedIterationHook'),
     check_classes=dict(type='CheckClassesHook'),
     save_student=dict(type='SaveStudentHook'),
-    ema=dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-4, update_buffers=True),
+    # The average is over the last tenth of the steps at first, and over the last ten thousand at most.
+    ema=dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=1e-4, gamma=10, update_buffers=True),
 )
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -4,8 +4,6 @@ Meant for a total batch of 1024 (8 × 128), for which the learning rate is 5e-4 
 adapts it to another.
 """
 
-_base_ = './default_runtime.py'
-
 data_root = 'data/imagenet'
 num_classes = 1000
 

@@ -1,7 +1,5 @@
 """The embedded shapes data set (``tools/make_data.py``) at 32 px, with a schedule of minutes on two CPU cores."""
 
-_base_ = './default_runtime.py'
-
 data_root = 'data/shapes/imagenet'
 num_classes = 10
 max_epochs = 20
@@ -53,7 +51,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, begin=0, end=2, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=2, end=max_epochs, convert_to_iter_based=True),
 ]
-default_hooks = dict(ema=dict(momentum=0.01), logger=dict(interval=20))
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=2)
 val_cfg = dict()
 test_cfg = dict()

@@ -1,20 +1,10 @@
-"""A DeiT-style teacher on the embedded shapes data.
+"""A smaller DeiT-style student on the embedded shapes data, without a teacher.
 
 python tools/train.py distill/configs/shapes/deit-tiny_shapes.py
 
-Two CPU cores, about two minutes; top-1 on val ≥ 90 %.
+Hardware: one CPU core. Cost: about 3 minutes. Target: top-1 on val ≥ 85 %.
 """
 
-_base_ = '../_base_/shapes.py'
+_base_ = './deit-mini_shapes.py'
 
-model = dict(
-    student=dict(
-        model='deit_tiny_patch16_224',
-        img_size=32,
-        patch_size=4,
-        embed_dim=64,
-        depth=6,
-        num_heads=2,
-        num_classes=10,
-    ),
-)
+model = dict(student=dict(depth=4))
