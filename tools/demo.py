@@ -54,7 +54,7 @@ class Step:
 def plan(work: Path) -> list[Step]:
     """The chain's steps, in an order in which they could run one by one."""
     data, student = work / 'data', str(work / BACKBONE / 'student_best.pth')
-    sizes = '--size 32 --train 4000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
+    sizes = '--size 32 --train 6000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
     steps = [Step('data', ['make_data.py', str(data), *sizes.split(), '--workers', '2'])]
     for run, (config, teacher) in RUNS.items():
         command = ['train.py', f'distill/configs/shapes/{config}.py', '--work-dir', str(work / run), '--resume']

@@ -6,8 +6,8 @@ formulas, its casts to uint8. Deterministic kinds give its grey levels, random k
 images of 224 pixels only; for others this does what its port to any size does, imagecorruptions-imaug. The two
 differ in places. Here
 
-- elastic_transform is the original's, its lengths in proportion to the shorter side, and so is frost; both are
-  the port's with ``definition='imagecorruptions'``;
+- elastic_transform is the original's, its lengths in proportion to the shorter side, and frost is the original's:
+  both become the port's with ``definition='imagecorruptions'``;
 - motion_blur and snow are the port's, which does without ImageMagick and its rounding between the steps, except
   that the edge is repeated as far as the blur reaches, where the port darkens images of less than 41 pixels.
 
@@ -133,8 +133,8 @@ def corrupt(
         severity: Of `SEVERITIES`.
         seeds: For each image an integer of at least 0, or several such as (seed of the run, image's index).
         definition: Whose elastic_transform and frost: 'imagenet_c', the original's, or 'imagecorruptions', its
-            port's, with no affine map in the one (which shows most at severities 1 and 2) and with a sixth, dark
-            texture in the other.
+            port's. The port's elastic_transform has no affine map, which shows most at severities 1 and 2; its
+            frost has a sixth, darker texture and enlarges all by a tenth.
 
     Returns:
         Corrupted images of the same type, shape, dtype and device.

@@ -1,8 +1,11 @@
-"""The embedded shapes data set (``tools/make_data.py``) at 32 px, with a schedule of minutes on two CPU cores."""
+"""The embedded shapes data set at 32 px, with a schedule of minutes on a CPU core.
+
+python tools/make_data.py data/shapes --sets imagenet --size 32 --train 6000
+"""
 
 data_root = 'data/shapes/imagenet'
 num_classes = 10
-max_epochs = 20
+max_epochs = 10
 
 train_dataloader = dict(
     batch_size=64,
@@ -48,8 +51,8 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-2, begin=0, end=2, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=2, end=max_epochs, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=1e-2, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, end=max_epochs, convert_to_iter_based=True),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=2)
 val_cfg = dict()
