@@ -22,8 +22,8 @@ def one_line(error: BaseException) -> str:
     if 'Original Traceback' in str(error):
         lines = [lines[-1].partition('Error: ')[2] or lines[-1]]
     message = ' '.join(lines)
-    while message.startswith('class `') and '`: ' not in message[:8] and ': ' in message:
-        message = message.split(': ', 1)[1]
+    while message.startswith('class `') and '.py: ' in message:
+        message = message.partition('.py: ')[2]
     return message
 
 

@@ -6,6 +6,8 @@ python tools/train.py distill/configs/shapes/deit-mini_robust-resnet-tiny_shapes
 import argparse
 import sys
 
+from mmengine.device import get_device
+
 from distill.cli import run_command
 from distill.experiment import add_config_arguments, build_runner, load_config, resume_from
 
@@ -30,6 +32,8 @@ def run(args: argparse.Namespace) -> dict:
     """Train; returns the work directory and where training stopped."""
     config = load_config(args)
     if args.amp:
+        if get_device() == 'cpu':
+            raise ValueError('--amp needs an accelerator and there is only the CPU; drop it')
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:

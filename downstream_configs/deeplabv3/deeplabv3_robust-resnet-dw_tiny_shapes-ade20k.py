@@ -12,4 +12,4 @@ _base_ = [
     '../_base_/runtime_seg.py',
     '../_base_/schedules/seg_tiny.py',
 ]
-default_hooks = dict(checkpoint=dict(interval=400))
+default_hooks = dict(checkpoint=dict(interval=200))

@@ -1,15 +1,15 @@
 """A few minutes on CPU cores: AdamW, a short warmup, then polynomial decay to zero."""
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=400, val_interval=400)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=800, val_interval=800)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=10),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False, begin=50, end=400),
+    dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False, begin=50, end=800),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=8)

@@ -1,0 +1,39 @@
+"""The demo's plan: every command is one that its tool takes, and what is done is not done again."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from tools.demo import RUNS, Step, plan, run_all, run_step
+
+
+def test_every_command_is_understood_and_every_step_has_its_inputs(tmp_path):
+    known: set[str] = set()
+    for step in plan(tmp_path):
+        assert known.issuperset(step.needs), step.name
+        known.add(step.name)
+        tool = importlib.import_module(f'tools.{Path(step.command[0]).stem}')
+        args = tool.build_parser().parse_args(step.command[1:])
+        if hasattr(args, 'config'):
+            assert Path(args.config).is_file(), step.name
+    assert known.issuperset(RUNS)
+
+
+def test_a_step_runs_once_and_again_only_if_its_command_changed(tmp_path):
+    arguments = ['--sets', 'imagenet', '--train', '10', '--val', '10', '--shifted', '10']
+    step = Step('data', ['make_data.py', str(tmp_path / 'data'), *arguments])
+    assert run_step(step, tmp_path, 1) > 0
+    assert run_step(step, tmp_path, 1) == 0
+    step.command += ['--seed', '1']
+    with pytest.raises(ValueError, match=r"step 'data' failed: .*seed.*see .*data\.log"):
+        run_step(step, tmp_path, 1)
+
+
+def test_a_failure_stops_the_steps_after_it(tmp_path):
+    from rich.console import Console
+
+    steps = [Step('a', ['make_data.py', str(tmp_path), '--sets', 'nonsense']), Step('b', ['make_data.py'], ['a'])]
+    with pytest.raises(ValueError, match="step 'a' failed"):
+        run_all(steps, tmp_path, 2, 1, Console(quiet=True))
+    assert not (tmp_path / 'logs' / 'b.log').exists()
