@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.distributed
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -57,8 +59,6 @@ def load_config(args: argparse.Namespace) -> Config:
         )
     config.launcher = args.launcher
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    if not torch.cuda.is_available() and config.env_cfg.dist_cfg.backend == 'nccl':
-        config.env_cfg.dist_cfg.backend = 'gloo'
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return config
 
@@ -106,9 +106,23 @@ def resume_from(choice: str, work_dir: str) -> tuple[bool, str | None]:
 def build_runner(config: Config, hooks: Sequence[Hook] = ()) -> Runner:
     """Build the `Runner` of a config, with further hooks; whatever it loads, it loads with weights only."""
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    if config.launcher == 'pytorch' and get_device() == 'cpu':
+        _distribute_on_cpu(config)
     # mmengine lets None switch off its own default hooks only.
     config.default_hooks = {k: v for k, v in config.default_hooks.items() if v is not None or k in MMENGINE_HOOKS}
     runner = Runner.from_cfg(config)
     for hook in hooks:
         runner.register_hook(hook)
     return runner
+
+
+def _distribute_on_cpu(config: Config) -> None:
+    """Do what mmengine does for several processes, which it does for accelerators only."""
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    config.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=config.get('find_unused_parameters', False),
+    )
