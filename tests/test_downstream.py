@@ -21,7 +21,7 @@ from distill.experiment import move_data_root
 from distill.synthetic.ade20k import write_ade20k
 from distill.synthetic.coco import write_coco
 
-ROOT = Path('downstream_configs')
+ROOT = Path(__file__).parents[1] / 'downstream_configs'
 CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
 SMALL = [path for path in CONFIGS if '_tiny_' in path.name]
 NAMES = {path: path.stem for path in CONFIGS}

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -361,7 +362,8 @@ def detector() -> dict:
     """A Cascade R-CNN with patches of 16 pixels."""
     from mmengine.config import Config
 
-    config = Config.fromfile('downstream_configs/cascade_rcnn/cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco.py')
+    name = 'cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco.py'
+    config = Config.fromfile(Path(__file__).parents[1] / 'downstream_configs/cascade_rcnn' / name)
     init_default_scope('mmdet')
     model = config.model
     model.backbone.update(patch_size=16, strides=None)
@@ -384,7 +386,11 @@ def set_in(config: dict, path: str, value) -> None:
         ('neck.1.in_channels', [32, 32, 32, 32], 'FPN'),
         ('backbone.strides', [4, 8, 16, 32], r'maps of robust_resnet_dw_small have strides \(16, 16, 16, 32\)'),
         ('backbone.patch_size', 8, r"backbone's are \(8, 8, 16, 32\)"),
-        ('rpn_head.anchor_generator.strides', [8, 16, 32, 64], r'anchors is \(8, 16, 32, 64\).*\(4, 8, 16, 32\)'),
+        (
+            'rpn_head.anchor_generator.strides',
+            [8, 16, 32, 64],
+            r'anchor strides are \(8, 16, 32, 64\).*\(4, 8, 16, 32\)',
+        ),
         ('roi_head.bbox_roi_extractor.featmap_strides', [8, 16, 32, 64], 'bbox_roi_extractor.featmap_strides'),
     ],
 )

@@ -61,8 +61,8 @@ def _check(backbone: nn.Module | None, neck: nn.Module | None, **heads: nn.Modul
             expected = strides[: len(found)] if what.endswith('featmap_strides') else strides
             if tuple(found) != expected:
                 raise ValueError(
-                    f'{what} is {tuple(found)} but the feature maps have strides {expected}: '
-                    f'set it to these, or the neck (StagePyramid) to the strides that it expects'
+                    f'{what} are {tuple(found)} but the feature maps have {expected}: set them to these, '
+                    'or have the neck (StagePyramid) make the others'
                 )
 
 
@@ -96,7 +96,7 @@ def _claims(name: str, head: nn.Module | None) -> Iterator[tuple[str, Sequence[i
     generator = getattr(head, 'prior_generator', None)
     if generator is not None:
         strides = [stride[0] if isinstance(stride, Sequence) else stride for stride in generator.strides]
-        yield f'{name}: strides of the anchors', strides
+        yield f'{name}: anchor strides', strides
     for extractor in ('bbox_roi_extractor', 'mask_roi_extractor'):
         found = getattr(head, extractor, None)
         for module in found if isinstance(found, nn.ModuleList) else [found]:

@@ -51,7 +51,7 @@ class Settings:
     workers: int = 1
     seed: int = 0
     corruption_limit: int | None = None
-    samples: int = 4
+    samples: int = 6
     advance: Callable[[int], None] = field(default=lambda count: None)
 
 

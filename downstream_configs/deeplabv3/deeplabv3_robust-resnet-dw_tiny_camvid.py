@@ -2,7 +2,7 @@
 
 python tools/train.py THIS_FILE --data-root PATH_OF_camvid_ade
 
-Hardware: 2 CPU cores. Cost: about COST minutes. Target: none published for this size; MEASURED.
+Hardware: 2 CPU cores. Cost: about 6 minutes. Target: mIoU ≥ 0.28 from scratch (this project's own).
 """
 
 _base_ = './deeplabv3_robust-resnet-dw_tiny_shapes-ade20k.py'
@@ -26,7 +26,9 @@ test_pipeline = [
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
-train_dataloader = dict(dataset=dict(data_root=data_root, metainfo=dict(classes=classes), pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=4, dataset=dict(data_root=data_root, metainfo=dict(classes=classes), pipeline=train_pipeline)
+)
 val_dataloader = dict(dataset=dict(data_root=data_root, metainfo=dict(classes=classes), pipeline=test_pipeline))
 test_dataloader = val_dataloader
 model = dict(

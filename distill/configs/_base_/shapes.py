@@ -18,7 +18,15 @@ train_dataloader = dict(
         type='Views',
         root=data_root,
         split='train',
-        transform=dict(input_size=32, is_training=True, scale=(0.6, 1.0), color_jitter=0.3, interpolation='bicubic'),
+        # Milder than timm's defaults, which ask for longer schedules.
+        transform=dict(
+            input_size=32,
+            is_training=True,
+            scale=(0.8, 1.0),
+            ratio=(0.9, 1.1),
+            color_jitter=0.2,
+            interpolation='bicubic',
+        ),
     ),
 )
 val_dataloader = dict(

@@ -15,6 +15,8 @@ model = dict(
         embed_dim=128,
         depth=6,
         num_heads=4,
+        class_token=False,
+        global_pool='avg',
         num_classes=10,
     ),
 )
@@ -22,7 +24,7 @@ model = dict(
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
 optim_wrapper = dict(optimizer=dict(lr=7e-4))
 max_epochs = 16
-train_cfg = dict(max_epochs=max_epochs, val_interval=2)
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, end=max_epochs, convert_to_iter_based=True),
