@@ -17,14 +17,16 @@ help:
 install:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
-		$(MODULES) || $(BIN)/python -m pip install -c constraints.txt -e '.[openmmlab,dev]'
+		$(MODULES) || { echo 'installing into $(VENV): some minutes'; \
+		$(BIN)/python -m pip install -q -c constraints.txt -e '.[openmmlab,dev]'; }
 	@# On a machine without a screen's libraries OpenCV's usual build does not load; its headless one does.
 	@$(BIN)/python -c 'import cv2' 2> /dev/null || { $(BIN)/python -m pip uninstall -y opencv-python && \
-		$(BIN)/python -m pip install -c constraints.txt --force-reinstall --no-deps opencv-python-headless; }
+		$(BIN)/python -m pip install -q -c constraints.txt --force-reinstall --no-deps opencv-python-headless; }
 
+# The second stack beside the first, without a second torch: found first when its folder is first on the path.
 onedl: install
-	@test -d $(ONEDL)/mmseg || $(BIN)/python -m pip install -c constraints.txt --no-deps --target $(ONEDL) \
-		onedl-mmengine onedl-mmcv onedl-mmdetection onedl-mmsegmentation
+	@test -d $(ONEDL)/mmseg || $(BIN)/python -m pip install -q -c constraints.txt --no-deps --target $(ONEDL) \
+		onedl-mmengine onedl-mmcv onedl-mmdetection onedl-mmsegmentation imaug scikit-image imageio lazy-loader
 
 lint: install
 	$(BIN)/python -m ruff check .
