@@ -115,6 +115,38 @@ def check_model_name(name: str) -> str:
     raise ValueError(f"model '{name}' is unknown; {hint}")
 
 
+def resolve_model(
+    model: str | None, checkpoint: str | os.PathLike | None, model_kwargs: Mapping
+) -> tuple[str, dict[str, object]]:
+    """Complete a model's name and arguments by what stands beside its checkpoint.
+
+    Args:
+        model: timm's name, or None to take the description's.
+        checkpoint: Path of the weights, or None.
+        model_kwargs: Arguments of ``timm.create_model``; they win over the description's.
+
+    Returns:
+        The name and all arguments.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: No name is given or found, it is unknown, or the checkpoint holds another model.
+    """
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; train it first or correct the path")
+    description = read_description(checkpoint) if checkpoint is not None else None
+    if description is None:
+        if model is None:
+            raise ValueError(
+                "no model is given; give timm's name, or a checkpoint with a description (.json) beside it"
+            )
+        return check_model_name(model), dict(model_kwargs)
+    if model not in (None, description['model']):
+        check_model_name(model)
+        raise ValueError(f"checkpoint '{checkpoint}' holds {description['model']} and not {model}; change either")
+    return check_model_name(description['model']), {**description.get('model_kwargs', {}), **model_kwargs}
+
+
 def build_model(
     model: str | None = None,
     checkpoint: str | os.PathLike | None = None,
@@ -135,18 +167,8 @@ def build_model(
     Raises:
         ValueError: The name is unknown, or the checkpoint does not fit the model.
     """
-    description = read_description(checkpoint) if checkpoint else None
-    if model is None:
-        if checkpoint is None:
-            raise ValueError('neither a model name nor a checkpoint is given; give at least one')
-        if not Path(checkpoint).is_file():
-            raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; train it first or correct the path")
-        if description is None:
-            raise ValueError(f"no description '{Path(checkpoint).with_suffix('.json')}'; give the model's name")
-        model = description['model']
-    if description is not None and description['model'] == model:
-        model_kwargs = {**description.get('model_kwargs', {}), **model_kwargs}
-    network = timm.create_model(check_model_name(model), pretrained=pretrained, **model_kwargs)
+    model, model_kwargs = resolve_model(model, checkpoint, model_kwargs)
+    network = timm.create_model(model, pretrained=pretrained, **model_kwargs)
     if checkpoint is not None:
         load_all(network, read_weights(checkpoint), f"checkpoint '{checkpoint}'", model)
     return network

@@ -116,8 +116,13 @@ def test_saved_model_is_built_from_its_path_alone(tmp_path, distiller):
     torch.testing.assert_close(build_model(checkpoint=path).eval()(image), expected)
     by_timm = timm.create_model(STUDENT['model'], checkpoint_path=str(path), **kwargs).eval()
     torch.testing.assert_close(by_timm(image), expected)
+    with pytest.raises(ValueError, match='holds robust_resnet_dw_small and not deit_tiny_patch16_224; change either'):
+        build_model('deit_tiny_patch16_224', checkpoint=path)
+    path.with_suffix('.json').unlink()
     with pytest.raises(ValueError, match=r'does not fit deit_tiny_patch16_224: \d+ missing .* unexpected'):
         build_model('deit_tiny_patch16_224', checkpoint=path)
+    with pytest.raises(ValueError, match='no model is given'):
+        build_model(checkpoint=path)
 
 
 class Bomb:

@@ -292,7 +292,7 @@ def test_checkpoint_that_does_not_fit(tmp_path):
     with pytest.raises(ValueError, match='holds Python objects'):
         TimmBackbone('resnet18', checkpoint=path, **arguments)
     save_model(path, network, {'model': 'resnet18', 'model_kwargs': arguments})
-    with pytest.raises(ValueError, match='holds resnet18 and the config asks for resnet34'):
+    with pytest.raises(ValueError, match='holds resnet18 and not resnet34; change either'):
         TimmBackbone('resnet34', checkpoint=path)
     with pytest.raises(FileNotFoundError, match=r'none\.pth'):
         TimmBackbone('resnet18', checkpoint=str(tmp_path / 'none.pth'))

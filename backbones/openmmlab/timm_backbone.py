@@ -13,7 +13,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 import backbones  # noqa: F401 - registers this project's models
-from backbones.checkpoint import check_model_name, load_all, read_description, read_weights
+from backbones.checkpoint import load_all, read_weights, resolve_model
 
 __all__ = ['TimmBackbone']
 
@@ -74,8 +74,8 @@ class TimmBackbone(BaseModule):
         super().__init__()
         if checkpoint is not None and pretrained:
             raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
+        model, model_kwargs = resolve_model(model, checkpoint, model_kwargs)
         weights = read_weights(checkpoint) if checkpoint is not None else None
-        model, model_kwargs = _describe(checkpoint, model, model_kwargs)
         if drop_path_rate is not None:
             model_kwargs['drop_path_rate'] = drop_path_rate
         if output_stride is not None:
@@ -155,20 +155,6 @@ def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
         if option.keys() <= accepted:
             model_kwargs = {**option, **model_kwargs}
     return timm.create_model(model, pretrained=pretrained, **model_kwargs)
-
-
-def _describe(checkpoint: str | None, model: str | None, model_kwargs: dict) -> tuple[str, dict]:
-    """Complete name and arguments by what stands beside the checkpoint; what the config gives wins."""
-    description = read_description(checkpoint) if checkpoint is not None else None
-    if description is None:
-        if model is None:
-            raise ValueError('TimmBackbone has no model; give its name, or a checkpoint with a .json beside it')
-        return check_model_name(model), model_kwargs
-    if model not in (None, description['model']):
-        raise ValueError(
-            f"checkpoint '{checkpoint}' holds {description['model']} and the config asks for {model}; change either"
-        )
-    return check_model_name(description['model']), {**description.get('model_kwargs', {}), **model_kwargs}
 
 
 def _without_classifier(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
