@@ -27,10 +27,10 @@ RUNS = {
     # run: (config, teacher)
     'deit-teacher': ('deit-mini_shapes', None),
     'robust-teacher': ('robust-resnet-mini_shapes', None),
-    'deit-alone': ('deit-tiny_shapes', None),
-    'robust-alone': ('robust-resnet-tiny_shapes', None),
     'robust-from-deit': ('deit-mini_robust-resnet-tiny_shapes', 'deit-teacher'),
     'deit-from-robust': ('robust-resnet-mini_deit-tiny_shapes', 'robust-teacher'),
+    'robust-alone': ('robust-resnet-tiny_shapes', None),
+    'deit-alone': ('deit-tiny_shapes', None),
 }
 BACKBONE = 'robust-from-deit'
 GOALS = {'teacher': 90.0, 'student': 85.0, 'bbox_mAP': 0.30, 'mIoU': 0.50}
@@ -52,33 +52,44 @@ class Step:
 
 
 def plan(work: Path) -> list[Step]:
-    """The chain's steps, in an order in which they could run one by one."""
-    data, student = work / 'data', str(work / BACKBONE / 'student_best.pth')
+    """The chain's steps, the most urgent first among those that can run."""
+    data = work / 'data'
     sizes = '--size 32 --train 6000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
     steps = [Step('data', ['make_data.py', str(data), *sizes.split(), '--workers', '2'])]
-    for run, (config, teacher) in RUNS.items():
-        command = ['train.py', f'distill/configs/shapes/{config}.py', '--work-dir', str(work / run), '--resume']
-        command += ['--data-root', str(data / 'imagenet')]
-        if teacher is not None:
-            command += ['--cfg-options', f'model.teacher.checkpoint={work / teacher / "student_best.pth"}']
-        steps.append(Step(run, command, ['data', teacher] if teacher else ['data']))
+    for run in RUNS:
+        steps.append(training(run, work))
+        if run == BACKBONE:
+            steps += downstream('cascade_rcnn', 'cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco', 'coco', work)
+            steps += downstream('deeplabv3', 'deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', 'ade20k', work)
     checkpoints = [str(work / run / 'student_best.pth') for run in RUNS]
     options = ['--data-root', str(data / 'imagenet'), '--out', str(work / 'robustness'), '--corruption-limit', '200']
     steps.append(Step('robustness', ['robustness.py', *checkpoints, *options], list(RUNS)))
-    for task, config, kind in (
-        ('cascade_rcnn', 'cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco', 'coco'),
-        ('deeplabv3', 'deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', 'ade20k'),
-    ):
-        common = [f'downstream_configs/{task}/{config}.py', '--work-dir', str(work / task)]
-        backbone = ['--data-root', str(data / kind), '--cfg-options', f'model.backbone.checkpoint={student}']
-        steps.append(Step(task, ['train.py', *common, '--resume', *backbone], [BACKBONE]))
-        show = ['--show-dir', str(work / task / 'pictures'), '--show-interval', '20']
-        steps.append(Step(f'{task} test', ['test.py', *common[:1], 'auto', *common[1:], *show, *backbone], [task]))
-    parts = [str(work / part) for part in ('robustness', 'cascade_rcnn', 'deeplabv3')]
-    steps.append(
-        Step('report', ['report.py', *parts, '--out', str(work)], ['robustness', 'cascade_rcnn test', 'deeplabv3 test'])
-    )
+    parts = ['robustness', 'cascade_rcnn', 'deeplabv3']
+    command = ['report.py', *(str(work / part) for part in parts), '--out', str(work)]
+    steps.append(Step('report', command, ['robustness', 'cascade_rcnn test', 'deeplabv3 test']))
     return steps
+
+
+def training(run: str, work: Path) -> Step:
+    """The step that trains a run of `RUNS`."""
+    config, teacher = RUNS[run]
+    command = ['train.py', f'distill/configs/shapes/{config}.py', '--work-dir', str(work / run), '--resume']
+    command += ['--data-root', str(work / 'data' / 'imagenet')]
+    if teacher is not None:
+        command += ['--cfg-options', f'model.teacher.checkpoint={work / teacher / "student_best.pth"}']
+    return Step(run, command, ['data', teacher] if teacher else ['data'])
+
+
+def downstream(task: str, config: str, kind: str, work: Path) -> list[Step]:
+    """The steps that train and test a detector or segmenter on the distilled student."""
+    config, folder = f'downstream_configs/{task}/{config}.py', work / task
+    common = ['--work-dir', str(folder), '--data-root', str(work / 'data' / kind)]
+    backbone = ['--cfg-options', f'model.backbone.checkpoint={work / BACKBONE / "student_best.pth"}']
+    show = ['--show-dir', str(folder / 'pictures'), '--show-interval', '20']
+    return [
+        Step(task, ['train.py', config, *common, '--resume', *backbone], [BACKBONE]),
+        Step(f'{task} test', ['test.py', config, 'auto', *common, *show, *backbone], [task]),
+    ]
 
 
 def run_step(step: Step, work: Path, threads: int) -> float:
