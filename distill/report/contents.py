@@ -302,7 +302,8 @@ def _sample(sample: dict) -> Picture:
         )
         for run, its in sample['predictions'].items()
     )
-    return Picture(sample['image'], f'{target}, texture of {texture}' if texture else target, verdicts)
+    detail = f'texture of {texture}' if texture else sample.get('note')
+    return Picture(sample['image'], f'{target}, {detail}' if detail else target, verdicts)
 
 
 def _with_pictures(results: dict, section: str, tables: list[Table]) -> list[Block]:

@@ -144,7 +144,7 @@ SAMPLE = fields(
         'target': text(),
         'predictions': map_of(fields({'label': text()}, {'confidence': FRACTION})),
     },
-    {'texture': text()},
+    {'texture': text(), 'note': text()},
 )
 DOWNSTREAM_OPTIONAL = {
     'config': text(),

@@ -163,7 +163,7 @@ class Sampler:
             self.records[index] = {'suite': self.suite.name, 'image': name}
             if self.suite.corrupted:
                 kind, severity = CELLS[cell]
-                self.records[index]['note'] = f'{kind}, severity {severity}'
+                self.records[index]['note'] = f'{kind.replace("_", " ")}, severity {severity}'
 
     def finish(self, recorders: dict[str, SuiteRecorder], classes: Sequence[str], paths: list[str]) -> list[dict]:
         """The entries under ``samples``."""
