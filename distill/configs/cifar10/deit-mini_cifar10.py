@@ -11,3 +11,4 @@ data_root = 'data/cifar10'
 train_dataloader = dict(dataset=dict(root=data_root))
 val_dataloader = dict(dataset=dict(root=data_root))
 test_dataloader = val_dataloader
+model = dict(student=dict(depth=6))

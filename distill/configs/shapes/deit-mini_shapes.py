@@ -13,7 +13,7 @@ model = dict(
         img_size=32,
         patch_size=8,
         embed_dim=128,
-        depth=6,
+        depth=4,
         num_heads=4,
         class_token=False,
         global_pool='avg',
@@ -23,7 +23,7 @@ model = dict(
 
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
 optim_wrapper = dict(optimizer=dict(lr=7e-4))
-max_epochs = 12
+max_epochs = 16
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, begin=0, end=1, convert_to_iter_based=True),
