@@ -2,7 +2,7 @@
 
 python tools/train.py THIS_FILE --data-root PATH_OF_camvid_ade
 
-Hardware: 2 CPU cores. Cost: about 6 minutes. Target: mIoU ≥ 0.28 from scratch (this project's own).
+Hardware: 2 CPU cores. Cost: some minutes. Target: mIoU 0.41 on a CIFAR-10 backbone (docs/real_small.md).
 """
 
 _base_ = './deeplabv3_robust-resnet-dw_tiny_shapes-ade20k.py'
