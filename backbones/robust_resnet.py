@@ -1,91 +1,48 @@
-"""Robust-ResNet: CNNs that are as robust out of distribution as vision transformers.
+"""Robust-ResNet: CNNs that are as robust out of distribution as vision transformers, and the models they come from.
 
 Source: Wang et al., "Can CNNs Be More Robust Than Transformers?", ICLR 2023 (https://arxiv.org/abs/2206.03452)
 and its public code (https://github.com/UCSC-VLAA/RobustCNN). State dicts are the original's, key for key.
 
-Differs from the original code: `reset_classifier` works, nothing is printed, and patch size, kernel size and
-output stride can be chosen.
+The paper's path from a baseline to a robust model is made of arguments. From `resnet_dw_small`: ``stem='patch',
+patch_size=16`` is the stem alone, ``kernel_size=11`` the kernel alone, ``norms=(1,), acts=(3,)`` fewer norms and
+activations alone.
+
+Differs from the original code: `reset_classifier` works, nothing is printed, and the whole design space is there.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import ClassifierHead, calculate_drop_path_rates
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import nn
 
-from backbones.robust_blocks import DownInvertedBlock, DwBlock, InvertedBlock, RobustBlock, UpInvertedBlock
+from backbones.robust_blocks import (
+    POSITIONS,
+    DownInvertedBlock,
+    DwBlock,
+    InvertedBlock,
+    RobustBlock,
+    RobustStage,
+    UpInvertedBlock,
+    check_blocks,
+)
+from backbones.robust_stems import check_stem, create_stem, resample_stem
 
 __all__ = ['RobustResNet']
 
-PATCH_SIZES = (4, 8, 16)
 TOTAL_STRIDE = 32
 
 
-class RobustStage(nn.Module):
-    """A run of equal blocks, of which the first changes the width and the first or last may stride.
-
-    Args:
-        block: Block class.
-        in_chs: Input channels.
-        dim: Base width.
-        depth: Number of blocks.
-        strides: Stride of each block in the undilated network.
-        dilations: Dilation of each block's depthwise kernel.
-        dilated: No block strides: the stage's stride is replaced by dilation.
-        drop_path_rates: Drop path rate of each block.
-        mlp_ratio: Widening inside a block.
-        block_args: Further arguments of every block.
-    """
-
-    def __init__(
-        self,
-        block: type[RobustBlock],
-        in_chs: int,
-        dim: int,
-        strides: Sequence[int],
-        dilations: Sequence[int],
-        dilated: bool,
-        drop_path_rates: Sequence[float],
-        mlp_ratio: float,
-        **block_args,
-    ):
-        super().__init__()
-        self.grad_checkpointing = False
-        self.num_chs = int(mlp_ratio * dim) if block.wide_output else dim
-        blocks = []
-        for stride, dilation, drop_path in zip(strides, dilations, drop_path_rates, strict=True):
-            blocks.append(
-                block(
-                    in_chs,
-                    dim,
-                    mlp_ratio=mlp_ratio,
-                    stride=1 if dilated else stride,
-                    dilation=dilation,
-                    project=stride > 1 or in_chs != self.num_chs,
-                    drop_path=drop_path,
-                    **block_args,
-                )
-            )
-            in_chs = self.num_chs
-        self.blocks = nn.Sequential(*blocks)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map features [B, C, H, W] to the next stage's."""
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            return checkpoint_seq(self.blocks, x)
-        return self.blocks(x)
-
-
 class RobustResNet(nn.Module):
-    """A patchify stem, four stages of one kind of block, average pooling and a linear classifier.
+    """A stem, four stages of one kind of block, average pooling and a linear classifier.
 
-    The total stride is 32 whatever the patch: with a patch of 16 only the last stage strides, with 8 the last
-    two, with 4 the last three. Blocks that stride last (Down) do so at the end of the stage before.
+    The total stride is 32 whatever the stem: with a patch of 16 or the convolutional stem only the last stage
+    strides, with 8 the last two, with 4 or the ResNet stem the last three. Blocks that stride last (Down) do so at the
+    end of the stage before. Only a ``stem_stride`` below the patch size makes the total smaller, by the same factor.
 
     Args:
         block: One of the four block classes.
@@ -93,11 +50,17 @@ class RobustResNet(nn.Module):
         num_classes: Classes; 0 leaves the classifier out.
         global_pool: timm's name of the pooling.
         output_stride: Stride of the last map; strides beyond it become dilation.
-        patch_size: Side and stride of the stem's patches: 4, 8 or 16.
+        stem: ``patch``, ``resnet`` or ``conv``.
+        patch_size: Side of the patches of the ``patch`` stem: 4, 8 or 16, which is the default.
+        stem_stride: Step from patch to patch; the patch size unless given. If smaller, the stem and all depthwise
+            kernels are dilated ("à trous"): the weights of the undilated model give a denser version of its maps.
         depths: Blocks of each stage.
         dims: Base width of each stage.
         kernel_size: Side of the depthwise kernels, odd.
+        small_kernel_size: Side of a second depthwise kernel in training, odd and smaller (see `RepDepthwise`).
         mlp_ratio: Widening inside a block.
+        norms: After which of a block's convolutions 1, 2, 3 a norm stays; None for the robust form, (1,).
+        acts: After which of them an activation stays; None for the robust form, the one that widens.
         layer_scale_init_value: Initial layer scale; 0 or None leaves it out, as in the released checkpoints.
         drop_rate: Dropout before the classifier.
         drop_path_rate: Drop path of the last block; earlier ones rise to it linearly from 0.
@@ -115,11 +78,16 @@ class RobustResNet(nn.Module):
         num_classes: int = 1000,
         global_pool: str = 'avg',
         output_stride: int = TOTAL_STRIDE,
-        patch_size: int = 16,
+        stem: str = 'patch',
+        patch_size: int | None = None,
+        stem_stride: int | None = None,
         depths: Sequence[int] = (3, 4, 12, 3),
         dims: Sequence[int] = (96, 192, 384, 768),
         kernel_size: int = 11,
+        small_kernel_size: int | None = None,
         mlp_ratio: float = 4.0,
+        norms: Sequence[int] | None = None,
+        acts: Sequence[int] | None = None,
         layer_scale_init_value: float | None = None,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -127,16 +95,17 @@ class RobustResNet(nn.Module):
         act_layer: type[nn.Module] = nn.ReLU,
     ):
         super().__init__()
-        _check_arguments(block, patch_size, output_stride, kernel_size, depths, dims)
+        patch_size, stem_stride = check_stem(stem, patch_size, stem_stride, output_stride)
+        check_blocks(block, kernel_size, small_kernel_size, norms, acts, depths, dims)
         self.num_classes = num_classes
         self.drop_rate = drop_rate
         self.feature_info = []
-        self.stem = nn.Conv2d(in_chans, dims[0], patch_size, patch_size)
+        self.stem = create_stem(stem, in_chans, dims[0], patch_size, stem_stride, norm_layer, act_layer)
 
         num_striding = round(math.log2(TOTAL_STRIDE // patch_size))
         first_striding = len(depths) - num_striding - int(block.stride_last)
         drop_path_rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
-        chs, reduction, dilation = dims[0], patch_size, 1
+        chs, reduction, dilation = dims[0], stem_stride, patch_size // stem_stride
         stages = []
         for i, (depth, dim) in enumerate(zip(depths, dims, strict=True)):
             striding = first_striding <= i < first_striding + num_striding
@@ -157,6 +126,9 @@ class RobustResNet(nn.Module):
                 drop_path_rates[i],
                 mlp_ratio,
                 kernel_size=kernel_size,
+                small_kernel_size=small_kernel_size,
+                norms=norms,
+                acts=acts,
                 layer_scale_init_value=layer_scale_init_value,
                 norm_layer=norm_layer,
                 act_layer=act_layer,
@@ -176,7 +148,8 @@ class RobustResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict:
@@ -259,25 +232,12 @@ class RobustResNet(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def _check_arguments(block, patch_size, output_stride, kernel_size, depths, dims) -> None:
-    if patch_size not in PATCH_SIZES:
-        raise ValueError(f'patch_size {patch_size} is not available; choose from {_choices(PATCH_SIZES)}')
-    output_strides = [s for s in (4, 8, 16, 32) if s >= patch_size]
-    if output_stride not in output_strides:
-        raise ValueError(
-            f'output_stride {output_stride} is not available with patch_size {patch_size}; '
-            f'choose from {_choices(output_strides)}'
-        )
-    if kernel_size % 2 == 0 or kernel_size < 1:
-        raise ValueError(f'kernel_size {kernel_size} is not odd; choose from 3, 5, 7, 9, 11, 13')
-    if len(depths) != 4 or len(dims) != 4 or min(*depths, *dims) < 1:
-        raise ValueError(f'depths {tuple(depths)} and dims {tuple(dims)} must be four positive numbers each')
-    if block is UpInvertedBlock and any(b % a for a, b in itertools.pairwise(dims)):
-        raise ValueError(f'dims {tuple(dims)} must each be a multiple of the one before for Up-Inverted')
-
-
-def _choices(values: Sequence[int]) -> str:
-    return ', '.join(map(str, values))
+def checkpoint_filter_fn(state_dict: dict, model: nn.Module) -> dict:
+    """Fit the patchify stem of pretrained weights to the model's patch size."""
+    own, given = model.state_dict().get('stem.weight'), state_dict.get('stem.weight')
+    if own is None or given is None or own.shape[-1] == given.shape[-1]:
+        return state_dict
+    return resample_stem(state_dict, own.shape[-1])
 
 
 def _cfg(**kwargs) -> dict:
@@ -297,49 +257,130 @@ def _cfg(**kwargs) -> dict:
     }
 
 
+BLOCK_NAMES = ('dw', 'inverted_dw', 'up_inverted_dw', 'down_inverted_dw')
 default_cfgs = generate_default_cfgs(
-    {
-        'robust_resnet_dw_small': _cfg(),
-        'robust_resnet_inverted_dw_small': _cfg(),
-        'robust_resnet_up_inverted_dw_small': _cfg(),
-        'robust_resnet_down_inverted_dw_small': _cfg(),
-    }
+    {f'robust_resnet_{block}_{size}': _cfg() for size in ('small', 'base', 'small_rep') for block in BLOCK_NAMES}
+    | {f'resnet_{block}_small': _cfg(first_conv='stem.0') for block in BLOCK_NAMES}
 )
 
+# The released small models. The public code has no others: their third stages have the number of blocks that brings the
+# whole nearest to the paper's aim, 4.60 GMACs (DeiT-S) for baselines and 17.56 GMACs (DeiT-B) for the base size.
+DW_S = dict(block=DwBlock, depths=(3, 4, 12, 3), kernel_size=11)
+INVERTED_S = dict(block=InvertedBlock, depths=(3, 4, 14, 3), kernel_size=7)
+UP_S = dict(block=UpInvertedBlock, depths=(3, 4, 14, 3), kernel_size=11)
+DOWN_S = dict(block=DownInvertedBlock, depths=(3, 4, 15, 3), kernel_size=11)
+BASE = dict(dims=(128, 256, 512, 1024))
+BASELINE = dict(stem='resnet', kernel_size=3, norms=POSITIONS, acts=POSITIONS)
+REP = dict(small_kernel_size=5)
 
-def _create_robust_resnet(variant: str, pretrained: bool = False, **kwargs) -> RobustResNet:
+
+def _create(variant: str, pretrained: bool, defaults: dict, kwargs: dict) -> RobustResNet:
+    args = {**defaults, **kwargs}
+    first_conv = 'stem' if args.get('stem', 'patch') == 'patch' else 'stem.0'
+    args['pretrained_cfg_overlay'] = {'first_conv': first_conv, **(args.get('pretrained_cfg_overlay') or {})}
     return build_model_with_cfg(
         RobustResNet,
         variant,
         pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg=dict(out_indices=(0, 1, 2, 3), flatten_sequential=True),
-        **kwargs,
+        **args,
     )
 
 
 @register_model
 def robust_resnet_dw_small(pretrained: bool = False, **kwargs) -> RobustResNet:
     """Robust-ResNet-DW-S: 38.6 M parameters, 4.47 GMACs at 224×224, 79.4 % on ImageNet."""
-    args = dict(block=DwBlock, depths=(3, 4, 12, 3), kernel_size=11)
-    return _create_robust_resnet('robust_resnet_dw_small', pretrained, **dict(args, **kwargs))
+    return _create('robust_resnet_dw_small', pretrained, DW_S, kwargs)
 
 
 @register_model
 def robust_resnet_inverted_dw_small(pretrained: bool = False, **kwargs) -> RobustResNet:
     """Robust-ResNet-Inverted-DW-S: 33.6 M parameters, 4.57 GMACs at 224×224, 79.0 % on ImageNet."""
-    args = dict(block=InvertedBlock, depths=(3, 4, 14, 3), kernel_size=7)
-    return _create_robust_resnet('robust_resnet_inverted_dw_small', pretrained, **dict(args, **kwargs))
+    return _create('robust_resnet_inverted_dw_small', pretrained, INVERTED_S, kwargs)
 
 
 @register_model
 def robust_resnet_up_inverted_dw_small(pretrained: bool = False, **kwargs) -> RobustResNet:
     """Robust-ResNet-Up-Inverted-DW-S: 34.4 M parameters, 4.42 GMACs at 224×224, 79.2 % on ImageNet."""
-    args = dict(block=UpInvertedBlock, depths=(3, 4, 14, 3), kernel_size=11)
-    return _create_robust_resnet('robust_resnet_up_inverted_dw_small', pretrained, **dict(args, **kwargs))
+    return _create('robust_resnet_up_inverted_dw_small', pretrained, UP_S, kwargs)
 
 
 @register_model
 def robust_resnet_down_inverted_dw_small(pretrained: bool = False, **kwargs) -> RobustResNet:
     """Robust-ResNet-Down-Inverted-DW-S: 34.3 M parameters, 4.53 GMACs at 224×224, 79.9 % on ImageNet."""
-    args = dict(block=DownInvertedBlock, depths=(3, 4, 15, 3), kernel_size=11)
-    return _create_robust_resnet('robust_resnet_down_inverted_dw_small', pretrained, **dict(args, **kwargs))
+    return _create('robust_resnet_down_inverted_dw_small', pretrained, DOWN_S, kwargs)
+
+
+@register_model
+def robust_resnet_dw_small_rep(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """Robust-ResNet-DW-S in training form: 38.8 M parameters, 4.50 GMACs at 224×224."""
+    return _create('robust_resnet_dw_small_rep', pretrained, dict(DW_S, **REP), kwargs)
+
+
+@register_model
+def robust_resnet_inverted_dw_small_rep(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """Robust-ResNet-Inverted-DW-S in training form: 34.7 M parameters, 4.70 GMACs at 224×224."""
+    return _create('robust_resnet_inverted_dw_small_rep', pretrained, dict(INVERTED_S, **REP), kwargs)
+
+
+@register_model
+def robust_resnet_up_inverted_dw_small_rep(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """Robust-ResNet-Up-Inverted-DW-S in training form: 34.7 M parameters, 4.45 GMACs at 224×224."""
+    return _create('robust_resnet_up_inverted_dw_small_rep', pretrained, dict(UP_S, **REP), kwargs)
+
+
+@register_model
+def robust_resnet_down_inverted_dw_small_rep(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """Robust-ResNet-Down-Inverted-DW-S in training form: 34.6 M parameters, 4.56 GMACs at 224×224."""
+    return _create('robust_resnet_down_inverted_dw_small_rep', pretrained, dict(DOWN_S, **REP), kwargs)
+
+
+@register_model
+def robust_resnet_dw_base(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """Robust-ResNet-DW-B: 116.4 M parameters, 17.61 GMACs at 224×224."""
+    return _create('robust_resnet_dw_base', pretrained, dict(DW_S, **BASE, depths=(3, 4, 35, 3)), kwargs)
+
+
+@register_model
+def robust_resnet_inverted_dw_base(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """Robust-ResNet-Inverted-DW-B: 107.1 M parameters, 17.47 GMACs at 224×224."""
+    return _create('robust_resnet_inverted_dw_base', pretrained, dict(INVERTED_S, **BASE, depths=(3, 4, 36, 3)), kwargs)
+
+
+@register_model
+def robust_resnet_up_inverted_dw_base(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """Robust-ResNet-Up-Inverted-DW-B: 110.1 M parameters, 17.51 GMACs at 224×224."""
+    return _create('robust_resnet_up_inverted_dw_base', pretrained, dict(UP_S, **BASE, depths=(3, 4, 37, 3)), kwargs)
+
+
+@register_model
+def robust_resnet_down_inverted_dw_base(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """Robust-ResNet-Down-Inverted-DW-B: 109.9 M parameters, 17.70 GMACs at 224×224."""
+    return _create(
+        'robust_resnet_down_inverted_dw_base', pretrained, dict(DOWN_S, **BASE, depths=(3, 4, 38, 3)), kwargs
+    )
+
+
+@register_model
+def resnet_dw_small(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """ResNet-DW-S, the baseline: 28.2 M parameters, 4.50 GMACs at 224×224."""
+    return _create('resnet_dw_small', pretrained, dict(DW_S, **BASELINE, depths=(3, 4, 4, 3)), kwargs)
+
+
+@register_model
+def resnet_inverted_dw_small(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """ResNet-Inverted-DW-S, the baseline: 23.8 M parameters, 4.58 GMACs at 224×224."""
+    return _create('resnet_inverted_dw_small', pretrained, dict(INVERTED_S, **BASELINE, depths=(3, 4, 7, 3)), kwargs)
+
+
+@register_model
+def resnet_up_inverted_dw_small(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """ResNet-Up-Inverted-DW-S, the baseline: 27.5 M parameters, 4.63 GMACs at 224×224."""
+    return _create('resnet_up_inverted_dw_small', pretrained, dict(UP_S, **BASELINE, depths=(3, 4, 9, 3)), kwargs)
+
+
+@register_model
+def resnet_down_inverted_dw_small(pretrained: bool = False, **kwargs) -> RobustResNet:
+    """ResNet-Down-Inverted-DW-S, the baseline: 27.4 M parameters, 4.71 GMACs at 224×224."""
+    return _create('resnet_down_inverted_dw_small', pretrained, dict(DOWN_S, **BASELINE, depths=(3, 4, 10, 3)), kwargs)
