@@ -82,7 +82,7 @@ FAMILIES = (
             Published('robust_resnet_up_inverted_dw_small_rep'),
             Published('robust_resnet_down_inverted_dw_small_rep'),
         ),
-        note='Figures are those of the original code, run. Base models match DeiT-B in GMACs, baselines DeiT-S.',
+        note='Small: figures of the original code. Depths of base and baselines are ours: nearest to DeiT-B and -S.',
     ),
     Family(
         'ResNeSt',
