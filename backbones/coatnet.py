@@ -3,8 +3,8 @@
 Source: Dai et al., "CoAtNet: Marrying Convolution and Attention for All Data Sizes", NeurIPS 2021
 (https://arxiv.org/abs/2106.04803), table 3. The network is timm's ``MaxxVit``.
 
-Differs from timm's ``coatnet_0_224`` … ``coatnet_4_224``: a bottleneck strides in its first 1×1 convolution (appendix
-A.1) instead of the depthwise one, which the published FLOPs need: with timm's they come out 3 to 8 % too high.
+Differs from timm's ``coatnet_0_224`` … ``coatnet_4_224``: a bottleneck strides in its first 1×1 convolution, as the
+paper writes it, instead of in the depthwise one. With timm's the GMACs come out 3 to 8 % above the published ones.
 """
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model

@@ -8,8 +8,8 @@ iteration and add `lasso_loss` to the loss. In the first half of training, each 
 inputs C - 1 times. `to_group_conv` then makes the inference form of standard grouped convolutions, whose outputs are
 equal and whose parameters and MACs are the published ones.
 
-Differs from the public code: the classifier's inputs are pruned with the last condensing stage (section 4.3 of the
-paper) rather than at conversion, so that conversion changes nothing; progress is a call, not a global.
+Differs from the public code: the classifier's inputs are pruned at half of the training, as the paper says, rather than
+at conversion, so that conversion changes nothing; progress is a call, not a global.
 """
 
 import copy
@@ -65,7 +65,7 @@ class LearnedGroupConv(nn.Module):
         return weight.unflatten(0, (-1, self.groups)).transpose(0, 1)
 
     def lasso_loss(self) -> torch.Tensor:
-        """Group lasso Σ_g Σ_j sqrt(Σ_i w_gij²) over groups g, inputs j and a group's filters i (equation 3).
+        """Group lasso Σ_g Σ_j sqrt(Σ_i w_gij²) over groups g, inputs j and a group's filters i.
 
         Returns:
             A scalar; pruned inputs count for nothing, and so does a layer that has condensed.

@@ -109,7 +109,7 @@ class ShuffleNetV1(StagedNet):
             out_chs = int(STAGE_WIDTHS[groups] * width) * 2 ** (i - 1)
             blocks = []
             for j in range(depth):
-                # The stem's few channels are not worth grouping (section 3.2).
+                # The stem's few channels are not worth grouping.
                 blocks.append(ShuffleBlock(chs, out_chs, groups, 2 if j == 0 else 1, group_first=i > 1 or j > 0))
                 chs = out_chs
             stages.append(Stage(*blocks))

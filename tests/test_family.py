@@ -16,6 +16,7 @@ from backbones.cost import build, count
 from backbones.deit_conv_stem import ConvStemEmbed
 from backbones.shake_shake import Shake, ShiftedShortcut, mix
 from backbones.shufflenet_v1 import channel_shuffle
+from backbones.wide_resnet_cifar import WideBlock
 from backbones.zoo import FAMILIES, MARKDOWN_HEADER, deviation, section
 from tools.list_models import DOCS, main
 
@@ -221,6 +222,14 @@ def test_channel_shuffle_deals_the_groups_out():
     x = torch.arange(6.0).reshape(1, 6, 1, 1)
     assert channel_shuffle(x, 3).flatten().tolist() == [0, 2, 4, 1, 3, 5]
     assert torch.equal(channel_shuffle(channel_shuffle(x, 3), 2), x)
+
+
+def test_a_wide_block_pre_activates_its_shortcut_where_the_width_changes():
+    x = torch.full((1, 2, 4, 4), -1.0)
+    for out_chs, expected in [(2, -1.0), (4, 0.0)]:
+        block = WideBlock(2, out_chs).eval()
+        nn.init.zeros_(block.conv2.weight)
+        assert torch.equal(block(x), torch.full((1, out_chs, 4, 4), expected))
 
 
 def hand_made() -> LearnedGroupConv:
