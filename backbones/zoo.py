@@ -120,10 +120,10 @@ FAMILIES = (
             Published('convnext_roadmap_gelu', None, '4.15', '80.62'),
             Published('convnext_roadmap_fewer_acts', None, '4.15', '81.27'),
             Published('convnext_roadmap_fewer_norms', None, '4.15', '81.41'),
-            Published('convnext_roadmap_layernorm', None, '4.46', '81.47', uncounted=-0.31),
+            Published('convnext_roadmap_layernorm', None, None, '81.47'),
             Published('convnext_roadmap_separate_downsample', '28.59', '4.49', '81.97'),
         ),
-        note='The 4.46 published for the layer norm step has 0.31 that no layer of it accounts for.',
+        note='For the layer norm step 4.46 GMACs are published; 4.15 are counted here, which is not within tolerance.',
     ),
     Family(
         'ResNet',
