@@ -17,6 +17,9 @@ import timm
 import torch
 from torch import nn
 
+PREFIXES = ('student.', 'backbone.net.', 'backbone.')
+"""Under what a model's tensors lie in checkpoints of distillations, detectors and segmenters, and others' detectors."""
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
@@ -59,18 +62,21 @@ def read_description(path: str | os.PathLike) -> dict | None:
     return content if isinstance(content, dict) and 'model' in content else None
 
 
-def read_weights(path: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint of timm's, of this project or of the official RobustCNN code.
+def read_weights(path: str | os.PathLike, prefix: str | None = None) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint of timm's, of this project, of the official RobustCNN code or of mmengine.
 
     Args:
         path: A ``.pth`` or ``.pth.tar`` file: a state dict, or a dict that holds one.
+        prefix: Only tensors whose names begin with this are taken, without it. None takes those under one of
+            ``PREFIXES`` if there are such, otherwise all.
 
     Returns:
         Tensors by name, on the CPU.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file holds more than plain values and tensors, or no tensors, or is damaged.
+        ValueError: The file holds more than plain values and tensors, or no tensors, or is damaged; or no name begins
+            with the prefix.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"checkpoint '{path}' does not exist; train it first or correct the path")
@@ -89,7 +95,16 @@ def read_weights(path: str | os.PathLike) -> dict[str, torch.Tensor]:
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
         raise ValueError(f"checkpoint '{path}' holds no state dict; expected a dict of tensors by name")
-    return {k.removeprefix('module.'): v for k, v in content.items()}
+    weights = {k.removeprefix('module.'): v for k, v in content.items()}
+    if prefix is None:
+        prefix = next((p for p in PREFIXES if any(k.startswith(p) for k in weights)), '')
+    chosen = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    if weights and not chosen:
+        there = sorted({k.partition('.')[0] + '.' for k in weights})
+        raise ValueError(
+            f"checkpoint '{path}' has no name that begins with '{prefix}'; its names begin with {_first(there)}"
+        )
+    return chosen
 
 
 def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:

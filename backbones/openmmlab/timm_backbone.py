@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 import backbones  # noqa: F401 - registers this project's models
 from backbones.checkpoint import load_all, read_weights, resolve_model
+from backbones.openmmlab.deformable import can_deform, deform_convolutions
+from backbones.openmmlab.map_sized import follow_map_sizes
 
 __all__ = ['TimmBackbone']
 
@@ -35,7 +37,10 @@ class TimmBackbone(BaseModule):
             beside it that tells ``model`` and ``model_kwargs``, as this project's students have.
         out_indices: Entries of the model's ``feature_info`` to return. The default is right for models with
             stages; plain transformers have one entry a block, of which (2, 5, 8, 11) is the custom.
-        checkpoint: Path of timm weights. The classifier's are ignored, all others must fit.
+        checkpoint: Path of the weights: timm's, this project's, the official RobustCNN's, or a checkpoint of mmengine
+            with the model in it. The classifier's are ignored, all others must fit.
+        checkpoint_prefix: What the model's names begin with in the checkpoint. The default finds ``student.``,
+            ``backbone.net.`` and ``backbone.`` by itself.
         pretrained: Take timm's pretrained weights.
         frozen_stages: Keep the stem (0) and this many of the model's ``group_matcher(coarse=True)`` groups
             after it (stages, or blocks of a plain transformer) as they are, in eval mode; -1 freezes nothing.
@@ -44,6 +49,7 @@ class TimmBackbone(BaseModule):
         drop_path_rate: Drop path of the last block; ``None`` leaves it to the model.
         output_stride: Largest stride, for models that can trade strides for dilation; ``None`` leaves it to
             the model.
+        dcn_stages: Stages, counted from 0 after the stem, whose 3×3 convolutions become modulated deformable ones.
         strides: If given, what the maps' strides must be.
         model_kwargs: Further arguments of ``timm.create_model``.
 
@@ -52,8 +58,8 @@ class TimmBackbone(BaseModule):
         strides: Stride of each map, in pixels of the input.
 
     Raises:
-        ValueError: The model is unknown, has no such stage or other strides than ``strides``, or the
-            checkpoint does not fit it.
+        ValueError: The model is unknown, has no such stage, no 3×3 convolution in a stage of ``dcn_stages`` or other
+            strides than ``strides``, or the checkpoint does not fit it.
         FileNotFoundError: There is no checkpoint at this path.
     """
 
@@ -62,12 +68,14 @@ class TimmBackbone(BaseModule):
         model: str | None = None,
         out_indices: Sequence[int] = (-4, -3, -2, -1),
         checkpoint: str | None = None,
+        checkpoint_prefix: str | None = None,
         pretrained: bool = False,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
         drop_path_rate: float | None = None,
         output_stride: int | None = None,
+        dcn_stages: Sequence[int] = (),
         strides: Sequence[int] | None = None,
         **model_kwargs,
     ):
@@ -75,7 +83,7 @@ class TimmBackbone(BaseModule):
         if checkpoint is not None and pretrained:
             raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
         model, model_kwargs = resolve_model(model, checkpoint, model_kwargs)
-        weights = read_weights(checkpoint) if checkpoint is not None else None
+        weights = read_weights(checkpoint, checkpoint_prefix) if checkpoint is not None else None
         if drop_path_rate is not None:
             model_kwargs['drop_path_rate'] = drop_path_rate
         if output_stride is not None:
@@ -85,6 +93,7 @@ class TimmBackbone(BaseModule):
         if weights is not None:
             weights = _without_classifier(weights, self.net)
             load_all(self.net, weights, f"checkpoint '{checkpoint}'", model)
+        self._deform(dcn_stages)
         if with_cp:
             self.net.set_grad_checkpointing(True)
         self.norm_eval = norm_eval
@@ -92,6 +101,43 @@ class TimmBackbone(BaseModule):
         self._choose(model, out_indices)
         if strides is not None and tuple(strides) != self.strides:
             raise ValueError(f'strides={tuple(strides)} are given but the maps of {model} have strides {self.strides}')
+
+    def _deform(self, stages: Sequence[int]) -> None:
+        convolutions = [name for name, module in self.net.named_modules() if stages and can_deform(module)]
+        groups = self._groups(coarse=True)
+        by_stage = {stage: [name for name in convolutions if groups[f'{name}.weight'] == stage + 1] for stage in stages}
+        for stage, names in by_stage.items():
+            if not names:
+                there = sorted({groups[f'{name}.weight'] - 1 for name in convolutions} - {-1})
+                raise ValueError(
+                    f'dcn_stages: stage {stage} has no 3×3 convolution; '
+                    + (f'those with some are {there}' if there else 'no stage of this model has; drop dcn_stages')
+                )
+            deform_convolutions(self.net, names)
+
+    def _groups(self, coarse: bool) -> dict[str, int]:
+        """The group of each parameter, from 0 for the stem upwards: stages if coarse, otherwise layers."""
+        return group_parameters(self.net, self.net.group_matcher(coarse=coarse), reverse=True)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Where a parameter stands between image and loss, for a learning rate that decays by layers.
+
+        Args:
+            param_name: A parameter's name, such as ``backbone.net.stages.0.blocks.1.conv1.weight``.
+            prefix: What the name of each parameter of this backbone begins with, such as ``backbone.``.
+
+        Returns:
+            The layer, from 0 for the stem, by the `group_matcher`; and the number of layers, the last of which
+            is whatever comes after the backbone.
+
+        Raises:
+            ValueError: The name is none of this backbone's.
+        """
+        groups = self._groups(coarse=False)
+        name = param_name.removeprefix(prefix).removeprefix('net.')
+        if name not in groups or not param_name.startswith(prefix):
+            raise ValueError(f"'{param_name}' is no parameter of this backbone under the prefix '{prefix}'")
+        return groups[name], max(groups.values()) + 2
 
     def _choose(self, model: str, out_indices: Sequence[int]) -> None:
         info = self.net.feature_info
@@ -106,7 +152,7 @@ class TimmBackbone(BaseModule):
         self._out_indices = self.net.prune_intermediate_layers(out_indices, prune_norm=True, prune_head=True)
 
     def _freeze(self, frozen_stages: int) -> None:
-        groups = group_parameters(self.net, self.net.group_matcher(coarse=True), reverse=True)
+        groups = self._groups(coarse=True)
         for name, parameter in self.net.named_parameters():
             if groups[name] <= frozen_stages:
                 parameter.requires_grad_(False)
@@ -154,7 +200,9 @@ def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
     for option in SIZE_OPTIONS:
         if option.keys() <= accepted:
             model_kwargs = {**option, **model_kwargs}
-    return timm.create_model(model, pretrained=pretrained, **model_kwargs)
+    network = timm.create_model(model, pretrained=pretrained, **model_kwargs)
+    follow_map_sizes(network)
+    return network
 
 
 def _without_classifier(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
