@@ -1,11 +1,12 @@
-"""The demo's plan: every command is one that its tool takes, and what is done is not done again."""
+"""The demo's plan: every command is one that its tool takes. Its steps: what is done is not done again."""
 
 import importlib
 from pathlib import Path
 
 import pytest
 
-from tools.demo import RUNS, Step, plan, run_all, run_step
+from distill.steps import Step, Workplace, run_step, run_steps
+from tools.demo import RUNS, plan
 
 
 def test_every_command_is_understood_and_every_step_has_its_inputs(tmp_path):
@@ -23,17 +24,24 @@ def test_every_command_is_understood_and_every_step_has_its_inputs(tmp_path):
 def test_a_step_runs_once_and_again_only_if_its_command_changed(tmp_path):
     arguments = ['--sets', 'imagenet', '--train', '10', '--val', '10', '--shifted', '10']
     step = Step('data', ['make_data.py', str(tmp_path / 'data'), *arguments])
-    assert run_step(step, tmp_path, 1) > 0
-    assert run_step(step, tmp_path, 1) == 0
+    place = Workplace(tmp_path / 'logs')
+    assert run_step(step, place) > 0
+    assert run_step(step, place) == 0
     step.command += ['--seed', '1']
     with pytest.raises(ValueError, match=r"step 'data' failed: .*seed.*see .*data\.log"):
-        run_step(step, tmp_path, 1)
+        run_step(step, place)
 
 
 def test_a_failure_stops_the_steps_after_it(tmp_path):
-    from rich.console import Console
-
     steps = [Step('a', ['make_data.py', str(tmp_path), '--sets', 'nonsense']), Step('b', ['make_data.py'], ['a'])]
+    said = []
     with pytest.raises(ValueError, match="step 'a' failed"):
-        run_all(steps, tmp_path, 2, 1, Console(quiet=True))
+        run_steps(steps, Workplace(tmp_path / 'logs'), said.append)
     assert not (tmp_path / 'logs' / 'b.log').exists()
+    assert len(said) == 1
+
+
+def test_a_launcher_starts_the_steps(tmp_path):
+    place = Workplace(tmp_path / 'logs', launcher=('env', 'PLACE=cluster'))
+    run_step(Step('help', ['make_data.py', '--help']), place)
+    assert 'usage' in (tmp_path / 'logs' / 'help.log').read_text()

@@ -7,22 +7,15 @@ Twenty minutes at most on two CPU cores; everything goes to work_dirs/demo. Run 
 
 import argparse
 import json
-import os
-import shlex
-import subprocess
 import sys
-import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from distill.cli import run_command
-from distill.hooks import write_json
+from distill.steps import REPO, Step, Workplace, run_steps
 
-REPO = Path(__file__).resolve().parents[1]
 RUNS = {
     # run: (config, teacher)
     'deit-teacher': ('deit-mini_shapes', None),
@@ -34,21 +27,6 @@ RUNS = {
 }
 BACKBONE = 'robust-from-deit'
 GOALS = {'teacher': 90.0, 'student': 85.0, 'bbox_mAP': 0.30, 'mIoU': 0.50}
-
-
-@dataclass
-class Step:
-    """One command of the chain.
-
-    Attributes:
-        name: For people, and of its log.
-        command: Arguments of ``python tools/…``.
-        needs: Names of the steps before it.
-    """
-
-    name: str
-    command: list[str]
-    needs: list[str] = field(default_factory=list)
 
 
 def plan(work: Path) -> list[Step]:
@@ -92,54 +70,6 @@ def downstream(task: str, config: str, kind: str, work: Path) -> list[Step]:
     ]
 
 
-def run_step(step: Step, work: Path, threads: int) -> float:
-    """Run a step's command, unless it has been done before, and log what it prints.
-
-    Returns:
-        Seconds it took; 0 if there was nothing to do.
-
-    Raises:
-        ValueError: The command failed.
-    """
-    log = work / 'logs' / f'{step.name.replace(" ", "-")}.log'
-    done = log.with_suffix('.json')
-    if done.is_file() and json.loads(done.read_text())['command'] == step.command:
-        return 0.0
-    log.parent.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    # One thread a process: the models are too small to share.
-    environment = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'COLUMNS': '120'}
-    with log.open('a') as file:
-        file.write(f'$ python {shlex.join(["tools/" + step.command[0], *step.command[1:]])}\n')
-        file.flush()
-        command = [sys.executable, str(REPO / 'tools' / step.command[0]), *step.command[1:]]
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=REPO, env=environment).returncode
-    if code != 0:
-        last = log.read_text().strip().splitlines()[-1]
-        raise ValueError(f"step '{step.name}' failed: {last} (see {log}); run the demo again to go on from here")
-    seconds = time.monotonic() - start
-    write_json(done, {'command': step.command, 'seconds': seconds})
-    return seconds
-
-
-def run_all(steps: list[Step], work: Path, jobs: int, threads: int, console: Console) -> None:
-    """Run the steps, several at a time, each after those that it needs."""
-    waiting, finished, start = list(steps), set(), time.monotonic()
-    with ThreadPoolExecutor(jobs) as pool:
-        running: dict[Future, Step] = {}
-        while waiting or running:
-            for step in [s for s in waiting if finished.issuperset(s.needs)][: jobs - len(running)]:
-                waiting.remove(step)
-                console.print(f'[{time.monotonic() - start:5.0f} s] {step.name} …')
-                running[pool.submit(run_step, step, work, threads)] = step
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                step = running.pop(future)
-                seconds = future.result()
-                finished.add(step.name)
-                took = f'took {seconds:.0f} s' if seconds else 'was done before'
-                console.print(f'[{time.monotonic() - start:5.0f} s] {step.name} {took}')
-
-
 def goals_table(results: dict) -> Table:
     """What was reached beside what the demo is meant to reach."""
     table = Table('score', 'value', 'goal', 'met')
@@ -167,7 +97,8 @@ def run(args: argparse.Namespace) -> dict:
     """Run the chain; returns the contents of the report's results.json."""
     console = Console()
     work = args.work_dir.resolve()
-    run_all(plan(work), work, args.jobs, args.threads, console)
+    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', folder=REPO)
+    run_steps(plan(work), place, console.print)
     results = json.loads((work / 'results.json').read_text())
     console.print(goals_table(results))
     console.print(f'report: {args.work_dir / "report.html"}')
