@@ -1,4 +1,4 @@
-"""Commands that need one another, run several at a time, each in a process of its own; those done before are skipped."""
+"""Commands that need one another, several at a time, each in a process of its own; what was done is skipped."""
 
 import itertools
 import json
