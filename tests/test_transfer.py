@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.transfer.collect import collect, longer_runs, mean_and_interval, to_markdown
+from distill.transfer.collect import collect, longer_runs, mean_and_interval, to_markdown, to_tables
 from distill.transfer.matrix import (
     Matrix,
     Run,
@@ -104,8 +104,8 @@ def test_interval_by_hand():
     # Mean 2, standard deviation 1, standard error 1/√3; Student's t with 2 degrees of freedom is 4.3027 at 97.5 %.
     found = mean_and_interval([1.0, 2.0, 3.0])
     assert found['mean'] == 2
-    assert found['ci95'] == pytest.approx([2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5], abs=1e-3)
-    assert mean_and_interval([1.0]) == {'mean': 1.0, 'ci95': None}
+    assert found['half_width95'] == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
+    assert mean_and_interval([1.0]) == {'mean': 1.0, 'half_width95': None}
 
 
 def test_transfer_is_the_difference_seed_by_seed(tmp_path):
@@ -128,17 +128,18 @@ def test_transfer_is_the_difference_seed_by_seed(tmp_path):
         folder.mkdir(parents=True)
         (folder / 'results.json').write_text(json.dumps({'classification': content}))
     summary = collect(plan, {'cnn_from_vit_kd': 15})
-    assert summary['suites'] == ['clean', 'corrupted', 'cue_conflict (shape bias)']
+    assert summary['suites'] == ['clean', 'corrupted', 'cue_conflict', 'shape bias']
     assert summary['groups']['cnn_alone']['scores']['clean'] == {'mean': 55.0, 'std': pytest.approx(50**0.5)}
     assert summary['groups']['cnn_alone']['scores']['corrupted'] == {'mean': 10.0, 'std': 0.0}
     entry = summary['transferred']['cnn_from_vit_kd']
     assert entry['equal_epochs']['clean']['mean'] == 3.5
-    assert entry['equal_epochs']['clean']['ci95'] == pytest.approx([3.5 - 12.706 * 0.5, 3.5 + 12.706 * 0.5], abs=1e-2)
+    assert entry['equal_epochs']['clean']['half_width95'] == pytest.approx(12.706 * 0.5, abs=1e-2)
     assert entry['equal_time']['clean']['mean'] == 1.5
-    assert entry['equal_time']['cue_conflict (shape bias)']['mean'] == 0.75
-    text = to_markdown(summary)
-    assert '| cnn_alone | 55.0 ± 7.1 | 10.0 ± 0.0 | 27.5 ± 3.5 |' in text
-    assert '| cnn_from_vit_kd | +3.5 (-2.9 to +9.9) |' in text
+    assert entry['equal_time']['shape bias']['mean'] == 0.75
+    text = to_markdown(to_tables(summary))
+    assert '| cnn_alone | 55.0 ± 7.1 | 10.0 ± 0.0 | 1.0 ± 0.0 | 27.5 ± 3.5 |' in text
+    assert '| cnn_from_vit_kd | +3.5 ± 6.4 | +0.0 ± 0.0 | +0.0 ± 0.0 | +1.8 ± 3.2 |' in text
+    assert '| cnn_from_vit_kd | +1.5 ± 6.4 |' in text
     assert text.count('## Transferred') == 2
 
 

@@ -6,16 +6,15 @@ python tools/transfer_matrix.py distill/matrices/shapes.py
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 from rich.console import Console
-from rich.markdown import Markdown
+from rich.table import Table
 
 from backbones.checkpoint import atomic_write
 from distill.cli import run_command
 from distill.hooks import write_json
 from distill.steps import Workplace, run_steps
-from distill.transfer.collect import collect, longer_runs, to_markdown
+from distill.transfer.collect import collect, longer_runs, to_markdown, to_tables
 from distill.transfer.matrix import evaluations, load_matrix, longer, training, trainings
 
 
@@ -52,10 +51,14 @@ def run(args: argparse.Namespace) -> dict:
 
     summary = collect(matrix, epochs)
     write_json(matrix.work_dir / 'transfer.json', summary)
-    text = to_markdown(summary)
+    tables = to_tables(summary)
     with atomic_write(matrix.work_dir / 'transfer.md') as temporary:
-        Path(temporary).write_text(text)
-    console.print(Markdown(text))
+        temporary.write_text(to_markdown(tables))
+    for title, (head, *rows) in tables:
+        table = Table(head[0], *head[1:], title=title, title_justify='left')
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
     console.print(f'results: {matrix.work_dir / "transfer.json"}, {matrix.work_dir / "transfer.md"}')
     return summary
 

@@ -16,7 +16,7 @@ def read_scores(matrix: Matrix) -> dict[str, dict[str, float]]:
     """Accuracy of each run on each suite, in percent; of corrupted images the mean over kinds and severities.
 
     Returns:
-        Scores by run and suite. Cue conflict's is the shape bias, which is no accuracy.
+        Scores by run and suite; ``shape bias`` of the suite whose images' shape and texture disagree is among them.
     """
     scores = {}
     for student in matrix.students:
@@ -26,10 +26,10 @@ def read_scores(matrix: Matrix) -> dict[str, dict[str, float]]:
             for suite, entry in suites.items():
                 if 'mean_error_pct' in entry:
                     scores[run][suite] = 100 - entry['mean_error_pct']
-                elif entry.get('shape_bias_pct') is not None:
-                    scores[run][f'{suite} (shape bias)'] = entry['shape_bias_pct']
                 else:
                     scores[run][suite] = entry['top1_pct']
+                if entry.get('shape_bias_pct') is not None:
+                    scores[run]['shape bias'] = entry['shape_bias_pct']
     return scores
 
 
@@ -40,14 +40,14 @@ def mean_and_interval(differences: Sequence[float]) -> dict:
         differences: One number a seed.
 
     Returns:
-        ``mean``; ``ci95`` as [low, high], or None with a single seed, which tells nothing about the spread.
+        ``mean``; ``half_width95`` of the interval, or None with a single seed, which tells nothing about the spread.
     """
     mean = statistics.fmean(differences)
     if len(differences) < 2:
-        return {'mean': mean, 'ci95': None}
+        return {'mean': mean, 'half_width95': None}
     error = statistics.stdev(differences) / math.sqrt(len(differences))
     half = float(student_t.ppf(0.5 + CONFIDENCE / 2, len(differences) - 1)) * error
-    return {'mean': mean, 'ci95': [mean - half, mean + half]}
+    return {'mean': mean, 'half_width95': half}
 
 
 def collect(matrix: Matrix, longer: Mapping[str, int]) -> dict:
@@ -104,25 +104,30 @@ def longer_runs(matrix: Matrix, longer: Mapping[str, int]) -> list[Run]:
     return [Run(student, seed, epochs=epochs) for student, epochs in sorted(wanted) for seed in matrix.seeds]
 
 
-def to_markdown(summary: Mapping) -> str:
-    """The summary as tables."""
-    suites = summary['suites']
-    head = '| ' + ' | '.join(['runs', *suites]) + ' |\n|---|' + '--:|' * len(suites) + '\n'
-    seeds = summary['seeds']
-    lines = [f'## Scores\n\nPercent, mean ± standard deviation over {len(seeds)} seeds.\n\n{head}']
-    for name, group in summary['groups'].items():
-        lines.append(f'| {name} | {" | ".join(_spread(group["scores"][suite]) for suite in suites)} |\n')
+def to_tables(summary: Mapping) -> list[tuple[str, list[list[str]]]]:
+    """The summary for people: titles, and rows of cells of which the first names the columns."""
+    suites, count = summary['suites'], len(summary['seeds'])
+    rows = [[name, *(_spread(group['scores'][suite]) for suite in suites)] for name, group in summary['groups'].items()]
+    tables = [(f'Scores in percent, mean ± standard deviation over {count} seeds', [['runs', *suites], *rows])]
     for at, title in (('equal_epochs', 'equal epochs'), ('equal_time', 'equal time')):
-        rows = {name: entry for name, entry in summary['transferred'].items() if at in entry}
-        if not rows:
-            continue
-        lines.append(
-            f'\n## Transferred, at {title}\n\nPoints above the student alone, seed by seed, with 95 % intervals'
-        )
-        lines.append(f" (Student's t); bold where the interval leaves out 0.\n\n{head}")
-        for name, entry in rows.items():
-            lines.append(f'| {name} | {" | ".join(_difference(entry[at][suite]) for suite in suites)} |\n')
-    return ''.join(lines)
+        rows = [
+            [name, *(_difference(entry[at][suite]) for suite in suites)]
+            for name, entry in summary['transferred'].items()
+            if at in entry
+        ]
+        title = f'Transferred, at {title}: points above the student alone, ± half of the 95 % interval; * leaves out 0'
+        if rows:
+            tables.append((title, [['runs', *suites], *rows]))
+    return tables
+
+
+def to_markdown(tables: Sequence[tuple[str, list[list[str]]]]) -> str:
+    """Tables of `to_tables` in Markdown."""
+    parts = []
+    for title, (head, *rows) in tables:
+        lines = [f'## {title}', '', f'| {" | ".join(head)} |', '|---' + '|--:' * (len(head) - 1) + '|']
+        parts.append('\n'.join([*lines, *(f'| {" | ".join(row)} |' for row in rows)]) + '\n')
+    return '\n'.join(parts)
 
 
 def _spread(score: Mapping) -> str:
@@ -130,8 +135,7 @@ def _spread(score: Mapping) -> str:
 
 
 def _difference(difference: Mapping) -> str:
-    if difference['ci95'] is None:
-        return f'{difference["mean"]:+.1f}'
-    low, high = difference['ci95']
-    text = f'{difference["mean"]:+.1f} ({low:+.1f} to {high:+.1f})'
-    return f'**{text}**' if low > 0 or high < 0 else text
+    mean, half = difference['mean'], difference['half_width95']
+    if half is None:
+        return f'{mean:+.1f}'
+    return f'{mean:+.1f} ± {half:.1f}' + (' *' if abs(mean) > half else '')
