@@ -1,15 +1,11 @@
-"""The OpenMMLab side: stand-ins for mmcv's compiled operators, TimmBackbone, StagePyramid and the stride check."""
+"""The OpenMMLab side: TimmBackbone, StagePyramid and the stride check."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-import torch.nn.functional as F
-import torchvision
 from torch import nn
 
 pytest.importorskip('mmdet')
@@ -19,7 +15,7 @@ import mmcv
 from mmengine.registry import MODELS, init_default_scope
 
 from backbones.checkpoint import save_model
-from backbones.openmmlab import LoadWholeImage, StagePyramid, TimmBackbone, check_strides, mmcv_ops
+from backbones.openmmlab import LoadWholeImage, StagePyramid, TimmBackbone, check_strides
 
 TINY = dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), kernel_size=3)
 VIT = dict(embed_dim=32, depth=4, num_heads=2, out_indices=(0, 1, 2, 3))
@@ -32,191 +28,6 @@ FAMILIES = {
     'deit_tiny_distilled_patch16_224': (VIT, (32,) * 4, (16,) * 4),
     'swin_tiny_patch4_window7_224': (SWIN, (16, 32, 64, 128), (4, 8, 16, 32)),
 }
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Operators
-
-
-def test_import_is_silent_and_mmcv_finds_its_operators():
-    code = 'import backbones.openmmlab, mmcv.ops; from mmengine.utils.dl_utils import misc; '
-    code += 'assert misc.mmcv_full_available()'
-    done = subprocess.run([sys.executable, '-W', 'error::UserWarning', '-c', code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
-
-
-def test_install_is_idempotent():
-    before = sys.modules['mmcv._ext']
-    assert mmcv_ops.install()
-    assert sys.modules['mmcv._ext'] is before
-
-
-def test_install_leaves_compiled_operators_alone(tmp_path, monkeypatch):
-    (tmp_path / '_ext.py').write_text('')
-    monkeypatch.setattr(mmcv, '__path__', [*mmcv.__path__, str(tmp_path)])
-    monkeypatch.delitem(sys.modules, 'mmcv._ext')
-    assert not mmcv_ops.install()
-    assert 'mmcv._ext' not in sys.modules
-
-
-def test_missing_operator_says_which():
-    from mmcv.ops import RoIAlign, roi_pool
-
-    rois = torch.tensor([[0.0, 0, 0, 4, 4]])
-    with pytest.raises(NotImplementedError, match=r'roi_pool_forward.*install'):
-        roi_pool(torch.rand(1, 1, 8, 8), rois, 2)
-    with pytest.raises(NotImplementedError, match=r'pool_mode="max".*install'):
-        RoIAlign(2, pool_mode='max')(torch.rand(1, 1, 8, 8), rois)
-
-
-def test_nms_counts_pixels_or_lengths():
-    from mmcv.ops import nms
-
-    # Lengths: 9 × 4 shared of 2 × 81 - 36, IoU 0.286. Pixels: 10 × 5 shared of 2 × 100 - 50, IoU 0.333.
-    boxes = torch.tensor([[0.0, 0, 9, 9], [0, 5, 9, 14]])
-    scores = torch.tensor([0.4, 0.6])
-    assert nms(boxes, scores, 0.3, offset=0)[1].tolist() == [1, 0]
-    assert nms(boxes, scores, 0.3, offset=1)[1].tolist() == [1]
-    assert nms(boxes.half(), scores, 0.3, offset=1)[1].tolist() == [1]
-
-
-@pytest.mark.parametrize(
-    ('method', 'scores'),
-    [
-        ('naive', [0.8, 0.6]),
-        ('linear', [0.8, 0.6, 0.7 * 0.5]),
-        # IoU of the neighbour 1/2, of the distant box 0: the factors are exp(-1/4 / 0.5) and 1.
-        ('gaussian', [0.8, 0.6, 0.7 * math.exp(-0.5)]),
-    ],
-)
-def test_soft_nms_decays_neighbours(method, scores):
-    from mmcv.ops import soft_nms
-
-    boxes = torch.tensor([[0.0, 0, 4, 2], [0, 0, 4, 4], [20, 20, 24, 24]])
-    dets, indices = soft_nms(
-        boxes, torch.tensor([0.7, 0.8, 0.6]), iou_threshold=0.4, sigma=0.5, min_score=0.01, method=method
-    )
-    assert indices.tolist() == [1, 2, 0][: len(scores)]
-    torch.testing.assert_close(dets[:, 4], torch.tensor(scores))
-    torch.testing.assert_close(dets[:, :4], boxes[indices])
-
-
-def test_roi_align_of_a_ramp_is_the_ramp():
-    from mmcv.ops import RoIAlign
-
-    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing='ij')
-    ramp = (x + 100 * y)[None, None]
-    # The box spans 4 to 12 pixels in x and 2 to 10 in y; bin centres lie at a quarter and three quarters of that. With
-    # pixel centres at half coordinates, the value there is half a pixel less.
-    roi = torch.tensor([[0.0, 8, 4, 24, 20]])
-    pooled = RoIAlign(2, spatial_scale=0.5, aligned=True)(ramp, roi)[0, 0]
-    torch.testing.assert_close(pooled, torch.tensor([[5.5 + 350, 9.5 + 350], [5.5 + 750, 9.5 + 750]]))
-    shifted = RoIAlign(2, spatial_scale=0.5, aligned=False)(ramp, roi)[0, 0]
-    torch.testing.assert_close(shifted, pooled + 50.5)
-
-
-@pytest.mark.parametrize('aligned', [True, False])
-def test_roi_align_gradient(aligned):
-    from mmcv.ops import roi_align
-
-    torch.manual_seed(0)
-    rois = torch.tensor([[0.0, 1.3, 2.1, 9.7, 12.4], [1, 0, 0, 15, 15], [1, 3.2, 3.1, 3.4, 9.9]])
-    weight = torch.rand(3, 2, 3, 4)
-    gradients = []
-    for function in (
-        lambda x: roi_align(x, rois, (3, 4), 0.5, 2, 'avg', aligned),
-        lambda x: torchvision.ops.roi_align(x, rois, (3, 4), 0.5, 2, aligned),
-    ):
-        x = torch.arange(2 * 2 * 8 * 8.0).reshape(2, 2, 8, 8).sin().requires_grad_()
-        y = function(x)
-        gradients.append((y.detach(), torch.autograd.grad((y * weight).sum(), x)[0]))
-    torch.testing.assert_close(*gradients)
-    assert gradients[0][1].abs().sum() > 1
-
-
-def test_roi_align_in_half_precision():
-    from mmcv.ops import roi_align
-
-    x = torch.rand(1, 2, 8, 8).bfloat16().requires_grad_()
-    y = roi_align(x, torch.tensor([[0.0, 0, 0, 7, 7]]).bfloat16(), 2, 1.0, 2, 'avg', True)
-    y.float().sum().backward()
-    # Each of the 4 averages spreads a weight of 1 over the map.
-    assert y.dtype == x.grad.dtype == torch.bfloat16
-    assert float(x.grad[0, 0].sum()) == pytest.approx(4, rel=0.02)
-
-
-@pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
-def test_sigmoid_focal_loss(reduction):
-    from mmcv.ops import sigmoid_focal_loss
-
-    torch.manual_seed(0)
-    x = torch.randn(5, 3)
-    target = torch.tensor([0, 2, 1, 3, 0])  # 3 is background
-    one_hot = F.one_hot(target, 4)[:, :3].float()
-    found, expected = x.clone().requires_grad_(), x.clone().requires_grad_()
-    a = sigmoid_focal_loss(found, target, 2.0, 0.25, None, reduction)
-    # mmcv's mean is over samples, torchvision's over entries.
-    b = torchvision.ops.sigmoid_focal_loss(expected, one_hot, 0.25, 2.0, 'sum' if reduction == 'mean' else reduction)
-    b = b / 5 if reduction == 'mean' else b
-    torch.testing.assert_close(a, b)
-    torch.testing.assert_close(
-        torch.autograd.grad(a.sum(), found), torch.autograd.grad(b.sum(), expected), rtol=1e-4, atol=1e-6
-    )
-
-
-def test_softmax_focal_loss():
-    from mmcv.ops import softmax_focal_loss
-
-    torch.manual_seed(0)
-    x = torch.randn(5, 3)
-    target, weight = torch.tensor([0, 2, 1, 1, 0]), torch.tensor([1.0, 2.0, 0.5])
-    found, expected = x.clone().requires_grad_(), x.clone().requires_grad_()
-    a = softmax_focal_loss(found, target, 2.0, 0.25, weight, 'mean')
-    p = expected.softmax(1)[torch.arange(5), target]
-    b = (-0.25 * weight[target] * (1 - p) ** 2 * p.log()).mean()
-    torch.testing.assert_close(a, b)
-    torch.testing.assert_close(torch.autograd.grad(a, found), torch.autograd.grad(b, expected))
-
-
-@pytest.mark.parametrize('modulated', [False, True])
-def test_deformable_convolution_without_offsets_is_a_convolution(modulated):
-    from mmcv.ops import deform_conv2d, modulated_deform_conv2d
-
-    torch.manual_seed(0)
-    x, weight, bias = torch.randn(2, 4, 7, 9), torch.randn(6, 2, 3, 3), torch.randn(6)
-    geometry = dict(stride=2, padding=1, dilation=1, groups=2)
-    expected = F.conv2d(x, weight, bias if modulated else None, **geometry)
-    offset = torch.zeros(2, 2 * 2 * 9, *expected.shape[-2:])
-    if modulated:
-        mask = torch.ones(2, 2 * 9, *expected.shape[-2:])
-        found = modulated_deform_conv2d(x, offset, mask, weight, bias, 2, 1, 1, 2, 2)
-    else:
-        found = deform_conv2d(x, offset, weight, 2, 1, 1, 2, 2)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize('modulated', [False, True])
-def test_deformable_convolution_gradients(modulated):
-    from mmcv.ops import deform_conv2d, modulated_deform_conv2d
-
-    torch.manual_seed(0)
-    shapes = [(2, 4, 5, 6), (2, 2 * 9, 5, 6), (6, 4, 3, 3), (2, 9, 5, 6), (6,)]
-    values = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
-    results = []
-    for mmcv_s in (True, False):
-        x, offset, weight, mask, bias = leaves = [value.clone().requires_grad_() for value in values]
-        if mmcv_s and modulated:
-            y = modulated_deform_conv2d(x, offset, mask, weight, bias, 1, 1, 1, 1, 1)
-        elif mmcv_s:
-            y = deform_conv2d(x, offset, weight, 1, 1, 1, 1, 1)
-        else:
-            extra = dict(bias=bias, mask=mask) if modulated else {}
-            y = torchvision.ops.deform_conv2d(x, offset, weight, padding=1, **extra)
-        leaves = leaves if modulated else leaves[:3]
-        results.append((y, *torch.autograd.grad((y * y.detach().cos()).sum(), leaves)))
-    for found, expected in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected)
-        assert expected.abs().max() > 0.1
 
 
 # ---------------------------------------------------------------------------------------------------------------
