@@ -11,8 +11,9 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
 from backbones.checkpoint import build_model
-from distill.losses import WeightedLoss
-from distill.teacher import Teacher
+from distill.forward import compiled, layer_channels
+from distill.losses import build_losses
+from distill.teacher import build_teacher
 
 
 @MODELS.register_module()
@@ -68,41 +69,74 @@ class ViewPreprocessor(BaseDataPreprocessor):
 class Distiller(BaseModel):
     """A student that learns from labels, from a teacher, or from both.
 
+    A student with a distillation token (timm's ``*_distilled`` models) trains it with the teacher, see
+    `distill.losses`; without a teacher it trains the mean of its two predictions.
+
     Args:
         student: Arguments of `backbones.checkpoint.build_model`.
-        teacher: The same for the teacher; None trains on labels alone.
+        teacher: The same for the teacher, or another source of its predictions, see `distill.teacher.build_teacher`;
+            None trains on labels alone.
         losses: Terms of the loss, see `distill.losses.WeightedLoss`.
         data_preprocessor: Config of a `ViewPreprocessor`.
+        compile: Whether to compile student and teacher, or options of `torch.compile`. In place of mmengine's own key
+            of that name, which would compile mixing and optimizer with them.
 
     Raises:
-        ValueError: A loss needs a teacher and there is none; a teacher serves no loss; or the two do not have the
-            same number of classes.
+        ValueError: A loss needs a teacher and there is none; a teacher serves no loss or cannot give what a loss
+            needs; or the two do not have the same number of classes.
     """
 
     def __init__(
         self,
         student: dict,
-        teacher: dict | None = None,
+        teacher: dict | Sequence[dict] | None = None,
         losses: Sequence[dict] = (dict(type='cross_entropy'),),
         data_preprocessor: dict | None = None,
+        compile: bool | dict = False,
     ):
         super().__init__(data_preprocessor or dict(type='ViewPreprocessor'))
         self.student = build_model(**student)
         self.student_config = dict(student)
         if self.data_preprocessor.memory_format is torch.channels_last:
             self.student = self.student.to(memory_format=torch.channels_last)
-        self.losses = [WeightedLoss(**loss) for loss in losses]
-        needing = [loss.name for loss in self.losses if loss.needs_teacher]
-        if needing and teacher is None:
-            raise ValueError(f'{", ".join(needing)} needs a teacher and model.teacher is None; name one or drop it')
-        if teacher is not None and not needing:
+        self.predict = compiled(compile)
+        self.losses = build_losses(losses)
+        self.teacher = self._build_teacher(teacher, compile)
+        if self.teacher is not None and hasattr(self.student, 'set_distilled_training'):
+            self.student.set_distilled_training(True)
+        pairs = [pair for loss in self.losses for pair in loss.layers]
+        self.student_layers, self.teacher_layers = sorted({s for s, _ in pairs}), sorted({t for _, t in pairs})
+
+    def _build_teacher(self, config: dict | Sequence[dict] | None, compile: bool | dict):
+        """Build the teacher that the losses ask for, and connect those that compare features."""
+        needing = [loss for loss in self.losses if loss.needs_teacher]
+        names = ', '.join(loss.name for loss in needing)
+        if needing and config is None:
+            raise ValueError(f'{names} needs a teacher and model.teacher is None; name one or drop it')
+        if config is None:
+            return None
+        if not needing:
             raise ValueError('model.teacher serves no loss; add soft_target_kl or hard_label to model.losses')
-        self.teacher = Teacher(**teacher) if teacher is not None else None
-        if self.teacher is not None and self.teacher.num_classes != self.student.num_classes:
+        teacher = build_teacher(config, compile)
+        if teacher.num_classes != self.student.num_classes:
             raise ValueError(
-                f'the teacher has {self.teacher.num_classes} classes and the student {self.student.num_classes}; '
+                f'the teacher has {teacher.num_classes} classes and the student {self.student.num_classes}; '
                 'both must be trained for the same classes'
             )
+        for loss in needing:
+            if loss.needs_all_classes and not teacher.exact:
+                raise ValueError(
+                    f'{loss.name} softens or standardises logits and the teacher does not know those of all classes; '
+                    'set temperature=1.0, cache all classes or use the teacher itself'
+                )
+            if loss.layers and not teacher.features:
+                raise ValueError(
+                    f'{loss.name} compares feature maps, which only a single teacher that runs itself has; drop the '
+                    'loss, or the cache and the other teachers'
+                )
+            if loss.layers:
+                loss.connect(layer_channels(self.student, 'student'), teacher.layer_channels())
+        return teacher
 
     def init_weights(self) -> None:
         """Keep the weights: timm has initialised them, or a checkpoint was loaded."""
@@ -113,25 +147,32 @@ class Distiller(BaseModel):
             self.teacher.apply(fn)
         return super()._apply(fn, *args, **kwargs)
 
-    def forward(self, images: Tensor, targets: Tensor | None = None, mode: str = 'tensor'):
+    def forward(self, images: Tensor, targets: Tensor | None = None, keys: Tensor | None = None, mode: str = 'tensor'):
         """Run the student, and in ``loss`` mode the teacher beside it.
 
         Args:
             images: Normalised views [B, 3, H, W].
             targets: Labels [B], or probabilities [B, K].
+            keys: Index and view of each image [B, 2], by which a cache finds what the teacher said.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
             ``loss``: the terms by name. ``predict``: one dict with ``logits`` [B, K] and ``targets``, in a list.
             ``tensor``: logits [B, K].
         """
-        logits = self.student(images)
+        logits, maps = self.predict(self.student, images, self.student_layers if mode == 'loss' else ())
         if mode == 'tensor':
             return logits
         if mode == 'predict':
             return [dict(logits=logits.float(), targets=targets)]
-        teacher_logits = None
+        teacher_logits, teacher_maps = None, []
         if self.teacher is not None:
-            preprocessor = self.data_preprocessor
-            teacher_logits = self.teacher(images, preprocessor.mean, preprocessor.std)
-        return {loss.name: loss(logits, targets, teacher_logits) for loss in self.losses}
+            mean, std = self.data_preprocessor.mean, self.data_preprocessor.std
+            teacher_logits, teacher_maps = self.teacher(images, mean, std, keys, self.teacher_layers)
+        by_label, by_teacher = logits if isinstance(logits, tuple) else (logits, logits)
+        maps = dict(zip(self.student_layers, maps, strict=True))
+        teacher_maps = dict(zip(self.teacher_layers, teacher_maps, strict=True))
+        return {
+            loss.name: loss(by_teacher if loss.needs_teacher else by_label, targets, teacher_logits, maps, teacher_maps)
+            for loss in self.losses
+        }

@@ -1,14 +1,23 @@
-"""Distillation losses: pure functions of tensors.
+"""Distillation losses on logits, and the terms of a weighted sum that a config is made of.
 
-All are means over the batch, in nats, computed in fp32 whatever the inputs' type. ``LOSSES`` names them for
-configs; each entry tells whether its target is the label or the teacher's logits.
+The losses are pure functions of tensors: means over the batch, in nats, computed in fp32 whatever the inputs' type.
+None changes if a constant is added to all logits of an image, so that a teacher may also give log-probabilities.
+Those that compare the feature maps of two networks are in `distill.feature_losses`.
+
+With a student that has a distillation token, losses that know the teacher act on that token's logits and the others
+on the class token's: ``cross_entropy`` + ``hard_label``, weight 0.5 each, is DeiT's hard distillation through the
+token, ``soft_target_kl`` in place of ``hard_label`` its soft one (Touvron et al., ICML 2021). When it
+predicts, such a student averages both.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from distill.feature_losses import FEATURE_LOSSES, needs_projector
 
 
 def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -26,7 +35,25 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) 
     return F.cross_entropy(logits.float(), target, label_smoothing=label_smoothing)
 
 
-def soft_target_kl(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
+def standardised(logits: Tensor) -> Tensor:
+    """Logits minus their mean over the classes, divided by their standard deviation (K − 1 in the denominator).
+
+    Source: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024, and its public code
+    (https://github.com/sunshangquan/logit-standardization-KD), which adds 1e-7 to the deviation.
+
+    Args:
+        logits: [B, K].
+
+    Returns:
+        [B, K].
+    """
+    deviation, mean = torch.std_mean(logits, dim=1, keepdim=True)
+    return (logits - mean) / (deviation + 1e-7)
+
+
+def soft_target_kl(
+    logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0, standardise: bool = False
+) -> Tensor:
     """KL divergence from the teacher's softened prediction: T² Σ_k q_k (log q_k − log p_k).
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2; T² keeps the gradient's
@@ -36,12 +63,12 @@ def soft_target_kl(logits: Tensor, teacher_logits: Tensor, temperature: float = 
         logits: Student's logits [B, K].
         teacher_logits: Teacher's logits [B, K].
         temperature: T; divides both logits.
+        standardise: Standardise both logits first, see `standardised`; published with T = 2 and a weight of 9.
 
     Returns:
         Scalar, summed over classes, mean over the batch.
     """
-    log_p = F.log_softmax(logits.float() / temperature, dim=1)
-    log_q = F.log_softmax(teacher_logits.float() / temperature, dim=1)
+    log_p, log_q = (_log_softmax(z, temperature, standardise) for z in (logits, teacher_logits))
     return F.kl_div(log_p, log_q, reduction='batchmean', log_target=True) * temperature**2
 
 
@@ -61,37 +88,204 @@ def hard_label(logits: Tensor, teacher_logits: Tensor, label_smoothing: float = 
     return F.cross_entropy(logits.float(), teacher_logits.argmax(dim=1), label_smoothing=label_smoothing)
 
 
-LABEL_LOSSES: dict[str, Callable[..., Tensor]] = {'cross_entropy': cross_entropy}
-TEACHER_LOSSES: dict[str, Callable[..., Tensor]] = {
+def dkd(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    target: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+    standardise: bool = False,
+) -> Tensor:
+    """Decoupled distillation: T² (α KL(target or not) + β KL(among the other classes)).
+
+    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022, and its public code
+    (https://github.com/megvii-research/mdistiller). The defaults are those for CIFAR-100; for ImageNet α = 1,
+    β = 0.5, T = 1. Its linear warm-up of the weight over the first epochs is left out.
+
+    Args:
+        logits: Student's logits [B, K].
+        teacher_logits: Teacher's logits [B, K].
+        target: Labels [B], or probabilities [B, K], of which the largest is taken as the target class.
+        alpha: Weight of the binary divergence between target class and the rest.
+        beta: Weight of the divergence between the distributions over the other classes.
+        temperature: T; divides both logits.
+        standardise: Standardise both logits first, see `standardised`.
+
+    Returns:
+        Scalar, summed over classes, mean over the batch.
+    """
+    target = target.argmax(dim=1) if target.ndim == 2 else target
+    is_target = F.one_hot(target, logits.shape[1]).bool()
+    log_p, log_q = (_log_softmax(z, temperature, standardise) for z in (logits, teacher_logits))
+
+    def split(log_prob: Tensor) -> tuple[Tensor, Tensor]:
+        """Logs of (target, rest) [B, 2], and of the distribution over the rest [B, K] with 0 at the target."""
+        rest = log_prob.masked_fill(is_target, -torch.inf).logsumexp(dim=1, keepdim=True)
+        both = torch.cat([log_prob.gather(1, target[:, None]), rest], dim=1)
+        return both, (log_prob - rest).masked_fill(is_target, 0.0)
+
+    (both_p, others_p), (both_q, others_q) = split(log_p), split(log_q)
+    target_kl = (both_q.exp() * (both_q - both_p)).sum(dim=1)
+    others_kl = (others_q.exp() * (others_q - others_p)).sum(dim=1)
+    return (alpha * target_kl + beta * others_kl).mean() * temperature**2
+
+
+def dist(
+    logits: Tensor, teacher_logits: Tensor, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0
+) -> Tensor:
+    """Correlation with the teacher: T² (β (1 − mean_b ρ over classes) + γ (1 − mean_k ρ over images)).
+
+    ρ is Pearson's correlation of the two softened predictions: of the classes of one image, and of the images of
+    the batch (on this process) for one class.
+
+    Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022, and its
+    public code (https://github.com/hunto/image_classification_sota), which gives the term a weight of 2 beside the
+    labels' 1, T = 1 on ImageNet and 4 on CIFAR-100.
+
+    Args:
+        logits: Student's logits [B, K].
+        teacher_logits: Teacher's logits [B, K].
+        beta: Weight of the relation between classes.
+        gamma: Weight of the relation within a class.
+        temperature: T; divides both logits.
+
+    Returns:
+        Scalar.
+    """
+    p, q = (logits.float() / temperature).softmax(dim=1), (teacher_logits.float() / temperature).softmax(dim=1)
+    between, within = _pearson(p, q, dim=1).mean(), _pearson(p, q, dim=0).mean()
+    return (beta * (1 - between) + gamma * (1 - within)) * temperature**2
+
+
+def _log_softmax(logits: Tensor, temperature: float, standardise: bool) -> Tensor:
+    logits = logits.float()
+    return F.log_softmax((standardised(logits) if standardise else logits) / temperature, dim=1)
+
+
+def _pearson(x: Tensor, y: Tensor, dim: int) -> Tensor:
+    x, y = x - x.mean(dim, keepdim=True), y - y.mean(dim, keepdim=True)
+    return (x * y).sum(dim) / (x.norm(dim=dim) * y.norm(dim=dim) + 1e-8)
+
+
+LOGIT_LOSSES: dict[str, Callable[..., Tensor]] = {
+    'cross_entropy': cross_entropy,
     'soft_target_kl': soft_target_kl,
     'hard_label': hard_label,
+    'dkd': dkd,
+    'dist': dist,
 }
 
 
-class WeightedLoss:
+class WeightedLoss(nn.Module):
     """One term of a weighted sum, as a config writes it: ``dict(type='soft_target_kl', weight=1.0, temperature=2.0)``.
 
     Args:
-        type: A name of ``LABEL_LOSSES`` or ``TEACHER_LOSSES``.
+        type: A name of ``LOGIT_LOSSES`` or ``FEATURE_LOSSES``.
         weight: Factor of the term.
+        layers: For a feature loss, pairs (layer of the student, layer of the teacher), each an index of timm's
+            `forward_intermediates`, negative from the end; the term is the sum over the pairs.
         **options: Arguments of the function.
 
+    Attributes:
+        name: Key of the term in the log.
+        needs_teacher: Whether the term knows the teacher.
+        needs_all_classes: Whether the teacher must give all classes exactly: it is not enough to know the largest
+            probabilities if all are softened (T ≠ 1) or standardised.
+
     Raises:
-        ValueError: The name is unknown.
+        ValueError: The name or an option is unknown, or layers are missing or given in vain.
     """
 
-    def __init__(self, type: str, weight: float = 1.0, **options):
-        functions = {**LABEL_LOSSES, **TEACHER_LOSSES}
+    def __init__(self, type: str, weight: float = 1.0, layers: Sequence[tuple[int, int]] = (), **options):
+        super().__init__()
+        functions = {**LOGIT_LOSSES, **FEATURE_LOSSES}
         if type not in functions:
             raise ValueError(f"loss '{type}' is unknown; choose from {', '.join(functions)}")
-        self.name = f'loss_{type}'
-        self.needs_teacher = type in TEACHER_LOSSES
-        self.weight = weight
-        self.function = functions[type]
-        self.options = options
+        if bool(layers) != (type in FEATURE_LOSSES):
+            example = f"dict(type='{type}', layers=[(-1, -1)])"
+            raise ValueError(
+                f'loss {type} compares logits; drop layers' if layers else f'loss {type} needs layers, as in {example}'
+            )
+        self.kind, self.name, self.weight = type, f'loss_{type}', weight
+        self.layers = [tuple(pair) for pair in layers]
+        self.function, self.options = functions[type], options
+        inputs = inspect.signature(self.function).parameters
+        known = [name for name, parameter in inputs.items() if parameter.default is not parameter.empty]
+        if unknown := sorted(set(options) - set(known)):
+            raise ValueError(f"loss {type} has no option '{unknown[0]}'; choose from weight, {', '.join(known)}")
+        self.inputs = [name for name in inputs if name not in known]
+        self.needs_teacher = bool(layers) or 'teacher_logits' in self.inputs
+        temperature = options.get('temperature', inputs['temperature'].default if 'temperature' in inputs else 1.0)
+        self.needs_all_classes = temperature != 1.0 or options.get('standardise', False)
+        self.projectors = nn.ModuleList()
 
-    def __call__(self, logits: Tensor, label: Tensor, teacher_logits: Tensor | None) -> Tensor:
-        """Weighted loss of logits [B, K] against labels or the teacher's logits, outside autocast."""
+    def connect(self, student_chs: Sequence[int], teacher_chs: Sequence[int]) -> None:
+        """Look up the layers, and make projectors (1×1 convolutions) from the student's channels to the teacher's.
+
+        They are trained with the student and stay out of the saved student.
+
+        Args:
+            student_chs: Channels of each layer of the student.
+            teacher_chs: Channels of each layer of the teacher.
+
+        Raises:
+            ValueError: A layer is out of range.
+        """
+        pairs = [(_index(s, student_chs, 'student'), _index(t, teacher_chs, 'teacher')) for s, t in self.layers]
+        self.layers = pairs
+        for s, t in pairs:
+            if needs_projector(self.kind, student_chs[s], teacher_chs[t]):
+                self.projectors.append(nn.Conv2d(student_chs[s], teacher_chs[t], 1))
+            else:
+                self.projectors.append(nn.Identity())
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        teacher_logits: Tensor | None = None,
+        maps: dict[int, Tensor] | None = None,
+        teacher_maps: dict[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Weighted loss, outside autocast.
+
+        Args:
+            logits: Student's logits [B, K].
+            target: Labels [B], or probabilities [B, K].
+            teacher_logits: Teacher's logits [B, K].
+            maps: Student's feature maps [B, C, H, W] by layer.
+            teacher_maps: Teacher's feature maps [B, C', H', W'] by layer.
+
+        Returns:
+            Scalar.
+        """
         with torch.autocast(logits.device.type, enabled=False):
-            target = teacher_logits if self.needs_teacher else label
-            return self.weight * self.function(logits, target, **self.options)
+            if self.layers:
+                pairs = zip(self.projectors, self.layers, strict=True)
+                terms = [
+                    self.function(project(maps[s].float()), teacher_maps[t].float(), **self.options)
+                    for project, (s, t) in pairs
+                ]
+                return self.weight * sum(terms)
+            given = dict(logits=logits, target=target, teacher_logits=teacher_logits)
+            return self.weight * self.function(**{name: given[name] for name in self.inputs}, **self.options)
+
+
+def _index(layer: int, channels: Sequence[int], whose: str) -> int:
+    if not -len(channels) <= layer < len(channels):
+        raise ValueError(f'layer {layer} of the {whose} is out of range; choose from 0 … {len(channels) - 1}')
+    return layer % len(channels)
+
+
+def build_losses(configs: Sequence[dict]) -> nn.ModuleList:
+    """Terms of a weighted sum; the second and further ones of a type are numbered: ``loss_dkd``, ``loss_dkd_2``, ….
+
+    Args:
+        configs: Arguments of `WeightedLoss`.
+    """
+    losses = nn.ModuleList(WeightedLoss(**config) for config in configs)
+    for i, loss in enumerate(losses):
+        same = [earlier.kind for earlier in losses[:i]].count(loss.kind)
+        loss.name += f'_{same + 1}' if same else ''
+    return losses

@@ -1,7 +1,15 @@
 """Hooks, logs and environment of every distillation run. Switch a hook off with ``default_hooks.<name>=None``."""
 
 custom_imports = dict(
-    imports=['backbones', 'distill.data', 'distill.distiller', 'distill.hooks', 'distill.metrics', 'distill.optim'],
+    imports=[
+        'backbones',
+        'distill.data',
+        'distill.distiller',
+        'distill.guards',
+        'distill.hooks',
+        'distill.metrics',
+        'distill.optim',
+    ],
     allow_failed_imports=False,
 )
 default_scope = 'mmengine'
@@ -15,6 +23,7 @@ default_hooks = dict(
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     seed_iteration=dict(type='SeedIterationHook'),
     check_classes=dict(type='CheckClassesHook'),
+    stop_on_bad_loss=dict(type='StopOnBadLossHook'),
     save_student=dict(type='SaveStudentHook'),
     # The average is over the last tenth of the steps at first, and over the last ten thousand at most.
     ema=dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=1e-4, gamma=10, update_buffers=True),

@@ -6,7 +6,7 @@ Hardware: 8 GPUs of 16 GB. Cost: two to three days by the recipe's authors, not 
 Target: top-1 79.8 % (Touvron et al., ICML 2021, table 7).
 """
 
-_base_ = ['../_base_/imagenet_deit_300e.py', '../_base_/default_runtime.py']
+_base_ = '../_base_/imagenet_deit_300e.py'
 
 model = dict(
     student=dict(model='deit_small_patch16_224', drop_path_rate=0.1),

@@ -2,7 +2,7 @@
 
 torchrun --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch --amp
 
-Hardware: 8 GPUs of 16 GB. Cost: not measured here; the recipe's two to three days and the teacher's forward passes.
+Hardware: 8 GPUs of 24 GB. Cost: not measured here; that of the student alone and the teacher's forward passes.
 Target: above both models alone (Wang et al., ICLR 2023, section 6).
 """
 

@@ -1,9 +1,10 @@
-"""A small ResNet on the embedded shapes data, without a teacher.
+"""A small ResNet (pre-activation, WRN-10-1) on the embedded shapes data, without a teacher.
 
 python tools/train.py distill/configs/shapes/resnet-tiny_shapes.py
 
-Hardware: one CPU core. Cost: about 1 minute. Target: top-1 on val ≥ 85 %.
+Hardware: one CPU core. Cost: about 2 minutes, by ten steps. Target: none set.
 """
 
 _base_ = ['../_base_/shapes.py', '../_base_/default_runtime.py']
-model = dict(student=dict(model='resnet18', channels=(16, 32, 64, 128), num_classes=10))
+
+model = dict(student=dict(model='wide_resnet28_10', depth=10, widen_factor=1, num_classes=10))

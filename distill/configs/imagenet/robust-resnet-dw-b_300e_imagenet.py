@@ -1,0 +1,14 @@
+"""Robust-ResNet-DW-B without a teacher, ConvNeXt-B's 300-epoch recipe.
+
+torchrun --nnodes=4 --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch --amp
+
+Hardware: 32 GPUs of 32 GB. Cost: not measured here.
+Target: none is published for this depth, see docs/models.md.
+"""
+
+_base_ = '../_base_/imagenet_convnext_300e.py'
+
+model = dict(
+    student=dict(model='robust_resnet_dw_base', drop_path_rate=0.5),
+    losses=[dict(type='cross_entropy')],
+)

@@ -1,0 +1,28 @@
+"""A Robust-ResNet that matches a DeiT-style teacher as a function, on the embedded shapes data.
+
+python tools/train.py distill/configs/shapes/deit-mini_shapes.py
+python tools/train.py distill/configs/shapes/deit-mini_robust-resnet-tiny_fm_shapes.py
+
+Hardware: one CPU core. Cost: about 8 minutes, by ten steps. Target: none set.
+"""
+
+_base_ = './robust-resnet-tiny_shapes.py'
+
+model = dict(
+    teacher=dict(checkpoint='work_dirs/deit-mini_shapes/student_best.pth'),
+    losses=[dict(type='soft_target_kl', temperature=1.0)],
+    data_preprocessor=dict(mixup=dict(mixup_alpha=1.0, cutmix_alpha=0.0, label_smoothing=0.0, num_classes=10)),
+)
+
+max_epochs = 40
+train_cfg = dict(max_epochs=max_epochs, val_interval=10)
+param_scheduler = [
+    dict(
+        type='TimmCosineLR',
+        end=max_epochs,
+        warmup=1,
+        lr_min=1e-5,
+        warmup_prefix=True,
+        convert_to_iter_based=True,
+    )
+]
