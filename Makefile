@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 ONEDL := .onedl
-MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist
+MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist faster_coco_eval
 
 export PYTHONPATH := $(CURDIR)
 

@@ -1,5 +1,6 @@
 """Pictures of detections and segmentations beside the ground truth."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,6 @@ PALETTE = [
     (140, 86, 75),
 ]
 """Okabe and Ito's colours, which most colour-blind people tell apart, and three more; class k takes k modulo 10."""
-
 
 IGNORED = 255
 
@@ -56,44 +56,72 @@ class PictureHook(Hook):
             self.count += 1
             if (self.count - 1) % self.interval:
                 continue
-            image = Image.open(sample.img_path).convert('RGB')
-            zoom = max(1, -(-self.min_side // max(image.size)))
-            image = image.resize([side * zoom for side in image.size], Image.Resampling.NEAREST)
-            canvas = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-            draw = self.draw_boxes if 'pred_instances' in sample else self.draw_labels
-            pair = [draw(canvas, sample, side, zoom, classes) for side in ('gt', 'pred')]
-            gap = torch.full((3, canvas.shape[1], 8), 255, dtype=torch.uint8)
-            picture = torch.cat([pair[0], gap, pair[1]], dim=2)
-            self.out_dir.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(self.out_dir / f'{Path(sample.img_path).stem}.png')
+            image = np.array(Image.open(sample.img_path).convert('RGB'))
+            canvas, zoom = enlarge(torch.from_numpy(image).permute(2, 0, 1), self.min_side)
+            if 'pred_instances' in sample:
+                found = sample.pred_instances
+                found = found[found.scores >= self.score_threshold]
+                pair = [draw_boxes(canvas, instances, zoom, classes) for instances in (sample.gt_instances, found)]
+            else:
+                truth, found = sample.gt_sem_seg.data[0].cpu(), sample.pred_sem_seg.data[0].cpu()
+                # A segmenter decides for every pixel. What the ground truth leaves out stays bare, as in the score.
+                found = found.where(truth != IGNORED, IGNORED)
+                pair = [draw_labels(canvas, labels, zoom, len(classes)) for labels in (truth, found)]
+            save_picture(side_by_side(pair), self.out_dir / f'{Path(sample.img_path).stem}.png')
 
-    def draw_boxes(self, canvas: Tensor, sample, side: str, zoom: int, classes) -> Tensor:
-        """Boxes with class, and score where there is one, on an image [3, H, W]; masks where there are any."""
-        instances = sample.get(f'{side}_instances')
-        if 'scores' in instances:
-            instances = instances[instances.scores >= self.score_threshold]
-        if len(instances) == 0:
-            return canvas
-        names = [classes[label] for label in instances.labels.tolist()]
-        if 'scores' in instances:
-            names = [f'{name} {score:.2f}' for name, score in zip(names, instances.scores.tolist(), strict=True)]
-        colours = [PALETTE[label % len(PALETTE)] for label in instances.labels.tolist()]
-        boxes = torch.as_tensor(getattr(instances.bboxes, 'tensor', instances.bboxes)).cpu() * zoom
-        if 'masks' in instances:
-            masks = instances.masks
-            masks = torch.as_tensor(masks.to_ndarray() if hasattr(masks, 'to_ndarray') else masks).cpu().bool()
-            masks = masks.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
-            canvas = draw_segmentation_masks(canvas, masks, alpha=0.4, colors=colours)
-        return draw_bounding_boxes(canvas, boxes, labels=names, colors=colours, width=2, label_colors=colours)
 
-    def draw_labels(self, canvas: Tensor, sample, side: str, zoom: int, classes) -> Tensor:
-        """A label map over an image [3, H, W].
+def enlarge(image: Tensor, min_side: int) -> tuple[Tensor, int]:
+    """An image [C, H, W] enlarged by the whole factor that brings its longer side to ``min_side``; and the factor."""
+    zoom = max(1, -(-min_side // max(image.shape[1:])))
+    return image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2), zoom
 
-        A segmenter decides for every pixel; those that the ground truth leaves out, and the score too, stay bare.
-        """
-        labels = sample.get(f'{side}_sem_seg').data[0].cpu()
-        labels = labels.where(sample.gt_sem_seg.data[0].cpu() != IGNORED, IGNORED)
-        labels = labels.repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)
-        masks = torch.stack([labels == k for k in range(len(classes))])
-        colours = [PALETTE[k % len(PALETTE)] for k in range(len(classes))]
-        return draw_segmentation_masks(canvas, masks, alpha=0.6, colors=colours)
+
+def draw_boxes(canvas: Tensor, instances, zoom: int, classes: Sequence[str]) -> Tensor:
+    """Boxes with class, and score where there is one, on an image; masks where there are any.
+
+    Args:
+        canvas: uint8 [3, H, W].
+        instances: mmengine's `InstanceData` with ``bboxes`` and ``labels``.
+        zoom: By how much the image was enlarged.
+        classes: Names.
+    """
+    if len(instances) == 0:
+        return canvas
+    names = [classes[label] for label in instances.labels.tolist()]
+    if 'scores' in instances:
+        names = [f'{name} {score:.2f}' for name, score in zip(names, instances.scores.tolist(), strict=True)]
+    colours = [PALETTE[label % len(PALETTE)] for label in instances.labels.tolist()]
+    boxes = torch.as_tensor(getattr(instances.bboxes, 'tensor', instances.bboxes)).cpu() * zoom
+    if 'masks' in instances:
+        masks = instances.masks
+        masks = torch.as_tensor(masks.to_ndarray() if hasattr(masks, 'to_ndarray') else masks).cpu().bool()
+        masks = masks.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
+        canvas = draw_segmentation_masks(canvas, masks, alpha=0.4, colors=colours)
+    return draw_bounding_boxes(canvas, boxes, labels=names, colors=colours, width=2, label_colors=colours)
+
+
+def draw_labels(canvas: Tensor, labels: Tensor, zoom: int, classes: int) -> Tensor:
+    """A label map over an image.
+
+    Args:
+        canvas: uint8 [3, H, W].
+        labels: Labels [H / zoom, W / zoom].
+        zoom: By how much the image was enlarged.
+        classes: Number of classes; other labels stay bare.
+    """
+    labels = labels.repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)
+    masks = torch.stack([labels == k for k in range(classes)])
+    colours = [PALETTE[k % len(PALETTE)] for k in range(classes)]
+    return draw_segmentation_masks(canvas, masks, alpha=0.6, colors=colours)
+
+
+def side_by_side(images: Sequence[Tensor]) -> Tensor:
+    """Images [3, H, W] of one height in a row, with white gaps."""
+    gap = torch.full((3, images[0].shape[1], 8), 255, dtype=torch.uint8)
+    return torch.cat([part for image in images for part in (gap, image)][1:], dim=2)
+
+
+def save_picture(picture: Tensor, path: Path) -> None:
+    """Write an image [3, H, W] as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)

@@ -25,21 +25,53 @@ def to_results(runner: Runner, scores: dict[str, float], config: Config, picture
         Contents of ``results.json``: mAP and mIoU as fractions. A classifier's scores come from
         `distill.robustness`, and are only handed through here.
     """
-    common = {
-        'images': len(runner.test_dataloader.dataset),
-        'config': str(config.filename),
-        'checkpoint': os.path.relpath(config.load_from, out),
-    }
-    backbone = config.model.get('backbone', {})
-    if backbone:
-        checkpoint = backbone.get('checkpoint')
-        common['backbone'] = run_name(checkpoint) if checkpoint else f'{backbone.get("model")} (from scratch)'
-        common['pictures'] = [os.path.relpath(path, out) for path in pictures]
     results = {'schema_version': SCHEMA_VERSION}
     if 'top1_pct' in scores:
         results['scores'] = dict(scores)
-    elif any('mAP' in key for key in scores):
-        results['detection'] = {key.rpartition('/')[2]: value for key, value in scores.items()} | common
-    else:
-        results['segmentation'] = {key: round(float(scores[key]) / 100, 6) for key in ('mIoU', 'mAcc', 'aAcc')} | common
+        return results
+    section = task(config)
+    results[section] = task_scores(scores, config) | {
+        'images': len(runner.test_dataloader.dataset),
+        'config': str(config.filename),
+        'checkpoint': os.path.relpath(config.load_from, out),
+        'backbone': _backbone_name(config),
+        'pictures': [os.path.relpath(path, out) for path in pictures],
+    }
     return results
+
+
+def task(config: Config) -> str:
+    """The section of ``results.json`` that a config's scores go to: ``detection`` or ``segmentation``."""
+    return 'segmentation' if config.get('default_scope') == 'mmseg' else 'detection'
+
+
+def task_scores(scores: dict[str, float], config: Config) -> dict[str, float]:
+    """Scores as fractions, under the names of ``results.json``.
+
+    Args:
+        scores: What `Runner.test` returned.
+        config: Its config.
+    """
+    if task(config) == 'segmentation':
+        return {key: round(float(scores[key]) / 100, 6) for key in ('mIoU', 'mAcc', 'aAcc')}
+    return dict.fromkeys(main_scores(config), 0.0) | {key.rpartition('/')[2]: float(scores[key]) for key in scores}
+
+
+def main_scores(config: Config) -> list[str]:
+    """The scores that a test is summed up in: mIoU, or the mAP of boxes and of masks.
+
+    mmdet's metric returns nothing at all where a detector finds nothing; that is an mAP of 0.
+    """
+    if task(config) == 'segmentation':
+        return ['mIoU']
+    evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
+    metrics = next((evaluator['metric'] for evaluator in evaluators if 'metric' in evaluator), 'bbox')
+    return [f'{metric}_mAP' for metric in ([metrics] if isinstance(metrics, str) else metrics)]
+
+
+def _backbone_name(config: Config) -> str:
+    """The run that a backbone comes from, or its model's name."""
+    model = config.model.get('module', config.model)  # test-time augmentation wraps the model
+    backbone = model.get('backbone', {})
+    checkpoint = backbone.get('checkpoint')
+    return run_name(checkpoint) if checkpoint else f'{backbone.get("model", backbone.get("type"))} (from scratch)'

@@ -23,7 +23,16 @@ import torch
 from distill.robustness import _blurs, _digital, _noise, _weather
 from distill.robustness._frost import frost_source
 
-__all__ = ['DETERMINISTIC', 'EXTRA_KINDS', 'KINDS', 'SEVERITIES', 'corrupt', 'frost_source', 'generator']
+__all__ = [
+    'DETERMINISTIC',
+    'EXTRA_KINDS',
+    'KINDS',
+    'SEVERITIES',
+    'check_choices',
+    'corrupt',
+    'frost_source',
+    'generator',
+]
 
 SEVERITIES = (1, 2, 3, 4, 5)
 DEFINITIONS = ('imagenet_c', 'imagecorruptions')
@@ -150,7 +159,7 @@ def corrupt(
     if not isinstance(images, np.ndarray):
         raise ValueError(f'images are a {type(images).__name__}; expected a numpy array or a torch tensor')
     _check_images(images.shape, images.dtype, images.dtype == np.uint8, 'numpy uint8 [B, H, W, 3]', 3)
-    _check_choices(kind, severity, definition)
+    check_choices(kind, severity, definition)
     if len(seeds) != len(images):
         raise ValueError(f'{len(seeds)} seeds for {len(images)} images; give one seed for each image')
     function, constants = _CORRUPTIONS[kind]
@@ -171,7 +180,12 @@ def _check_images(shape: Sequence[int], dtype: object, is_uint8: bool, expected:
         raise ValueError(f'images of {height}x{width} pixels are too small; corruptions need at least 32x32')
 
 
-def _check_choices(kind: str, severity: int, definition: str) -> None:
+def check_choices(kind: str, severity: int, definition: str = 'imagenet_c') -> None:
+    """Check the arguments of `corrupt`.
+
+    Raises:
+        ValueError: One is unknown.
+    """
     if kind not in _CORRUPTIONS:
         raise ValueError(f'corruption {kind!r} is unknown; choose from {", ".join(sorted(_CORRUPTIONS))}')
     if not isinstance(severity, int | np.integer) or severity not in SEVERITIES:

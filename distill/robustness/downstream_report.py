@@ -1,0 +1,90 @@
+"""A detector's or segmenter's scores under corruption, as Markdown and as a plot of score against severity."""
+
+import io
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from mmengine.config import Config
+
+from backbones.checkpoint import atomic_write
+
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8A8D91')
+MARKERS = 'os^Dv'
+INK = '#24292e'
+
+
+def write_report(entry: dict, config: Config, out: Path) -> None:
+    """Write ``corruptions.md`` and ``corruptions.png``.
+
+    Args:
+        entry: The entry ``corruption`` of ``results.json``.
+        config: The config that was tested.
+        out: Folder for both.
+    """
+    names = [name for name, value in entry.items() if isinstance(value, dict) and 'mPC' in value]
+    with atomic_write(out / 'corruptions.png') as temporary:
+        temporary.write_bytes(draw(entry, names))
+    with atomic_write(out / 'corruptions.md') as temporary:
+        temporary.write_text(render(entry, names, config), encoding='utf-8')
+
+
+def render(entry: dict, names: list[str], config: Config) -> str:
+    """The Markdown page: the three numbers, then every cell, all × 100."""
+    severities = entry['severities']
+    lines = [
+        f'# {Path(config.filename).stem} under corruption',
+        '',
+        f'{len(entry["kinds"])} kinds × {len(severities)} severities, corrupted on the fly (frost: {entry["frost"]}), '
+        f'{entry["images"]} images, seed {entry["seed"]}. Checkpoint `{config.load_from}`, weights '
+        f'`{entry["weights_sha256"][:12]}`; {", ".join(f"{k} {v}" for k, v in entry["versions"].items())}.',
+        'P is the score on clean images, mPC the mean over all cells, rPC = mPC / P (Michaelis et al., 2019).',
+        '',
+        '| score | P | mPC | rPC |',
+        '| --- | --- | --- | --- |',
+    ]
+    for name in names:
+        score = entry[name]
+        relative = '–' if score['rPC_pct'] is None else f'{score["rPC_pct"]:.1f} %'
+        lines.append(f'| {name} | {100 * score["P"]:.1f} | {100 * score["mPC"]:.1f} | {relative} |')
+    lines += ['', '![score against severity](corruptions.png)', '']
+    for name in names:
+        lines += [f'## {name}', '', f'| kind | {" | ".join(map(str, severities))} | mean |']
+        lines.append('| --- ' * (len(severities) + 2) + '|')
+        for kind, scores in entry[name]['cells'].items():
+            cells = ' | '.join(f'{100 * score:.1f}' for score in [*scores, np.mean(scores)])
+            lines.append(f'| {kind.replace("_", " ")} | {cells} |')
+        lines.append('')
+    return '\n'.join(lines)
+
+
+def draw(entry: dict, names: list[str]) -> bytes:
+    """A PNG with one panel a score: a line a kind, and the mean of all in black; severity 0 is the clean images."""
+    severities = [0, *entry['severities']]
+    figure = Figure(figsize=(6.4 * len(names), 4.8), layout='constrained')
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+        clean, by_kind = entry[name]['P'], entry[name]['cells']
+        for number, (kind, scores) in enumerate(by_kind.items()):
+            axes.plot(
+                severities,
+                [100 * clean, *(100 * score for score in scores)],
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number // len(COLOURS) % len(MARKERS)],
+                markersize=4,
+                linewidth=1,
+                label=kind.replace('_', ' '),
+            )
+        mean = 100 * np.mean(list(by_kind.values()), axis=0)
+        axes.plot(severities, [100 * clean, *mean], color=INK, linewidth=2.5, label='mean')
+        axes.set(xlabel='severity', ylabel=f'{name} × 100', xticks=severities)
+        axes.set_ylim(bottom=0)
+        axes.set_title(f'P {100 * clean:.1f}, mPC {100 * entry[name]["mPC"]:.1f}', loc='left', fontsize=10)
+        axes.grid(color='#d5dae0', linewidth=0.6)
+        axes.spines[['top', 'right']].set_visible(False)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc='outside right center', frameon=False, fontsize=8)
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({'savefig.dpi': 144}):
+        figure.savefig(buffer, format='png')
+    return buffer.getvalue()
