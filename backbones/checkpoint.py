@@ -62,7 +62,7 @@ def read_description(path: str | os.PathLike) -> dict | None:
     return content if isinstance(content, dict) and 'model' in content else None
 
 
-def read_weights(path: str | os.PathLike, prefix: str | None = None) -> dict[str, torch.Tensor]:
+def read_weights(path: str | os.PathLike, prefix: str | None = '') -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint of timm's, of this project, of the official RobustCNN code or of mmengine.
 
     Args:
@@ -185,7 +185,7 @@ def build_model(
     model, model_kwargs = resolve_model(model, checkpoint, model_kwargs)
     network = timm.create_model(model, pretrained=pretrained, **model_kwargs)
     if checkpoint is not None:
-        load_all(network, read_weights(checkpoint), f"checkpoint '{checkpoint}'", model)
+        load_all(network, read_weights(checkpoint, prefix=None), f"checkpoint '{checkpoint}'", model)
     return network
 
 
