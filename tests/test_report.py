@@ -1,137 +1,36 @@
-"""The report: intervals and differences by hand, the schema, merging, and the page in a real browser."""
+"""What the report says: intervals, differences and tables by hand, the schema, and merging."""
 
 import hashlib
 import json
-import os
+import math
 import re
-import runpy
-import shutil
-import subprocess
-from collections.abc import Sequence
-from html import unescape
-from pathlib import Path
 
 import pytest
-from PIL import Image
+from report_results import CNN, RUNS, enrich, make_results, put, run_entry, save
 
 from distill.report.collect import collect
-from distill.report.contents import sections
+from distill.report.contents import sample_galleries, sections
+from distill.report.explained import EXPLAIN
+from distill.report.fingerprint import problem_table
+from distill.report.headline import default_title
 from distill.report.schema import validate
-from distill.report.scores import CORRUPTIONS, ood_score, transfers, wilson_score
+from distill.report.scores import (
+    Fit,
+    ood_difference,
+    ood_score,
+    shape_bias,
+    suite_difference,
+    suite_fit,
+    transfers,
+    wilson_score,
+)
 from distill.report.tables import summary_table, transfer_table
+from distill.report.tables_metrics import metric_tables
 from distill.report.write import write_report
-
-ROOT = Path(__file__).parents[1]
-HOSTILE = '<script>alert(1)</script> | $x$'
-
-CNN = ('robust_resnet_dw_small', {'dims': [32, 64, 96, 128]})
-WIDE_CNN = ('robust_resnet_dw_small', {'dims': [64, 128, 192, 256]})
-VIT = ('deit_tiny_patch16_224', {'img_size': 48})
-WIDE_VIT = ('deit_small_patch16_224', {'img_size': 48})
-RUNS = {
-    # run: model, teacher, top-1 on clean, stylized, corruption, rendition, sketch, adversarial; shape bias
-    'deit_teacher': (WIDE_VIT, None, (96.4, 58.2, 71.0, 80.3, 66.8, 52.7), 61.0),
-    'robust_teacher': (WIDE_CNN, None, (95.2, 49.4, 66.0, 77.1, 63.4, 49.3), 52.0),
-    'robust_alone': (CNN, None, (91.0, 38.0, 60.5, 70.0, 55.2, 41.3), 41.0),
-    'robust_from_deit': (CNN, 'deit_teacher', (92.2, 46.6, 64.2, 74.9, 60.4, 44.0), 49.5),
-    'deit_alone': (VIT, None, (89.6, 41.2, 61.0, 69.1, 54.0, 40.7), 45.0),
-    'deit_from_robust': (VIT, 'robust_teacher', (90.4, 40.6, 62.1, 69.7, 52.2, 40.0), 44.1),
-}
-SUITES = ('clean', 'stylized', 'corruption', 'rendition', 'sketch', 'adversarial')
-
-
-def run_entry(name: str) -> dict:
-    (model, kwargs), teacher, *_ = RUNS[name]
-    return {
-        'model': model,
-        'model_kwargs': kwargs,
-        'teacher': teacher,
-        'params': 612330,
-        'checkpoint': f'{name}/student_best.pth',
-        'weights_sha256': hashlib.sha256(name.encode()).hexdigest(),
-        'input_size': [3, 48, 48],
-        'mean': [0.485, 0.456, 0.406],
-        'std': [0.229, 0.224, 0.225],
-    }
-
-
-def suite_entries(name: str) -> dict:
-    _, _, values, bias = RUNS[name]
-    entries = {suite: {'top1_pct': value, 'images': 500} for suite, value in zip(SUITES, values, strict=True)}
-    entries['stylized']['shape_bias_pct'] = bias
-    for suite in ('rendition', 'adversarial'):
-        entries[suite].update(clean_subset_top1_pct=values[0], classes=7)
-    mean = values[2]
-    entries['corruption'].update(
-        mean_error_pct=100 - mean,
-        source='on-the-fly',
-        cells={kind: [mean + 10, mean + 5, mean, mean - 5, mean - 10] for kind in CORRUPTIONS},
-    )
-    return entries
-
-
-def make_results(folder: Path, runs: Sequence[str] = tuple(RUNS), suites: Sequence[str] = SUITES) -> dict:
-    """Plausible results of some runs, with their pictures, written into a folder."""
-    for name, color in (('samples/0.png', 'red'), ('samples/1.png', 'blue'), ('pictures/0.png', 'green')):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new('RGB', (32, 24), color).save(folder / name)
-    right = {run: {'label': 'star', 'confidence': 0.9} for run in runs}
-    texture = {run: {'label': 'ring'} for run in runs}
-    downstream = {'images': 100, 'config': 'a.py', 'checkpoint': 'a.pth', 'backbone': 'robust_from_deit'}
-    downstream['pictures'] = ['pictures/0.png']
-    results = {
-        'schema_version': 1,
-        'runs': {run: run_entry(run) for run in runs},
-        'classification': {run: {suite: suite_entries(run)[suite] for suite in suites} for run in runs},
-        'samples': [
-            {'suite': 'clean', 'image': 'samples/0.png', 'target': 'star', 'predictions': right},
-            {
-                'suite': 'stylized',
-                'image': 'samples/1.png',
-                'target': 'star',
-                'texture': 'ring',
-                'predictions': texture,
-            },
-        ],
-        'detection': {'bbox_mAP': 0.412, 'bbox_mAP_s': -1.0, **downstream},
-        'segmentation': {'mIoU': 0.613, 'per_class_IoU': {'star': 0.7, 'ring': None}, **downstream},
-        'provenance': {'command': 'make demo', 'seed': 0, 'versions': {'torch': '2.14.1'}},
-    }
-    save(folder, results)
-    return results
-
-
-def save(folder: Path, results: object) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'results.json').write_text(json.dumps(results))
-
-
-def put(results: dict, place: str, value: object) -> None:
-    """Set what stands at a dotted key path."""
-    *keys, last = place.split('.')
-    holder = results
-    for key in keys:
-        holder = holder[int(key) if key.isdigit() else key]
-    holder[last] = value
 
 
 def texts(row: list) -> list[str]:
     return [cell.text for cell in row]
-
-
-@pytest.fixture(scope='module')
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the results of six runs and their report; one run has a hostile name, one picture is lost."""
-    folder = tmp_path_factory.mktemp('demo')
-    results = make_results(folder)
-    results['samples'][0]['predictions'][HOSTILE] = {'label': HOSTILE}
-    results['samples'].append({'suite': 'sketch', 'image': 'lost.png', 'target': HOSTILE, 'predictions': {}})
-    results['samples'].append({'suite': 'sketch', 'image': 'results.json', 'target': 'a', 'predictions': {}})
-    results['runs'] = {HOSTILE: run_entry('robust_alone') | {'teacher': HOSTILE}, **results['runs']}
-    results['classification'][HOSTILE] = suite_entries('robust_alone')
-    save(folder, results)
-    write_report([folder], title=HOSTILE)
-    return folder
 
 
 # Numbers
@@ -171,8 +70,14 @@ def test_summary_marks_the_best_and_warns_of_uneven_counts(tmp_path):
         column.label: [row[0].text for row in table.groups[0] if row[i].mark == 'best']
         for i, column in enumerate(table.columns)
     }
-    assert best['Stylized'] == best['Mean error'] == ['deit_teacher']
+    assert best['Stylized'] == best['Shape bias'] == ['deit_teacher']
     assert any('Sketch has different image counts' in note for note in table.notes)
+    for run, data in (('deit_alone', 'aa'), ('robust_alone', 'bb')):
+        results['classification'][run]['stylized']['fingerprint'] = {'data': data}
+        results['classification'][run]['corruption']['frost'] = data
+    notes = ' '.join(summary_table(results).notes)
+    assert 'Stylized has different images' in notes
+    assert 'Corruption has different frost (robust_alone bb, deit_alone aa)' in notes
     # No mean over fewer suites than the others have.
     assert ood_score(results, 'robust_alone') is None
     assert ood_score(results, 'deit_alone').value == pytest.approx(53.2)
@@ -218,11 +123,106 @@ def test_clean_accuracy_alone_claims_no_robustness(tmp_path):
     assert 'Student and reference were not both judged on all shifted suites: no OOD mean to compare.' in said
 
 
+def test_paired_comparisons_take_the_place_of_independent_intervals(tmp_path):
+    results = enrich(make_results(tmp_path), tmp_path)
+    change = suite_difference(results, 'robust_from_deit', 'robust_alone', 'stylized')
+    assert (change.value, change.low, change.high) == (8.6, 6.6, 10.5)  # The other way round in the file.
+    assert transfer_table(results).groups[0][3][2].note == '+6.6 to +10.5'
+    # Newcombe's interval from the file's own ±4 of either run: √32 on both sides.
+    change = suite_difference(results, 'robust_from_deit', 'robust_alone', 'sketch')
+    assert (change.low, change.high) == pytest.approx((5.2 - 32**0.5, 5.2 + 32**0.5))
+    assert ood_difference(results, 'robust_from_deit', 'robust_alone').value == pytest.approx(5.02)
+
+
+def test_fit_is_linear_between_logits(tmp_path):
+    results = make_results(tmp_path)
+    runs = list(results['classification'])
+    for run, clean in zip(runs, (50, 80, 90, 95, 20, 60), strict=True):
+        odds = (clean / (100 - clean)) ** 0.5 / 2  # Half the slope, and ln 2 less.
+        results['classification'][run]['clean']['top1_pct'] = clean
+        results['classification'][run]['sketch']['top1_pct'] = 100 * odds / (1 + odds)
+        results['classification'][run]['adversarial'] = {'top1_pct': 0, 'images': 500}
+    fit = suite_fit(results, 'sketch')
+    assert (fit.slope, fit.intercept) == pytest.approx((0.5, -math.log(2)))
+    assert not fit.baseline
+    assert suite_fit(results, 'adversarial') is None  # 0 % has no logit.
+    for run in runs[2:]:
+        del results['classification'][run]['sketch']
+    assert suite_fit(results, 'sketch') is None  # Two runs.
+    results['baseline_fit'] = {'sketch': {'slope': 1.0, 'intercept': 0.0, 'space': 'logit', 'runs': ['resnet50']}}
+    assert suite_fit(results, 'sketch') == Fit(1.0, 0.0, ('resnet50',), baseline=True)
+
+
+def test_shape_bias_is_of_the_cue_conflict_set_where_there_is_one(tmp_path):
+    results = make_results(tmp_path)
+    assert shape_bias(results, 'deit_alone') == 45.0
+    results['classification']['deit_alone']['cue_conflict'] = {'top1_pct': 50, 'images': 9, 'shape_bias_pct': 22.0}
+    assert shape_bias(results, 'deit_alone') == 22.0
+    assert shape_bias(results, 'robust_alone') is None
+
+
+def test_metric_tables_by_hand(tmp_path):
+    results = enrich(make_results(tmp_path), tmp_path)
+    tables = metric_tables(results)
+    (errors,) = tables['corruptions']
+    assert texts(errors.groups[0][0]) == ['deit_teacher', '29.0', '50.0', '60.0', '500', 'on-the-fly']
+    assert [cell.mark for cell in errors.groups[0][0]] == ['', 'best', 'best', 'best', '', '']
+    assert [column.note for column in errors.columns[1:4]] == ['unnormalised', '÷ AlexNet', '÷ AlexNet']
+    (robustness,) = tables['shift']
+    assert texts(robustness.groups[0][4]) == ['deit_alone'] + ['−1.0'] * 5
+    assert texts(tables['calibration'][0].groups[0][1]) == ['robust_teacher'] + ['3.0'] * 6
+    ahead, agreed = tables['comparisons']
+    assert texts(ahead.groups[0][0]) == ['robust_alone', 'robust_from_deit', '−8.6']
+    assert ahead.groups[0][0][2].mark == 'loss'
+    assert texts(agreed.groups[0][0]) == ['robust_alone', 'robust_from_deit', '71.0']
+
+
+def test_problems_of_several_runs_are_one_row(tmp_path):
+    results = enrich(make_results(tmp_path), tmp_path)
+    results['classification']['deit_alone']['sketch']['problems']['nan_logits'] = 1_000
+    results['unlabelled'] = {'deit_alone': {'photos': {'images': 9, 'problems': {'cmyk_images': 1}}}}
+    assert [texts(row) for row in problem_table(results).groups[0]] == [
+        ['Sketch', 'grayscale images', '3', ', '.join(RUNS)],
+        ['Sketch', 'nan logits', '2', ', '.join(run for run in RUNS if run != 'deit_alone')],
+        ['Sketch', 'nan logits', '1,000', 'deit_alone'],
+        ['photos', 'cmyk images', '1', 'deit_alone'],
+    ]
+
+
+def test_samples_of_disagreement_come_first(tmp_path):
+    results = make_results(tmp_path, ('deit_alone', 'robust_alone'))
+    one = results['samples'][0]
+    other = one['predictions'] | {'deit_alone': {'label': 'moon'}}
+    results['samples'] = [
+        {**one, 'image': 'agreed.png'},
+        {**one, 'image': 'by_chance.png', 'predictions': other},
+        {**one, 'image': 'chosen.png', 'predictions': other, 'disagreement': True},
+    ]
+    gallery = sample_galleries(results)[1]
+    assert [picture.path for picture in gallery.pictures] == ['chosen.png', 'by_chance.png', 'agreed.png']
+
+
+def test_without_a_student_the_headline_ranks(tmp_path):
+    results = enrich(make_results(tmp_path, ('deit_teacher', 'robust_alone', 'deit_alone')), tmp_path)
+
+    def said() -> str:
+        return ' '.join(getattr(block, 'text', '') for block in sections(results, ())[0].blocks)
+
+    # OOD means by hand: 329 / 5, 265 / 5 and 266 / 5.
+    assert 'deit_teacher has the highest mean OOD accuracy of 3 runs, 65.8 %, 12.6 points ahead of deit_alone' in said()
+    assert default_title(results) == 'Robustness'
+    del results['classification']['deit_teacher']
+    assert 'deit_alone has the highest mean OOD accuracy of 2 runs, 53.2 %, 0.2 points ahead' in said()
+    assert 'not distinguishable from zero here' in said()
+
+
 # Schema
 
 
 def test_the_fixture_is_valid(tmp_path):
-    validate(make_results(tmp_path))
+    results = enrich(make_results(tmp_path), tmp_path)
+    validate(results)
+    EXPLAIN(results['explain'], 'explain')
 
 
 @pytest.mark.parametrize(
@@ -318,141 +318,30 @@ def test_contradictions_are_refused(tmp_path, place, value, message):
         collect([tmp_path / 'a', tmp_path / 'b'], tmp_path)
 
 
+def test_comparisons_fits_and_explained_pairs_are_united(tmp_path):
+    first = enrich(make_results(tmp_path / 'a'), tmp_path / 'a')
+    second = enrich(make_results(tmp_path / 'b'), tmp_path / 'b')
+    second['comparisons'].append({**second['comparisons'][0], 'suite': 'sketch'})
+    second['baseline_fit']['stylized'] = second['baseline_fit']['sketch']
+    for folder, results in (('a', first), ('b', second)):
+        save(tmp_path / folder, results)
+    merged = collect([tmp_path / 'a', tmp_path / 'b'], tmp_path)
+    assert [entry['suite'] for entry in merged['comparisons']] == ['stylized', 'sketch']
+    assert merged['baseline_fit'] == second['baseline_fit']
+    assert [pair['figures']['cka'] for pair in merged['explain']] == ['a/explain/cka.png', 'b/explain/cka.png']
+    second['baseline_fit']['sketch'] = {**second['baseline_fit']['sketch'], 'slope': 2.0}
+    save(tmp_path / 'b', second)
+    with pytest.raises(ValueError, match=r'baseline_fit.sketch.slope is 0.9 and 2.0'):
+        collect([tmp_path / 'a', tmp_path / 'b'], tmp_path)
+    second['explain'][0]['images'] = 0
+    save(tmp_path / 'b', second)
+    with pytest.raises(ValueError, match=r'explain\[0\].images: expected a whole number of at least 1, found 0'):
+        collect([tmp_path / 'b'], tmp_path)
+
+
 def test_sources_of_corruptions_are_never_mixed(tmp_path):
     results = make_results(tmp_path, ('deit_alone', 'robust_alone'))
     results['classification']['deit_alone']['corruption']['source'] = 'disk'
     save(tmp_path, results)
     with pytest.raises(ValueError, match=r"'disk' \(run 'deit_alone'\), 'on-the-fly' \(run 'robust_alone'\)"):
         collect([tmp_path], tmp_path)
-
-
-# The report
-
-
-@pytest.mark.parametrize('kept', [[], ['detection'], ['samples', 'segmentation'], ['runs', 'classification']])
-def test_any_section_may_be_absent(tmp_path, kept):
-    results = make_results(tmp_path, ('robust_from_deit',), ('stylized', 'sketch'))
-    save(tmp_path, {'schema_version': 1} | {key: results[key] for key in kept})
-    _, paths = write_report([tmp_path])
-    page = paths['html'].read_text()
-    assert ('0.412' in page) == ('detection' in kept)
-    assert ('is missing for robust_from_deit' in page) == ('runs' in kept)
-
-
-def test_same_input_same_bytes(demo):
-    written = [demo / 'report.html', demo / 'report.md', *sorted((demo / 'figures').iterdir())]
-    assert len(written) == 5
-    before = [path.read_bytes() for path in written]
-    write_report([demo], title=HOSTILE)
-    assert [path.read_bytes() for path in written] == before
-
-
-def test_page_is_self_contained_and_escaped(demo):
-    page = (demo / 'report.html').read_text()
-    assert re.findall(r'(?:src|srcset|href)\s*=\s*(?!["\']?(?:data:image/|#))[^>\s]+', page) == []
-    assert re.findall(r'url\(|@import|<link|<iframe|<object', page) == []
-    assert page.count('<script') == 1
-    assert '<h1>&lt;script&gt;alert(1)&lt;/script&gt; | $x$</h1>' in page
-    assert 'missing picture: lost.png' in page
-    assert 'neither PNG nor JPEG: results.json' in page
-    assert page.count('src="data:image/svg+xml;base64,') == 3
-    assert '(texture)' in page
-
-
-def test_markdown_names_files_that_exist(demo):
-    report = (demo / 'report.md').read_text()
-    images = re.findall(r'!\[[^\n]*?\]\(([^)\n]+)\)', report)
-    assert {'figures/transfer.png', 'figures/severity.png', 'figures/heat_map.png', 'samples/0.png'} <= set(images)
-    assert all((demo / image).is_file() for image in images)
-    assert r'\<script\>' in report
-    assert '<script>' not in report
-    rows = [line for line in report.splitlines() if line.startswith('| deit\\_alone (student alone)')]
-    assert [len(re.findall(r'(?<!\\)\|', row)) for row in rows] == [10]
-
-
-def test_command_line(tmp_path, capsys):
-    main = runpy.run_path(str(ROOT / 'tools' / 'report.py'))['main']
-    folder = tmp_path / 'one'
-    for make, message in (
-        (lambda: None, f'folder {folder} does not exist'),
-        (folder.mkdir, f'{folder} holds no results.json'),
-        (lambda: (folder / 'results.json').write_text('{'), 'is not valid JSON (Expecting property name'),
-        (lambda: save(folder, []), 'results.json: the file: expected an object, found []'),
-    ):
-        make()
-        assert main([str(folder)]) == 1
-        error = capsys.readouterr().err
-        assert message in error
-        assert error.count('\n') == 1
-    make_results(folder, ('deit_alone', 'robust_alone'), ('clean', 'sketch'))
-    before = (folder / 'results.json').read_bytes()
-    assert main([str(folder)]) == 0
-    shown = capsys.readouterr().out
-    assert 'deit_alone' in shown
-    assert str(folder / 'report.html') in shown
-    assert (folder / 'results.json').read_bytes() == before
-
-
-# A real browser
-
-PROBE = """<script>
-addEventListener('load', () => {
-  const table = document.querySelector('table.sortable');
-  const names = () => [...table.tBodies[0].rows].map(row => row.cells[0].textContent);
-  const button = table.tHead.rows[0].cells[2].querySelector('button');
-  button.click(); const down = names(); button.click();
-  parent.postMessage({
-    width: innerWidth, scroll: document.documentElement.scrollWidth, down, up: names(),
-    tables: document.querySelectorAll('table').length,
-    broken: [...document.images].filter(it => !it.naturalWidth).length,
-  }, '*');
-});
-</script>"""
-FRAMES = """<body><script>
-const found = [];
-addEventListener('message', event => {
-  found.push(event.data);
-  if (found.length === 2) document.body.textContent = JSON.stringify(found);
-});
-</script>
-<iframe src="probed.html" style="width:360px;height:800px;border:0"></iframe>
-<iframe src="probed.html" style="width:1280px;height:800px;border:0"></iframe></body>"""
-
-
-def browse(page: Path, profile: Path) -> tuple[str, str]:
-    """Load a page without a network; its DOM after the scripts, and the browser's log."""
-    chromium = os.environ.get('CHROMIUM') or shutil.which('chromium')
-    if not chromium:
-        pytest.skip('no Chromium: apt-get install chromium, or set CHROMIUM to its path')
-    flags = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking'
-    flags += ' --disable-component-update --disable-sync --enable-logging=stderr --proxy-server=127.0.0.1:9'
-    command = [chromium, *flags.split(), f'--user-data-dir={profile}', '--virtual-time-budget=5000', '--dump-dom']
-    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, done.stderr
-
-
-def test_page_in_a_browser(demo, tmp_path):
-    dom, log = browse(demo / 'report.html', tmp_path / 'profile')
-    assert 'CONSOLE' not in log, log
-    assert dom.count('<table') >= 8
-    assert '<th scope="col" class="number"><button type="button">' in dom  # The page's own script ran.
-
-    page = (demo / 'report.html').read_text()
-    probed = re.sub(r"script-src '[^']+'", "script-src 'unsafe-inline'", page).replace('</body>', PROBE + '</body>')
-    (tmp_path / 'probed.html').write_text(probed)
-    (tmp_path / 'frames.html').write_text(FRAMES)
-    dom, _ = browse(tmp_path / 'frames.html', tmp_path / 'profile')
-    found = json.loads(unescape(re.search(r'\[\{.*\}\]', dom)[0]))
-    assert sorted(it['width'] for it in found) == [360, 1280]
-    for it in found:
-        assert it['scroll'] <= it['width']
-        assert it['broken'] == 0
-        # Stylized: 58.2, 49.4, 46.6, 41.2, 40.6, and twice 38.0
-        assert it['down'][:5] == [
-            'deit_teacher',
-            'robust_teacher',
-            'robust_from_deit',
-            'deit_alone',
-            'deit_from_robust',
-        ]
-        assert it['up'][2:] == it['down'][:5][::-1]

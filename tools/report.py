@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folders', nargs='+', metavar='DIR', help='a folder that holds a results.json')
     parser.add_argument('--out', metavar='DIR', help='where to write; left out: the first DIR')
-    parser.add_argument('--title', default='Robustness transfer', help='heading of the report')
+    parser.add_argument('--title', help='heading of the report; left out: one that fits')
     return parser
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
+from distill.report.explained import EXPLAIN
 from distill.report.schema import FILE_NAME, validate
+from distill.report.scores import corrupted_suites
 
 
 def load(folder: Path) -> dict:
@@ -27,6 +29,7 @@ def load(folder: Path) -> dict:
     except ValueError as error:
         raise ValueError(f'{path} is not valid JSON ({error}); write it again') from error
     validate(results, str(path))
+    EXPLAIN(results.get('explain', []), f'{path}: explain')
     return results
 
 
@@ -53,13 +56,11 @@ def collect(folders: Sequence[str | Path], out: str | Path) -> dict:
     for folder, results in loaded[1:]:
         names = f'{folders[0]} and {folder}' if len(loaded) == 2 else f'{folder} and the folders before it'
         _merge_runs(merged, results, names)
-        _merge(
-            merged.setdefault('classification', {}),
-            results.get('classification', {}),
-            names,
-            'classification',
-        )
+        for section in ('classification', 'unlabelled', 'baseline_fit'):
+            if section in results:
+                _merge(merged.setdefault(section, {}), results[section], names, section)
         _merge_samples(merged, results, names, Path(out))
+        _merge_lists(merged, results)
         for section in ('detection', 'segmentation'):
             _merge_downstream(merged, results, section)
     if len(loaded) > 1:
@@ -105,6 +106,8 @@ def _paths(results: dict) -> Iterator[tuple[dict | list, str | int]]:
                 yield entry, 'checkpoint'
             pictures = entry.get('pictures', [])
             yield from ((pictures, index) for index in range(len(pictures)))
+    for pair in results.get('explain', []):
+        yield from ((pair['figures'], name) for name in pair['figures'])
 
 
 def _merge(target: dict, new: dict, names: str, where: str) -> None:
@@ -151,6 +154,14 @@ def _merge_samples(merged: dict, results: dict, names: str, out: Path) -> None:
         merged['samples'] = list(samples.values())
 
 
+def _merge_lists(merged: dict, results: dict) -> None:
+    """Comparisons and explained pairs: those that are not there yet."""
+    for section in ('comparisons', 'explain'):
+        if section in results:
+            known = merged.setdefault(section, [])
+            known += [entry for entry in results[section] if entry not in known]
+
+
 def _merge_downstream(merged: dict, results: dict, section: str) -> None:
     known = downstream(merged, section)
     for entry in downstream(results, section):
@@ -163,10 +174,11 @@ def _merge_downstream(merged: dict, results: dict, section: str) -> None:
 
 def _check_one_source(results: dict) -> None:
     """Corruptions made on the fly and those of a disk set (JPEG-compressed) are different benchmarks."""
-    sources = {}
-    for run, suites in results.get('classification', {}).items():
-        if 'corruption' in suites:
-            sources.setdefault(suites['corruption']['source'], run)
-    if len(sources) > 1:
-        listed = ', '.join(f'{source!r} (run {run!r})' for source, run in sources.items())
-        raise ValueError(f'corruption sources do not compare: {listed}; report them separately')
+    for suite in corrupted_suites(results):
+        sources = {}
+        for run, suites in results['classification'].items():
+            if suite in suites:
+                sources.setdefault(suites[suite]['source'], run)
+        if len(sources) > 1:
+            listed = ', '.join(f'{source!r} (run {run!r})' for source, run in sources.items())
+            raise ValueError(f'corruption sources do not compare: {listed}; report them separately')

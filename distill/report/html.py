@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from distill.report.contents import (
+from distill.report.blocks import (
     Block,
     Gallery,
     Paragraph,
@@ -24,6 +24,8 @@ from distill.report.tables import Cell, Column, Table
 IMAGE_TYPES = {b'\x89PNG\r\n\x1a\n': 'image/png', b'\xff\xd8\xff': 'image/jpeg'}
 """Told by content, so that a path in a results file cannot pull anything but a picture into the page."""
 
+WIDE = 8
+"""Columns; a table of more is set tighter."""
 GAIN_SIGNS = {'gain': '▲', 'loss': '▼'}
 
 
@@ -100,10 +102,12 @@ class _Page:
         head = ''.join(self.column_head(column) for column in table.columns)
         groups = (''.join(self.row(table.columns, row) for row in rows) for rows in table.groups)
         bodies = ''.join(f'<tbody class="{"grouped" if grouped else ""}">{rows}</tbody>' for rows in groups)
+        wide = len(table.columns) > WIDE
+        names = ' '.join(name for name, holds in (('sortable', not grouped), ('wide', wide)) if holds)
         notes = ''.join(f'<li>{escape(note)}</li>' for note in table.notes)
         return (
             f'<div class="scroll" tabindex="0" role="region" '
-            f'aria-label="{escape(table.title)}"><table class="{"" if grouped else "sortable"}">'
+            f'aria-label="{escape(table.title)}"><table class="{names}">'
             f'<thead><tr>{head}</tr></thead>{bodies}</table></div>'
             + (f'\n<ul class="notes">{notes}</ul>' if notes else '')
         )
@@ -137,8 +141,9 @@ class _Page:
     def plot(self, block: Plot) -> str:
         data = base64.b64encode(self.figures[block.name][0].encode()).decode()
         caption = escape(block.caption)
+        names = 'plot narrow' if block.narrow else 'plot'
         return (
-            f'<figure><div class="plot" tabindex="0" role="region" aria-label="Figure">'
+            f'<figure><div class="{names}" tabindex="0" role="region" aria-label="Figure">'
             f'<img alt="{caption}" src="data:image/svg+xml;base64,{data}"></div>'
             f'<figcaption>{caption}</figcaption></figure>'
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from distill.report.contents import Block, Gallery, Paragraph, Picture, Plot, Section, Tiles, heading
+from distill.report.blocks import Block, Gallery, Paragraph, Picture, Plot, Section, Tiles, heading
 from distill.report.tables import Cell, Table
 
 MARKS = {'best': '**{}**', 'gain': '▲ {}', 'loss': '▼ {}', '': '{}'}

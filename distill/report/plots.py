@@ -1,84 +1,49 @@
-"""The figures of the report, drawn with matplotlib and no display.
+"""The figures of the report: a figure is a function of the results."""
 
-A run has one colour everywhere (Okabe and Ito's colour-blind-safe palette, without its yellow and black that
-vanish on a light and on a dark page) and one line style by its role, so that colour is never the only cue.
-"""
+import math
 
-import io
-import re
-
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
+from distill.report.plots_models import draw_radar, draw_scatter, draw_shape_bias
+from distill.report.schema import SEVERITIES
 from distill.report.scores import (
     Score,
+    corrupted_suites,
     corruption_kinds,
+    kind_label,
     ood_score,
     shifted_suites,
+    suite_cells,
     suite_label,
     suite_names,
     suite_score,
     transfers,
 )
+from distill.report.style import (
+    ALONE,
+    DISTILLED,
+    GRID,
+    INK,
+    ONLY_NAME,
+    PANEL_NAME,
+    SOFT,
+    add_color_bar,
+    draw_heat_cells,
+    house_style,
+    render,
+    run_colors,
+    run_line,
+    run_marker,
+    run_role,
+    short,
+)
 
-PALETTE = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8A8D91')
-INK, SOFT, GRID, PAPER = '#24292e', '#636c75', '#d5dae0', '#fefefe'
-DARK = {INK: '#e6eaee', SOFT: '#9aa4ad', GRID: '#363d45', PAPER: '#161b21'}
-"""What the inks become on a dark page. Data keeps its colours."""
-
-STYLE = {
-    'font.family': 'DejaVu Sans',
-    'font.size': 9,
-    'text.color': INK,
-    'text.parse_math': False,  # A run may be called $x$.
-    'axes.edgecolor': GRID,
-    'axes.facecolor': PAPER,
-    'axes.grid': True,
-    'axes.axisbelow': True,
-    'axes.labelcolor': SOFT,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.titlesize': 9.5,
-    'axes.titlelocation': 'left',
-    'figure.facecolor': PAPER,
-    'grid.color': GRID,
-    'grid.linewidth': 0.6,
-    'legend.frameon': False,
-    'savefig.facecolor': PAPER,
-    'svg.fonttype': 'path',
-    'svg.hashsalt': 'report',  # The same input gives the same ids.
-    'xtick.color': SOFT,
-    'ytick.color': SOFT,
-    'xtick.major.size': 0,
-    'ytick.major.size': 0,
-}
-PNG_DPI = 144
+LEGEND_COLUMNS = 5
 ARROW_FROM = 1.5
 """Points; a shorter arrow would be a smudge between its ends."""
-TEACHER, ALONE, DISTILLED = 'teacher', 'alone', 'distilled'
-LINE_STYLES = {TEACHER: (0, (5, 2)), ALONE: (0, (1, 1.5)), DISTILLED: '-'}
-MARKERS = {TEACHER: 'D', ALONE: 'o', DISTILLED: 'o'}
-
-
-def run_colors(results: dict) -> dict[str, str]:
-    """One colour a run, by its place among the runs; they repeat after the seventh."""
-    return {run: PALETTE[index % len(PALETTE)] for index, run in enumerate(results.get('runs', {}))}
-
-
-def run_role(results: dict, run: str) -> str:
-    """Teacher of some run, distilled from one, or trained alone; a distilled teacher counts as distilled."""
-    runs = results['runs']
-    if runs[run]['teacher'] is not None:
-        return DISTILLED
-    return TEACHER if run in {its['teacher'] for its in runs.values()} else ALONE
-
-
-def short(name: str, length: int = 18) -> str:
-    """A name that fits a legend: its two ends where it is too long."""
-    head = (length - 1) // 2
-    return name if len(name) <= length else f'{name[:head]}…{name[head + 1 - length :]}'
 
 
 def draw_figures(results: dict) -> dict[str, tuple[str, bytes]]:
@@ -87,36 +52,12 @@ def draw_figures(results: dict) -> dict[str, tuple[str, bytes]]:
     Returns:
         By name: the SVG text and the bytes of the PNG. The same results give the same bytes.
     """
-    drawn = {}
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        for name, draw in FIGURES.items():
-            figure = draw(results)
-            if figure is not None:
-                figure.draw_without_rendering()
-                figure.set_layout_engine('none')  # Laid out once, for both files: it is most of the time.
-                drawn[name] = _svg(figure), _png(figure)
-    return drawn
-
-
-def _svg(figure: Figure) -> str:
-    """SVG that follows the page into the dark: a style sheet inside swaps the inks and the paper."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format='svg', metadata={'Date': None, 'Creator': None})
-    swaps = ''.join(
-        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
-        for light, dark in DARK.items()
-        for kind in ('fill', 'stroke')
-    )
-    style = f'<style>@media (prefers-color-scheme: dark){{{swaps}}}</style>'
-    return re.sub(r'(<svg [^>]*>)', lambda match: match[1] + style, buffer.getvalue(), count=1)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=PNG_DPI, metadata={'Software': None})
-    return buffer.getvalue()
+    with house_style():
+        figures = {name: draw(results) for name, draw in FIGURES.items()}
+        for suite in corrupted_suites(results):
+            figures[f'severity_{suite}'] = draw_severity(results, suite)
+            figures[f'heat_map_{suite}'] = draw_heat_map(results, suite)
+        return {name: render(figure) for name, figure in figures.items() if figure is not None}
 
 
 def draw_transfer(results: dict) -> Figure | None:
@@ -128,10 +69,14 @@ def draw_transfer(results: dict) -> Figure | None:
     panels = [pair.runs(results) for pair in pairs] or [list(results['classification'])]
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(5.4 * columns, (0.52 * len(suites) + 1.75) * rows), layout='constrained')
+    lane = max(0.52, 0.12 * max(map(len, panels)))
+    size = 5.4 * columns if pairs else 8.6, (lane * len(suites) + 1.75) * rows
+    figure = Figure(figsize=size, layout='constrained')
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     for axes, runs in zip(grid.flat, panels, strict=False):
-        _draw_panel(axes, results, runs, suites)
+        legend = _draw_panel(axes, results, runs, suites, PANEL_NAME if pairs else ONLY_NAME)
+        # The title's padding makes room; a long name must not narrow the panel.
+        legend.set_in_layout(not pairs)
     for axes, pair in zip(grid.flat, pairs, strict=False):
         axes.set_title(f'{short(pair.teacher, 30)}  →  {short(pair.student, 30)}', color=INK, pad=24)
     for axes in grid.flat[len(panels) :]:
@@ -141,8 +86,12 @@ def draw_transfer(results: dict) -> Figure | None:
     return figure
 
 
-def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str]) -> None:
-    """One lane a run within each suite's row, whiskers for the 95 % interval."""
+def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str], name: int) -> Legend:
+    """One lane a run within each suite's row, whiskers for the 95 % interval.
+
+    Returns:
+        The legend, with ``name`` characters of each run.
+    """
     colors = run_colors(results)
     lanes = {run: (index - (len(runs) - 1) / 2) * 0.7 / max(len(runs), 3) for index, run in enumerate(runs)}
     labels = [*map(suite_label, suites), *(['OOD mean'] if shifted_suites(results) else [])]
@@ -157,7 +106,7 @@ def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str]) -
             role, y = run_role(results, run), row + lanes[run]
             found[role] = score.value, y
             axes.plot([score.low, score.high], [y, y], color=colors[run], linewidth=1.2, alpha=0.55)
-            axes.plot(score.value, y, **_marker(role, colors[run]))
+            axes.plot(score.value, y, **run_marker(results, run))
         moved = {ALONE, DISTILLED} <= found.keys() and abs(found[DISTILLED][0] - found[ALONE][0]) > ARROW_FROM
         if moved:
             arrow = {'arrowstyle': '-|>', 'color': SOFT, 'linewidth': 0.9, 'shrinkA': 4, 'shrinkB': 4}
@@ -168,10 +117,8 @@ def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str]) -
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis='y', visible=False)
     axes.spines['left'].set_visible(False)
-    markers = {run: _marker(run_role(results, run), colors[run]) for run in runs}
-    handles = [Line2D([], [], label=short(run), linestyle='', **marker) for run, marker in markers.items()]
-    legend = axes.legend(
-        handles=handles,
+    return axes.legend(
+        handles=[Line2D([], [], label=short(run, name), **run_marker(results, run)) for run in runs],
         loc='lower left',
         bbox_to_anchor=(-0.02, 1.0),
         ncols=min(3, len(runs)),
@@ -180,91 +127,70 @@ def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str]) -
         columnspacing=1.2,
         borderpad=0.2,
     )
-    legend.set_in_layout(False)  # The title's padding makes room; a long name must not narrow the panel.
 
 
-def _marker(role: str, color: str) -> dict:
-    """Diamond: teacher; ring: alone; disc: distilled."""
-    face = PAPER if role == ALONE else color
-    return {
-        'marker': MARKERS[role],
-        'markersize': 5 if role == TEACHER else 6,
-        'markerfacecolor': face,
-        'markeredgecolor': color,
-        'markeredgewidth': 1.6,
-        'color': color,
-        'zorder': 3,
-    }
-
-
-def draw_severity(results: dict) -> Figure | None:
+def draw_severity(results: dict, suite: str) -> Figure:
     """Error against severity, one panel a corruption, one line a run; severity 0 is the clean set."""
-    kinds = corruption_kinds(results)
-    if not kinds:
-        return None
+    kinds = corruption_kinds(results, suite)
+    cells = {run: suite_cells(results, run, suite) for run in results['classification']}
     rows = -(-len(kinds) // 5)
-    legend_rows = -(-len(results['classification']) // 6)
+    legend_rows = -(-sum(map(bool, cells.values())) // LEGEND_COLUMNS)
     figure = Figure(figsize=(10.8, 1.75 * rows + 0.5 + 0.2 * legend_rows), layout='constrained')
     grid = figure.subplots(rows, 5, squeeze=False, sharex=True, sharey=True)
-    colors = run_colors(results)
     handles = {}
     for axes, kind in zip(grid.flat, kinds, strict=False):
-        for run, suites in results['classification'].items():
-            top1_pct = suites.get('corruption', {}).get('cells', {}).get(kind)
-            if top1_pct is None:
+        for run in cells:
+            if kind not in cells[run]:
                 continue
-            clean = [suites['clean']['top1_pct']] if 'clean' in suites else []
-            errors = [100 - value for value in (*clean, *top1_pct)]
-            severities = range(1 - len(clean), len(top1_pct) + 1)
-            style = LINE_STYLES[run_role(results, run)]
-            (handles[run],) = axes.plot(severities, errors, color=colors[run], linestyle=style, linewidth=1.6)
-        axes.set_title(kind.replace('_', ' '), color=INK, pad=3)
+            clean = suite_score(results, run, 'clean')
+            errors = [100 - value for value in ([clean.value] if clean else []) + cells[run][kind]]
+            severities = range(SEVERITIES + 1 - len(errors), SEVERITIES + 1)
+            (handles[run],) = axes.plot(severities, errors, **run_line(results, run), linewidth=1.6)
+        axes.set_title(kind_label(kind), color=INK, pad=3)
         axes.grid(axis='x', visible=False)
-        axes.set_xticks(range(6))
+        axes.set_xticks(range(SEVERITIES + 1))
     for axes in grid.flat[len(kinds) :]:
         axes.set_visible(False)
+    for axes in grid.flat[max(len(kinds) - 5, 0) : len(kinds)]:
+        axes.tick_params(labelbottom=True)  # The lowest of its column, be it above the last row.
     grid[0, 0].set_ylim(bottom=0)
     figure.supxlabel('severity (0: clean)', color=SOFT, fontsize=9)
     figure.supylabel('error, %', color=SOFT, fontsize=9)
-    legend = {'loc': 'outside upper left', 'ncols': min(6, len(handles)), 'fontsize': 8, 'columnspacing': 1.2}
+    legend = {
+        'loc': 'outside upper left',
+        'ncols': min(LEGEND_COLUMNS, len(handles)),
+        'fontsize': 8,
+        'columnspacing': 1.2,
+    }
     figure.legend(handles.values(), map(short, handles), **legend)
     return figure
 
 
-def draw_heat_map(results: dict) -> Figure | None:
+def draw_heat_map(results: dict, suite: str) -> Figure:
     """Mean top-1 over severities, runs by corruptions."""
-    kinds = corruption_kinds(results)
-    if not kinds:
-        return None
-    runs = results['classification'].items()
-    table = {run: suites['corruption']['cells'] for run, suites in runs if 'corruption' in suites}
+    kinds = corruption_kinds(results, suite)
+    table = {run: suite_cells(results, run, suite) for run in results['classification']}
+    table = {run: cells for run, cells in table.items() if cells}
     figure = Figure(figsize=(10.8, 0.36 * len(table) + 1.75), layout='constrained')
     axes = figure.subplots()
     values = [
-        [sum(cells[kind]) / len(cells[kind]) if kind in cells else float('nan') for kind in kinds]
+        [sum(cells[kind]) / len(cells[kind]) if kind in cells else math.nan for kind in kinds]
         for cells in table.values()
     ]
-    known = [value for row in values for value in row if value == value]
-    limits = {'vmin': min(known), 'vmax': max(known)}
-    mesh = axes.pcolormesh(values, cmap='cividis', edgecolors=PAPER, linewidth=1, **limits)
-    for row, line in enumerate(values):
-        for column, value in enumerate(line):
-            if value == value:
-                red, green, blue, _ = mesh.cmap(mesh.norm(value))
-                ink = '#000000' if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else '#ffffff'
-                at = column + 0.5, row + 0.5
-                axes.text(*at, f'{value:.0f}', ha='center', va='center', color=ink, fontsize=8.5)
-    names = [kind.replace('_', ' ') for kind in kinds]
-    axes.set_xticks([index + 0.5 for index in range(len(kinds))], names, rotation=40, ha='right', color=INK)
-    axes.set_yticks([index + 0.5 for index in range(len(table))], list(table), color=INK)
-    axes.invert_yaxis()
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(mesh, ax=axes, fraction=0.03, pad=0.01)
-    bar.set_label('mean top-1, %', color=SOFT)
-    bar.outline.set_visible(False)
+    mesh = draw_heat_cells(axes, values, '{:.0f}')
+    axes.set_xticks(
+        [index + 0.5 for index in range(len(kinds))], map(kind_label, kinds), rotation=40, ha='right', color=INK
+    )
+    runs = [short(run, 24) for run in table]
+    axes.set_yticks([index + 0.5 for index in range(len(table))], runs, color=INK)
+    add_color_bar(axes, mesh, 'mean top-1, %', fraction=0.03, pad=0.01)
     return figure
 
 
-FIGURES = {'transfer': draw_transfer, 'severity': draw_severity, 'heat_map': draw_heat_map}
-"""A figure is a function of the results; one that has no numbers to draw returns None."""
+FIGURES = {
+    'transfer': draw_transfer,
+    'radar': draw_radar,
+    'scatter': draw_scatter,
+    'shape_bias': draw_shape_bias,
+}
+"""Each takes the results and returns None where they have nothing to draw."""

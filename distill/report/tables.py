@@ -1,18 +1,19 @@
-"""From results to tables.
+"""From results to tables: transfers and runs here, others in `tables_metrics`, `tables_downstream`, `fingerprint`.
 
 Nothing here knows HTML, Markdown or a terminal: a `Table` is text with marks, and each of them renders it.
 """
 
 from dataclasses import dataclass, field, replace
 
-from distill.report.collect import downstream, provenances
-from distill.report.schema import PRECISIONS
 from distill.report.scores import (
     Score,
+    corrupted_suites,
+    ood_difference,
     ood_score,
     shape_bias,
     shifted_suites,
-    subtract,
+    suite_difference,
+    suite_entry,
     suite_label,
     suite_names,
     suite_score,
@@ -59,6 +60,8 @@ class Table:
 
 
 NAME = Column('Run', number=False)
+BACKBONE = Column('Backbone', number=False)
+IMAGES = Column('Images')
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -87,7 +90,13 @@ def difference_cell(score: Score | None) -> Cell:
     return Cell(signed(score.value), score.value, f'{signed(score.low)} to {signed(score.high)}', mark)
 
 
-def _mark_best(columns: list[Column], rows: list[list[Cell]]) -> list[list[Cell]]:
+def backbone_cell(entry: dict) -> Cell:
+    """The run behind a detector or segmenter."""
+    name = entry.get('backbone', '')
+    return Cell(name or MISSING, run=name)
+
+
+def mark_best(columns: list[Column], rows: list[list[Cell]]) -> list[list[Cell]]:
     """Marks the best value of each column that has a best end and at least two different values."""
     rows = [list(row) for row in rows]
     for index, column in enumerate(columns):
@@ -129,7 +138,8 @@ def transfer_table(results: dict) -> Table | None:
             row('student alone', pair.reference),
             row('student distilled', pair.student),
         ]
-        changes = [subtract(a, b) for a, b in zip(values(pair.student), values(pair.reference), strict=True)]
+        changes = [suite_difference(results, pair.student, pair.reference, suite) for suite in suites]
+        changes += [ood_difference(results, pair.student, pair.reference)] if shifted else []
         before, after = shape_bias(results, pair.reference), shape_bias(results, pair.student)
         bias = Cell() if before is None or after is None else Cell(signed(after - before), after - before)
         total = Cell('transferred', note='points', total=True)
@@ -141,7 +151,7 @@ def transfer_table(results: dict) -> Table | None:
         'interval leaves out zero.'
     ]
     if shifted:
-        notes.append(f'OOD mean is the plain mean over {", ".join(map(suite_label, shifted)).lower()}.')
+        notes.append(f'OOD mean is the plain mean over {", ".join(map(suite_label, shifted))}.')
     return Table('What was transferred', columns, groups, notes)
 
 
@@ -154,42 +164,42 @@ def summary_table(results: dict) -> Table | None:
     with_mean = bool(shifted_suites(results))
     if with_mean:
         columns.append(Column('OOD mean', 'top-1 %', 'max'))
-    with_error = 'corruption' in suites
     with_bias = any(shape_bias(results, run) is not None for run in results['classification'])
-    if with_error:
-        columns.append(Column('Mean error', 'unnormalised', 'min'))
     if with_bias:
         columns.append(Column('Shape bias', '%', 'max'))
     rows = []
-    for run, its in results['classification'].items():
+    for run in results['classification']:
         row = [Cell(run, run=run), *(score_cell(suite_score(results, run, suite)) for suite in suites)]
         if with_mean:
             row.append(score_cell(ood_score(results, run)))
-        if with_error:
-            row.append(number_cell(its.get('corruption', {}).get('mean_error_pct')))
         if with_bias:
             row.append(number_cell(shape_bias(results, run)))
         rows.append(row)
-    notes = ['Small print: Wilson 95 % interval over the test images; the training seed is not part of it.']
-    if with_error:
-        entries = [its['corruption'] for its in results['classification'].values() if 'corruption' in its]
-        notes.append(
-            f'Corruption is the mean over all kinds and severities (source: {entries[0]["source"]}). '
-            'Mean error is 100 minus it: the unnormalised mean error, not mCE, which divides by the errors '
-            'of AlexNet.'
-        )
-    notes += uneven_counts(results)
-    return Table('All runs', columns, [_mark_best(columns, rows)], notes)
+    notes = ['Small print: 95 % interval over the test images (Wilson); the training seed is not part of it. ★ best.']
+    for suite in corrupted_suites(results):
+        sources = {entry['source'] for run in results['classification'] if (entry := suite_entry(results, run, suite))}
+        notes.append(f'{suite_label(suite)} is the mean over all kinds and severities ({", ".join(sorted(sources))}).')
+    notes += uneven_sets(results)
+    return Table('All runs', columns, [mark_best(columns, rows)], notes)
 
 
-def uneven_counts(results: dict) -> list[str]:
-    """A warning for each suite whose image count differs between runs."""
+def uneven_sets(results: dict) -> list[str]:
+    """A warning for each suite of which not all runs saw the same images."""
     warnings = []
     for suite in suite_names(results):
-        counts = {run: its[suite]['images'] for run, its in results['classification'].items() if suite in its}
+        entries = {run: its[suite] for run, its in results['classification'].items() if suite in its}
+        counts = {run: f'{entry["images"]:,}' for run, entry in entries.items()}
+        hashes = {entry.get('fingerprint', {}).get('data') for entry in entries.values()} - {None}
         if len(set(counts.values())) > 1:
             listed = ', '.join(f'{run} {count}' for run, count in counts.items())
             warnings.append(f'Warning: {suite_label(suite)} has different image counts ({listed}): not the same set.')
+        elif len(hashes) > 1:
+            warnings.append(f'Warning: {suite_label(suite)} has different images in different runs: not the same set.')
+        for key in ('frost', 'definition'):
+            made = {run: entry[key] for run, entry in entries.items() if key in entry}
+            if len(set(made.values())) > 1:
+                listed = ', '.join(f'{run} {value}' for run, value in made.items())
+                warnings.append(f'Warning: {suite_label(suite)} has different {key} ({listed}): not the same set.')
     return warnings
 
 
@@ -220,129 +230,4 @@ def subset_table(results: dict) -> Table | None:
             drop = clean - top1 if None not in (top1, clean) else None
             row += [number_cell(top1), number_cell(clean), number_cell(drop)]
         rows.append(row)
-    return Table('Against clean accuracy on the same classes', columns, [_mark_best(columns, rows)])
-
-
-def detection_tables(results: dict) -> list[Table]:
-    """Average precisions of every detector; none where there is no detector."""
-    return [table for table in (_detection_table(results),) if table]
-
-
-def segmentation_tables(results: dict) -> list[Table]:
-    """Means over classes and pixels, then IoU by class; none where there is no segmenter."""
-    return [table for table in (_segmentation_table(results), _class_table(results)) if table]
-
-
-BACKBONE = Column('Backbone', number=False)
-IMAGES = Column('Images')
-
-
-def _backbone(entry: dict) -> Cell:
-    name = entry.get('backbone', '')
-    return Cell(name or MISSING, run=name)
-
-
-def _detection_table(results: dict) -> Table | None:
-    entries = downstream(results, 'detection')
-    if not entries:
-        return None
-    keys = [
-        (f'{kind}_{name}', label + ' ' + (name if name == 'mAP' else 'AP' + name.removeprefix('mAP_')))
-        for kind, label in (('bbox', 'box'), ('segm', 'mask'))
-        for name in PRECISIONS
-    ]
-    keys = [(key, label) for key, label in keys if any(key in entry for entry in entries)]
-    columns = [BACKBONE, *(Column(label, best='max') for _, label in keys), IMAGES]
-    rows = []
-    for entry in entries:
-        # COCO's -1: no object of that size in the set.
-        values = [entry.get(key, -1) for key, _ in keys]
-        cells = [number_cell(None if value < 0 else value, '{:.3f}') for value in values]
-        rows.append([_backbone(entry), *cells, number_cell(entry['images'], '{:,}')])
-    notes = ['COCO average precision as a fraction; AP50 and AP75 at one IoU, APs, APm, APl by object size.']
-    return Table('Object detection', columns, [_mark_best(columns, rows)], notes)
-
-
-def _segmentation_table(results: dict) -> Table | None:
-    entries = downstream(results, 'segmentation')
-    if not entries:
-        return None
-    keys = ('mIoU', 'mAcc', 'aAcc')
-    columns = [BACKBONE, *(Column(key, best='max') for key in keys), IMAGES]
-    rows = []
-    for entry in entries:
-        cells = [number_cell(entry.get(key), '{:.3f}') for key in keys]
-        rows.append([_backbone(entry), *cells, number_cell(entry['images'], '{:,}')])
-    notes = ['Fractions: mean IoU over classes, mean accuracy over classes, accuracy over all pixels.']
-    return Table('Semantic segmentation', columns, [_mark_best(columns, rows)], notes)
-
-
-def _class_table(results: dict) -> Table | None:
-    entries = [entry for entry in downstream(results, 'segmentation') if entry.get('per_class_IoU')]
-    if not entries:
-        return None
-    classes = list(dict.fromkeys(name for entry in entries for name in entry['per_class_IoU']))
-    columns = [
-        Column('Class', number=False),
-        *(Column('IoU', entry.get('backbone', '')) for entry in entries),
-    ]
-    rows = [
-        [Cell(name), *(number_cell(entry['per_class_IoU'].get(name), '{:.3f}') for entry in entries)]
-        for name in classes
-    ]
-    return Table('IoU by class', columns, [rows])
-
-
-def run_tables(results: dict) -> list[Table]:
-    """What was evaluated: architecture, then weights and preprocessing, of every run."""
-    runs = results.get('runs')
-    if not runs:
-        return []
-    models = [NAME, *(Column(label, number=False) for label in ('Model', 'Arguments', 'Teacher'))]
-    models += [Column('Parameters'), Column('Input', number=False)]
-    weights = [NAME, *(Column(label, number=False) for label in ('Mean', 'Std', 'Checkpoint', 'SHA-256'))]
-    model_rows, weight_rows = [], []
-    for name, run in runs.items():
-        arguments = ', '.join(f'{key}={value}' for key, value in run['model_kwargs'].items())
-        parameters = number_cell(run['params'], '{:,}')
-        size = text_cell('×'.join(map(str, run['input_size'])))
-        model = map(text_cell, (run['model'], arguments, run['teacher']))
-        model_rows.append([Cell(name, run=name), *model, parameters, size])
-        numbers = [' '.join(f'{value:.3g}' for value in run[key]) for key in ('mean', 'std')]
-        values = map(text_cell, (*numbers, run['checkpoint'], run['weights_sha256']))
-        weight_rows.append([Cell(name, run=name), *values])
-    return [Table('Runs', models, [model_rows]), Table('Preprocessing and weights', weights, [weight_rows])]
-
-
-def downstream_run_table(results: dict) -> Table | None:
-    """Config and checkpoint behind each detection and segmentation score."""
-    columns = [Column('Task', number=False), BACKBONE]
-    columns += [Column('Config', number=False), Column('Checkpoint', number=False)]
-    rows = [
-        [Cell(section), _backbone(entry), text_cell(entry.get('config')), text_cell(entry.get('checkpoint'))]
-        for section in ('detection', 'segmentation')
-        for entry in downstream(results, section)
-    ]
-    return Table('Downstream runs', columns, [rows]) if rows else None
-
-
-def provenance_tables(results: dict) -> list[Table]:
-    """Command, seed, versions and data of each file that went into the report."""
-    tables = []
-    sources = provenances(results)
-    for index, source in enumerate(sources, 1):
-        which = f' ({index} of {len(sources)})' if len(sources) > 1 else ''
-        facts = [(key.capitalize(), source.get(key)) for key in ('command', 'created', 'seed')]
-        facts += [(f'Version of {name}', version) for name, version in source.get('versions', {}).items()]
-        rows = [[Cell(label), text_cell(value)] for label, value in facts if value is not None]
-        columns = [Column('What', number=False), Column('Value', number=False)]
-        if rows:
-            tables.append(Table(f'Evaluation{which}', columns, [rows]))
-        rows = [
-            [Cell(suite_label(suite)), text_cell(its.get('root')), number_cell(its.get('images'), '{:,}')]
-            for suite, its in source.get('data', {}).items()
-        ]
-        columns = [Column('Set', number=False), Column('Folder', number=False), IMAGES]
-        if rows:
-            tables.append(Table(f'Data{which}', columns, [rows]))
-    return tables
+    return Table('Against clean accuracy on the same classes', columns, [mark_best(columns, rows)])

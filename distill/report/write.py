@@ -7,21 +7,24 @@ from pathlib import Path
 
 from distill.report.collect import collect
 from distill.report.contents import sections
+from distill.report.explained import read_figures
+from distill.report.headline import default_title
 from distill.report.html import render_html
 from distill.report.markdown import render_markdown
-from distill.report.plots import draw_figures, run_colors
+from distill.report.plots import draw_figures
 from distill.report.schema import FILE_NAME
+from distill.report.style import run_colors
 
 
 def write_report(
-    folders: Sequence[str | Path], out: str | Path | None = None, title: str = 'Robustness transfer'
+    folders: Sequence[str | Path], out: str | Path | None = None, title: str | None = None
 ) -> tuple[dict, dict]:
     """Write ``report.html``, ``report.md``, ``figures/*.png`` and, for several folders, the merged results.
 
     Args:
         folders: Folders with a ``results.json`` each.
         out: Where to write; None takes the only folder given.
-        title: Heading of the report.
+        title: Heading of the report; None takes one that fits.
 
     Returns:
         The results, and the paths written: ``html``, ``markdown``, ``figures`` by name, and ``results`` (the
@@ -38,8 +41,9 @@ def write_report(
     merged = len(folders) > 1
     if merged:
         _check_replaceable(out / FILE_NAME)
-    figures = draw_figures(results)
+    figures = draw_figures(results) | read_figures(results, out)
     parts = sections(results, figures)
+    title = default_title(results) if title is None else title
     paths = {
         'html': out / 'report.html',
         'markdown': out / 'report.md',

@@ -1,0 +1,1 @@
+"""Where a model looks and how alike two models are inside: receptive fields, attribution, CKA."""

@@ -1,0 +1,74 @@
+"""A folder of images as a model sees them."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from timm.data import ImageNetInfo, create_transform, get_img_extensions
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from distill.data import decode
+from distill.explain.cka import MIN_IMAGES
+from distill.explain.stages import spread
+from distill.robustness.runs import Run
+
+
+class Views(Dataset):
+    """Images as each of several models sees them, not normalised.
+
+    Args:
+        paths: Image files.
+        runs: The models.
+    """
+
+    def __init__(self, paths: Sequence[Path], runs: Sequence[Run]):
+        self.paths = paths
+        self.transforms = [create_transform(**run.transform, use_prefetcher=True) for run in runs]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> list[Tensor]:
+        """A view for each model, uint8 [3, H, W]."""
+        image = decode(self.paths[index].open('rb'), lambda: self.paths[index])
+        return [torch.as_tensor(transform(image)) for transform in self.transforms]
+
+
+def find_images(folder: Path, count: int) -> list[Path]:
+    """Image files anywhere below a folder, at most ``count`` of them, evenly spread.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds too few images for CKA, or ``count`` asks for too few.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"image folder '{folder}' does not exist; give a folder with images")
+    endings = get_img_extensions(as_set=True)
+    found = sorted(path for path in folder.rglob('*') if path.suffix.lower() in endings)
+    if min(len(found), count) < MIN_IMAGES:
+        raise ValueError(f"'{folder}' has {len(found)} images and {count} were asked for; give {MIN_IMAGES} or more")
+    return [found[index] for index in spread(len(found), count)]
+
+
+def normalise(run: Run, images: Tensor) -> Tensor:
+    """What a model takes, on its device, from uint8 images [B, 3, H, W]."""
+    device = next((parameter.device for parameter in run.network.parameters()), 'cpu')
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (run.mean, run.std))
+    return images.to(device).float().div_(255).sub_(mean).div_(std)
+
+
+def class_name(run: Run, index: int) -> str:
+    """A class for people: as the checkpoint tells it, or of ImageNet."""
+    info = _imagenet()
+    if run.classes is None and run.network.num_classes != info.num_classes():
+        return f'class {index}'
+    name = run.classes[index] if run.classes is not None else info.index_to_label_name(index)
+    known = name in info.label_names()
+    return info.label_name_to_description(name, detailed=False).partition(',')[0] if known else name
+
+
+@cache
+def _imagenet() -> ImageNetInfo:
+    return ImageNetInfo()

@@ -1,0 +1,137 @@
+"""What was evaluated, and how: weights, preprocessing, data, counts, versions and seed."""
+
+from distill.report.collect import downstream, provenances
+from distill.report.scores import suite_label, suite_names
+from distill.report.tables import (
+    BACKBONE,
+    IMAGES,
+    MISSING,
+    NAME,
+    Cell,
+    Column,
+    Table,
+    backbone_cell,
+    number_cell,
+    text_cell,
+)
+
+
+def run_tables(results: dict) -> list[Table]:
+    """What was evaluated: architecture, then weights and preprocessing, of every run."""
+    runs = results.get('runs')
+    if not runs:
+        return []
+    models = [NAME, *(Column(label, number=False) for label in ('Model', 'Arguments', 'Teacher'))]
+    models += [Column('Parameters'), Column('Input', number=False)]
+    weights = [NAME, *(Column(label, number=False) for label in ('Mean', 'Std', 'Checkpoint', 'SHA-256'))]
+    model_rows, weight_rows = [], []
+    for name, run in runs.items():
+        arguments = ', '.join(f'{key}={value}' for key, value in run['model_kwargs'].items())
+        parameters = number_cell(run['params'], '{:,}')
+        size = text_cell('×'.join(map(str, run['input_size'])))
+        model = map(text_cell, (run['model'], arguments, run['teacher']))
+        model_rows.append([Cell(name, run=name), *model, parameters, size])
+        numbers = [' '.join(f'{value:.3g}' for value in run[key]) for key in ('mean', 'std')]
+        values = map(text_cell, (*numbers, run['checkpoint'], run['weights_sha256']))
+        weight_rows.append([Cell(name, run=name), *values])
+    return [Table('Runs', models, [model_rows]), Table('Preprocessing and weights', weights, [weight_rows])]
+
+
+def downstream_run_table(results: dict) -> Table | None:
+    """Config and checkpoint behind each detection and segmentation score."""
+    columns = [Column('Task', number=False), BACKBONE]
+    columns += [Column('Config', number=False), Column('Checkpoint', number=False)]
+    rows = [
+        [Cell(section), backbone_cell(entry), text_cell(entry.get('config')), text_cell(entry.get('checkpoint'))]
+        for section in ('detection', 'segmentation')
+        for entry in downstream(results, section)
+    ]
+    return Table('Downstream runs', columns, [rows]) if rows else None
+
+
+def suite_run_table(results: dict) -> Table | None:
+    """What each suite was, over all runs: counts, input size and where corrupted images came from."""
+    suites = suite_names(results)
+    if not suites:
+        return None
+    shown = {'Images': 'images', 'Classes': 'classes', 'Input': 'input_size', 'Source': 'source', 'Frost': 'frost'}
+    shown['Definition'] = 'definition'
+    rows = []
+    for suite in suites:
+        entries = [its[suite] for its in results['classification'].values() if suite in its]
+        found = ([entry[key] for entry in entries if key in entry] for key in shown.values())
+        values = (' / '.join(dict.fromkeys(map(_shown, values))) for values in found)
+        rows.append([Cell(suite_label(suite)), *map(text_cell, values)])
+    used = [0, *(index for index in range(1, len(shown) + 1) if any(row[index].text != MISSING for row in rows))]
+    columns = [Column('Suite', number=False), *(Column(label, number=False) for label in shown)]
+    return Table('Suites', [columns[i] for i in used], [[[row[i] for i in used] for row in rows]])
+
+
+def _shown(value: object) -> str:
+    """A value of a suite for people; a list is a size."""
+    if isinstance(value, list):
+        return '×'.join(map(str, value))
+    return f'{value:,}' if isinstance(value, int) else str(value)
+
+
+def unlabelled_table(results: dict) -> Table | None:
+    """Image folders without labels, for which there are predictions only."""
+    rows = [
+        [Cell(run, run=run), text_cell(folder), number_cell(its['images'], '{:,}')]
+        for run, folders in results.get('unlabelled', {}).items()
+        for folder, its in folders.items()
+    ]
+    columns = [NAME, Column('Folder', number=False), IMAGES]
+    return Table('Predicted without labels', columns, [rows]) if rows else None
+
+
+def problem_table(results: dict) -> Table | None:
+    """What was wrong with images or outputs, and in which runs; equal problems of several runs are one row."""
+    found: dict[tuple[str, str, int], list[str]] = {}
+    for section in ('classification', 'unlabelled'):
+        for run, suites in results.get(section, {}).items():
+            for suite, entry in suites.items():
+                for problem, count in entry.get('problems', {}).items():
+                    found.setdefault((suite, problem, count), []).append(run)
+    if not found:
+        return None
+    columns = [Column('Suite', number=False), Column('Problem', number=False), Column('Times')]
+    columns.append(Column('Runs', number=False))
+    rows = [
+        [
+            Cell(suite_label(suite)),
+            text_cell(problem.replace('_', ' ')),
+            number_cell(count, '{:,}'),
+            text_cell(', '.join(runs)),
+        ]
+        for (suite, problem, count), runs in found.items()
+    ]
+    return Table('Problems', columns, [rows])
+
+
+def provenance_tables(results: dict) -> list[Table]:
+    """Command, seed, versions and data of each file that went into the report."""
+    tables = []
+    sources = provenances(results)
+    for index, source in enumerate(sources, 1):
+        which = f' ({index} of {len(sources)})' if len(sources) > 1 else ''
+        facts = [(key.capitalize(), source.get(key)) for key in ('command', 'created', 'seed')]
+        facts += [(f'Version of {name}', version) for name, version in source.get('versions', {}).items()]
+        rows = [[Cell(label), text_cell(value)] for label, value in facts if value is not None]
+        columns = [Column('What', number=False), Column('Value', number=False)]
+        if rows:
+            tables.append(Table(f'Evaluation{which}', columns, [rows]))
+        rows = [
+            [
+                Cell(suite_label(suite)),
+                text_cell(its.get('root')),
+                number_cell(its.get('images'), '{:,}'),
+                text_cell(its.get('sha256')),
+            ]
+            for suite, its in source.get('data', {}).items()
+        ]
+        columns = [Column('Set', number=False), Column('Folder', number=False), IMAGES]
+        columns.append(Column('SHA-256', 'of paths and sizes', number=False))
+        if rows:
+            tables.append(Table(f'Data{which}', columns, [rows]))
+    return tables

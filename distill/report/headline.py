@@ -1,0 +1,165 @@
+"""The headline: sentences computed from the numbers, for whoever reads no further."""
+
+from distill.report.blocks import Block, Paragraph, Tile, Tiles
+from distill.report.collect import downstream
+from distill.report.scores import (
+    Score,
+    Transfer,
+    ood_difference,
+    ood_score,
+    subtract,
+    suite_difference,
+    suite_label,
+    suite_names,
+    transfers,
+)
+from distill.report.tables import signed
+
+TRANSFERS_TOLD = 4  # One by one in the headline; more are counted there and read in the table.
+DOWNSTREAM_METRICS = (('detection', 'bbox_mAP', 'box mAP'), ('segmentation', 'mIoU', 'mIoU'))
+QUESTION = (
+    'Does out-of-distribution robustness pass between a vision transformer and a CNN when one teaches the '
+    'other, and what is the resulting backbone worth downstream?'
+)
+
+
+def default_title(results: dict) -> str:
+    """The heading of a report that is given none."""
+    return 'Robustness transfer' if transfers(results) else 'Robustness'
+
+
+def headline(results: dict) -> list[Block]:
+    """The question, the answer in a few sentences, and its key numbers."""
+    tiles = _tiles(results)
+    sentences = [_verdict_sentence(results)] if suite_names(results) else []
+    sentences += [_transfer_sentence(results, pair) for pair in _told(results)]
+    sentences.append(_downstream_sentence(results))
+    kinds = ['answer', *[''] * len(sentences)]
+    return [
+        *([Paragraph(QUESTION, 'question')] if transfers(results) else []),
+        *([Tiles(tiles)] if tiles else []),
+        *(Paragraph(text, kind) for text, kind in zip(sentences, kinds, strict=False) if text),
+        *([Paragraph(_scope(results), 'note')] if suite_names(results) else []),
+    ]
+
+
+def _told(results: dict) -> list[Transfer]:
+    pairs = transfers(results)
+    return pairs if len(pairs) <= TRANSFERS_TOLD else []
+
+
+def _gain(results: dict, pair: Transfer) -> Score | None:
+    """OOD mean of the distilled student minus that of the same model trained alone, in points."""
+    return ood_difference(results, pair.student, pair.reference)
+
+
+def _verdict_sentence(results: dict) -> str:
+    """The answer in one sentence."""
+    gains = {f'{pair.teacher} → {pair.student}': _gain(results, pair) for pair in transfers(results)}
+    gains = {name: gain for name, gain in gains.items() if gain}
+    if not gains:
+        return _no_transfer(results)
+    gained, lost = ([name for name, gain in gains.items() if gain.sign == sign] for sign in (1, -1))
+    text = f'Robustness was measurably passed on in {len(gained)} of {len(gains)} distillations'
+    if len(gains) > TRANSFERS_TOLD:
+        return f'{text}, and measurably lost in {len(lost)}.'
+    text += f' ({", ".join(gained)})' if gained else ''
+    return text + (f', and measurably lost in {", ".join(lost)}.' if lost else '.')
+
+
+def _change(score: Score) -> str:
+    """A difference as words: the direction is only claimed where the interval supports it."""
+    interval = f'95 % interval {signed(score.low)} to {signed(score.high)}'
+    if score.sign:
+        verb = 'rose' if score.sign > 0 else 'fell'
+        return f'{verb} by {abs(score.value):.1f} points ({interval})'
+    return f'changed by {signed(score.value)} points, not distinguishable from zero here ({interval})'
+
+
+def _transfer_sentence(results: dict, pair: Transfer) -> str:
+    alone, distilled, taught = (ood_score(results, run) for run in (pair.reference, pair.student, pair.teacher))
+    change = _gain(results, pair)
+    if change is None:
+        return ''
+    text = (
+        f'Distilling {pair.teacher} into {pair.student}: mean OOD accuracy {_change(change)}: '
+        f'{distilled.value:.1f} %, against {alone.value:.1f} % of {pair.reference}, the same model alone.'
+    )
+    clean = suite_difference(results, pair.student, pair.reference, 'clean')
+    if clean:
+        text += f' Clean accuracy moved by {signed(clean.value)}.'
+    lead = subtract(taught, alone)
+    if lead and lead.value <= 0:
+        text += f' The teacher had no lead to pass on: its OOD mean is {taught.value:.1f} %.'
+    elif lead and change.value > 0:
+        share_pct = 100 * change.value / lead.value
+        text += f' The teacher led by {lead.value:.1f} points; {share_pct:.0f} % of that was passed on.'
+    elif lead:
+        text += f' The teacher led by {lead.value:.1f} points; none of that was passed on.'
+    return text
+
+
+def _no_transfer(results: dict) -> str:
+    """Why there is nothing to compare."""
+    pairs = transfers(results)
+    if not pairs:
+        return _ranking_sentence(results)
+    missing = [pair.student for pair in pairs if pair.reference is None]
+    if missing:
+        return (
+            f'The same model trained without a teacher is missing for {", ".join(missing)}: '
+            'scores are shown, but not what was transferred.'
+        )
+    return 'Student and reference were not both judged on all shifted suites: no OOD mean to compare.'
+
+
+def _ranking_sentence(results: dict) -> str:
+    """Who is ahead, where no run was distilled."""
+    scores = {run: score for run in results['classification'] if (score := ood_score(results, run))}
+    if not scores:
+        return ''
+    best, *others = sorted(scores, key=lambda run: -scores[run].value)
+    if not others:
+        interval = f'95 % interval {scores[best].low:.1f} to {scores[best].high:.1f}'
+        return f'{best} has a mean OOD accuracy of {scores[best].value:.1f} % ({interval}).'
+    lead = ood_difference(results, best, others[0])
+    text = f'{best} has the highest mean OOD accuracy of {len(scores)} runs, {scores[best].value:.1f} %'
+    interval = f'95 % interval {signed(lead.low)} to {signed(lead.high)}'
+    doubt = '' if lead.sign else ', not distinguishable from zero here'
+    return f'{text}, {lead.value:.1f} points ahead of {others[0]} ({interval}{doubt}).'
+
+
+def _downstream_sentence(results: dict) -> str:
+    parts = []
+    for section, metric, label in DOWNSTREAM_METRICS:
+        for entry in downstream(results, section):
+            backbone = f' with {entry["backbone"]}' if 'backbone' in entry else ''
+            parts.append(f'{entry[metric]:.3f} {label} in {section}{backbone}')
+    return f'As a backbone: {"; ".join(parts)}.' if parts else ''
+
+
+def _scope(results: dict) -> str:
+    counts = {}
+    for suites in results['classification'].values():
+        for suite, entry in suites.items():
+            counts.setdefault(suite_label(suite), set()).add(entry['images'])
+    images = ', '.join(f'{suite} {"/".join(map(str, sorted(count)))}' for suite, count in counts.items())
+    runs = len(results['classification'])
+    return (
+        f'{runs} {"run" if runs == 1 else "runs"}; images: {images}. '
+        'Intervals cover the choice of test images, not of the training seed.'
+    )
+
+
+def _tiles(results: dict) -> list[Tile]:
+    tiles = []
+    for pair in _told(results):
+        change = _gain(results, pair)
+        if change:
+            mark = {1: 'gain', -1: 'loss', 0: ''}[change.sign]
+            note = f'{pair.teacher} → {pair.student}'
+            tiles.append(Tile(signed(change.value), 'OOD points transferred', note, mark))
+    for section, metric, label in DOWNSTREAM_METRICS:
+        for entry in downstream(results, section):
+            tiles.append(Tile(f'{entry[metric]:.3f}', label, entry.get('backbone', '')))
+    return tiles
