@@ -125,7 +125,7 @@ def augment_test_time(config: Config) -> None:
     Raises:
         ValueError: The config does not say how.
     """
-    missing = [key for key in ('tta_model', 'tta_pipeline') if key not in config]
+    missing = [key for key in ('tta_model', 'tta_pipeline') if not config.get(key)]
     if missing:
         raise ValueError(f'{config.filename} has no {" and no ".join(missing)}; add it or drop --tta')
     config.model = dict(**config.tta_model, module=config.model)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from backbones.openmmlab.pyramid import StagePyramid
+from backbones.openmmlab.pyramid import SimpleFeaturePyramid, StagePyramid
 from backbones.openmmlab.timm_backbone import TimmBackbone
 
 HEADS = ('rpn_head', 'bbox_head', 'roi_head')
@@ -41,7 +41,7 @@ def check_strides(detector: nn.Module) -> None:
 
     Args:
         detector: An mmdet detector. Whatever is not a ``TimmBackbone``, or comes after a neck other than
-            ``StagePyramid`` and FPNs, is taken on trust.
+            ``StagePyramid``, ``SimpleFeaturePyramid`` and FPNs, is taken on trust.
 
     Raises:
         ValueError: They do not agree.
@@ -62,7 +62,7 @@ def _check(backbone: nn.Module | None, neck: nn.Module | None, **heads: nn.Modul
             if tuple(found) != expected:
                 raise ValueError(
                     f'{what} are {tuple(found)} but the feature maps have {expected}: set them to these, '
-                    'or have the neck (StagePyramid) make the others'
+                    'or have the neck (StagePyramid, SimpleFeaturePyramid) make the others'
                 )
 
 
@@ -80,6 +80,13 @@ def _through_neck(backbone: TimmBackbone, neck: nn.Module | None) -> tuple[int, 
         if isinstance(layer, StagePyramid):
             if layer.in_strides != strides:
                 raise ValueError(f"StagePyramid's in_strides are {layer.in_strides} but the backbone's are {strides}")
+            channels, strides = layer.out_channels, layer.strides
+        elif isinstance(layer, SimpleFeaturePyramid):
+            if (layer.in_channels, layer.in_stride) != (channels[-1], strides[-1]):
+                raise ValueError(
+                    f"SimpleFeaturePyramid's in_channels and in_stride are {layer.in_channels} and {layer.in_stride} "
+                    f"but the last map's are {channels[-1]} and {strides[-1]}"
+                )
             channels, strides = layer.out_channels, layer.strides
         elif hasattr(layer, 'backbone_end_level'):  # mmdet's FPN and its relatives
             strides = strides[layer.start_level : layer.backbone_end_level]

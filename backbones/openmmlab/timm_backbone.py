@@ -3,12 +3,14 @@
 import inspect
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import timm
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
+from timm.layers import convert_sync_batchnorm
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -45,6 +47,8 @@ class TimmBackbone(BaseModule):
         frozen_stages: Keep the stem (0) and this many of the model's ``group_matcher(coarse=True)`` groups
             after it (stages, or blocks of a plain transformer) as they are, in eval mode; -1 freezes nothing.
         norm_eval: Keep the statistics of all batch norms as they are.
+        sync_bn: Let all processes of a run share the statistics of their batch norms. mmengine's own ``sync_bn``
+            would lose the activations that timm's norms carry.
         with_cp: Recompute activations in the backward pass instead of storing them.
         drop_path_rate: Drop path of the last block; ``None`` leaves it to the model.
         output_stride: Largest stride, for models that can trade strides for dilation; ``None`` leaves it to
@@ -72,6 +76,7 @@ class TimmBackbone(BaseModule):
         pretrained: bool = False,
         frozen_stages: int = -1,
         norm_eval: bool = False,
+        sync_bn: bool = False,
         with_cp: bool = False,
         drop_path_rate: float | None = None,
         output_stride: int | None = None,
@@ -94,6 +99,8 @@ class TimmBackbone(BaseModule):
             weights = _without_classifier(weights, self.net)
             load_all(self.net, weights, f"checkpoint '{checkpoint}'", model)
         self._deform(dcn_stages)
+        if sync_bn:
+            self.net = convert_sync_batchnorm(self.net)
         if with_cp:
             self.net.set_grad_checkpointing(True)
         self.norm_eval = norm_eval
@@ -119,6 +126,10 @@ class TimmBackbone(BaseModule):
         """The group of each parameter, from 0 for the stem upwards: stages if coarse, otherwise layers."""
         return group_parameters(self.net, self.net.group_matcher(coarse=coarse), reverse=True)
 
+    @cached_property
+    def _layers(self) -> dict[str, int]:
+        return self._groups(coarse=False)
+
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Where a parameter stands between image and loss, for a learning rate that decays by layers.
 
@@ -133,7 +144,7 @@ class TimmBackbone(BaseModule):
         Raises:
             ValueError: The name is none of this backbone's.
         """
-        groups = self._groups(coarse=False)
+        groups = self._layers
         name = param_name.removeprefix(prefix).removeprefix('net.')
         if name not in groups or not param_name.startswith(prefix):
             raise ValueError(f"'{param_name}' is no parameter of this backbone under the prefix '{prefix}'")

@@ -3,13 +3,20 @@
 python tools/make_data.py data/shapes --sets ade20k
 python tools/train.py THIS_FILE --cfg-options model.backbone.checkpoint=work_dirs/STUDENT/student_best.pth
 
-Hardware: 2 CPU cores. Cost: about 2 minutes. Target: mIoU ≥ 0.50 (this project's own).
+Hardware: 2 CPU cores. Cost: 0.9 M parameters, 0.2 s a step of 8 crops.
+Target: mIoU ≥ 0.50 (this project's own).
 """
 
 _base_ = [
     '../_base_/models/deeplabv3_tiny.py',
+    '../_base_/backbones/tiny_robust-resnet-dw.py',
     '../_base_/datasets/shapes_segmentation.py',
-    '../_base_/runtime_seg.py',
     '../_base_/schedules/seg_tiny.py',
+    '../_base_/runtime_seg.py',
 ]
+model = dict(
+    backbone=dict(_base_.backbone, output_stride=8, out_indices=(-4, -3, -2), strides=(4, 8, 8)),
+    decode_head=dict(in_channels=_base_.channels[2]),
+    auxiliary_head=dict(in_channels=_base_.channels[1]),
+)
 default_hooks = dict(checkpoint=dict(interval=200))

@@ -1,4 +1,5 @@
-"""ADE20K (SceneParse150): 512 × 512 crops of images scaled by 0.5 to 2; label 0 (other) is ignored."""
+"""ADE20K (SceneParse150): 512 × 512 crops of images scaled by 0.5 to 2; label 0 (other) is ignored.
+Augmented testing: six sizes, each also mirrored."""
 
 data_root = 'data/ade/ADEChallengeData2016'
 crop_size = (512, 512)
@@ -18,6 +19,22 @@ test_pipeline = [
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
+]
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [
+    dict(type='LoadWholeImage'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(type='Resize', scale=(int(scale[0] * ratio), int(scale[1] * ratio)), keep_ratio=True)
+                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+            ],
+            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
+            [dict(type='LoadAnnotations', reduce_zero_label=True)],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
 ]
 train_dataloader = dict(
     batch_size=4,

@@ -1,4 +1,4 @@
-"""COCO 2017 with boxes. Every path below starts with data_root."""
+"""COCO 2017 with boxes. Every path below starts with data_root. Augmented testing: three sizes, each also mirrored."""
 
 data_root = 'data/coco'
 scale = (1333, 800)
@@ -14,6 +14,31 @@ test_pipeline = [
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+]
+tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+tta_pipeline = [
+    dict(type='LoadWholeImage'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=size, keep_ratio=True) for size in ((1000, 600), (1333, 800), (1666, 1000))],
+            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
+            [
+                dict(
+                    type='PackDetInputs',
+                    meta_keys=(
+                        'img_id',
+                        'img_path',
+                        'ori_shape',
+                        'img_shape',
+                        'scale_factor',
+                        'flip',
+                        'flip_direction',
+                    ),
+                )
+            ],
+        ],
+    ),
 ]
 train_dataloader = dict(
     batch_size=2,

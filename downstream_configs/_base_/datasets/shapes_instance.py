@@ -1,4 +1,4 @@
-"""The embedded COCO-like scenes with boxes and masks."""
+"""The embedded COCO-like scenes with boxes and masks. No augmented testing: mmdet does not merge masks."""
 
 _base_ = './shapes_detection.py'
 train_pipeline = [
@@ -14,6 +14,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
+tta_model = None
+tta_pipeline = None
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -1,0 +1,5 @@
+"""ResNeSt-101 with its authors' weights; norms see the batches of all processes, in the pyramid too."""
+
+channels = [256, 512, 1024, 2048]
+backbone = dict(type='TimmBackbone', model='resnest101e.in1k', pretrained=True, sync_bn=True, strides=(4, 8, 16, 32))
+neck = dict(type='FPN', in_channels=channels, out_channels=256, norm_cfg=dict(type='SyncBN'), num_outs=5)

@@ -1,0 +1,15 @@
+"""A shallow CoAtNet-0 with a sixth of its channels."""
+
+channels = [16, 32, 64, 128]
+backbone = dict(
+    type='TimmBackbone',
+    model='coatnet_0_rw_224',
+    stem_width=16,
+    embed_dim=(16, 32, 64, 128),
+    depths=(1, 1, 2, 1),
+    strides=(4, 8, 16, 32),
+)
+neck = [
+    dict(type='StagePyramid', in_channels=channels, in_strides=[4, 8, 16, 32], out_channels=64),
+    dict(type='FPN', in_channels=[64, 64, 64, 64], out_channels=64, num_outs=4),
+]

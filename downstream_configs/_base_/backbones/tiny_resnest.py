@@ -1,0 +1,14 @@
+"""A quarter of ResNeSt-14's channels."""
+
+channels = [64, 128, 256, 512]
+backbone = dict(
+    type='TimmBackbone',
+    model='resnest14d',
+    channels=(16, 32, 64, 128),
+    stem_width=16,
+    strides=(4, 8, 16, 32),
+)
+neck = [
+    dict(type='StagePyramid', in_channels=channels, in_strides=[4, 8, 16, 32], out_channels=64),
+    dict(type='FPN', in_channels=[64, 64, 64, 64], out_channels=64, num_outs=4),
+]

@@ -1,0 +1,13 @@
+"""A quarter of ResNet-18's channels."""
+
+channels = [16, 32, 64, 128]
+backbone = dict(
+    type='TimmBackbone',
+    model='resnet18',
+    channels=(16, 32, 64, 128),
+    strides=(4, 8, 16, 32),
+)
+neck = [
+    dict(type='StagePyramid', in_channels=channels, in_strides=[4, 8, 16, 32], out_channels=64),
+    dict(type='FPN', in_channels=[64, 64, 64, 64], out_channels=64, num_outs=4),
+]

@@ -1,0 +1,16 @@
+"""A small Robust-ResNet-Up-Inverted-DW with 4-pixel patches."""
+
+channels = [16, 32, 64, 128]
+backbone = dict(
+    type='TimmBackbone',
+    model='robust_resnet_up_inverted_dw_small',
+    dims=(16, 32, 64, 128),
+    depths=(2, 2, 4, 2),
+    patch_size=4,
+    kernel_size=7,
+    strides=(4, 8, 16, 32),
+)
+neck = [
+    dict(type='StagePyramid', in_channels=channels, in_strides=[4, 8, 16, 32], out_channels=64),
+    dict(type='FPN', in_channels=[64, 64, 64, 64], out_channels=64, num_outs=4),
+]

@@ -1,0 +1,17 @@
+"""Cascade Mask R-CNN on DeiT-S, COCO, 3x with large multi-scale crops.
+
+torchrun --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch --amp
+
+Hardware: 8 GPUs, 2 images each. Cost: 81.0 M parameters; 36 epochs, time not measured.
+Target: 48.0 box / 41.4 mask mAP (Swin Transformer, ICCV 2021, table 2b, with another pyramid of transposed
+convolutions).
+"""
+
+_base_ = [
+    '../_base_/models/cascade-mask-rcnn_fpn_4conv1fc-giou.py',
+    '../_base_/backbones/deit-s.py',
+    '../_base_/datasets/coco_instance_ms-crop.py',
+    '../_base_/schedules/schedule_3x_adamw.py',
+    '../_base_/runtime_det.py',
+]
+model = dict(backbone=_base_.backbone, neck=_base_.neck)

@@ -1,0 +1,16 @@
+"""Cascade R-CNN on ResNeSt-50, COCO, 1x at six sizes: the recipe of the ResNeSt paper.
+
+torchrun --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch
+
+Hardware: 8 GPUs, 2 images each. Cost: 75.3 M parameters; 12 epochs, time not measured.
+Target: 45.41 box mAP (ResNeSt's README, detectron2), 44.5 (mmdet 3.3.0, configs/resnest/metafile.yml).
+"""
+
+_base_ = [
+    '../_base_/models/cascade-rcnn_fpn_4conv1fc.py',
+    '../_base_/backbones/resnest50.py',
+    '../_base_/datasets/coco_detection_ms.py',
+    '../_base_/schedules/schedule_1x.py',
+    '../_base_/runtime_det.py',
+]
+model = dict(backbone=dict(_base_.backbone, frozen_stages=1), neck=_base_.neck)

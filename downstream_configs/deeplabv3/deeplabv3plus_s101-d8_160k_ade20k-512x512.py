@@ -1,0 +1,20 @@
+"""DeepLabV3+ on ResNeSt-101 at output stride 8, ADE20K, 160 000 iterations.
+
+torchrun --nproc_per_node=4 tools/train.py THIS_FILE --launcher pytorch
+
+Hardware: 4 GPUs, 4 images each. Cost: 66.4 M parameters; 160 000 iterations, time not measured.
+Target: 46.47 mIoU single-scale, 47.27 multi-scale with flipping (mmseg 1.2.2, configs/resnest/metafile.yaml).
+"""
+
+_base_ = [
+    '../_base_/models/deeplabv3plus.py',
+    '../_base_/backbones/resnest101.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/schedule_160k.py',
+    '../_base_/runtime_seg.py',
+]
+model = dict(
+    backbone=dict(_base_.backbone, output_stride=8, strides=(4, 8, 8, 8)),
+    decode_head=dict(c1_in_channels=_base_.channels[0], in_channels=_base_.channels[3]),
+    auxiliary_head=dict(in_channels=_base_.channels[2]),
+)

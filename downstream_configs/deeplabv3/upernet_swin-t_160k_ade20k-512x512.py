@@ -1,0 +1,22 @@
+"""UPerNet on Swin-T, ADE20K, 160 000 iterations.
+
+torchrun --nproc_per_node=4 tools/train.py THIS_FILE --launcher pytorch --amp
+
+Hardware: 4 GPUs, 4 images each. Cost: 59.9 M parameters; 160 000 iterations, time not measured.
+Target: 44.41 mIoU single-scale, 45.79 multi-scale with flipping (mmseg 1.2.2, configs/swin/metafile.yaml, the same
+recipe; there each map has a layer norm).
+"""
+
+_base_ = [
+    '../_base_/models/upernet.py',
+    '../_base_/backbones/swin-t.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/schedule_160k_adamw.py',
+    '../_base_/runtime_seg.py',
+]
+model = dict(
+    backbone=dict(_base_.backbone, drop_path_rate=0.3),
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]),
+)
+optim_wrapper = dict(optimizer=dict(lr=6e-5, weight_decay=0.01))
