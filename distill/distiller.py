@@ -3,66 +3,15 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import BaseDataPreprocessor, BaseModel
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS
-from timm.data import Mixup
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
 from backbones.checkpoint import build_model
 from distill.forward import compiled, layer_channels
 from distill.losses import build_losses
 from distill.teacher import build_teacher
-
-
-@MODELS.register_module()
-class ViewPreprocessor(BaseDataPreprocessor):
-    """From a batch of decoded views to what a model sees: one tensor for teacher and student alike.
-
-    Normalises, then in training erases and mixes, on the device and for the whole batch.
-
-    Args:
-        mean: Per channel, of values in [0, 1].
-        std: Per channel, of values in [0, 1].
-        random_erasing: Probability of timm's random erasing, with per-pixel noise.
-        mixup: Arguments of timm's `Mixup`; ``num_classes`` among them. The labels become probabilities.
-        channels_last: Memory format of the result.
-    """
-
-    def __init__(
-        self,
-        mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
-        std: Sequence[float] = IMAGENET_DEFAULT_STD,
-        random_erasing: float = 0.0,
-        mixup: dict | None = None,
-        channels_last: bool = True,
-    ):
-        super().__init__(non_blocking=True)
-        self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self.random_erasing = random_erasing
-        self.mixup = Mixup(**mixup) if mixup else None
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-
-    def forward(self, data: Sequence[Tensor], training: bool = False) -> dict:
-        """Prepare a batch.
-
-        Args:
-            data: Views [B, 3, H, W] in uint8, and labels [B].
-            training: Erase and mix.
-
-        Returns:
-            ``images``: normalised [B, 3, H, W]; ``targets``: labels [B], or probabilities [B, K] if mixed.
-        """
-        images, targets = self.cast_data(data)
-        images = images.to(memory_format=self.memory_format).float().div_(255).sub_(self.mean).div_(self.std)
-        if training:
-            if self.random_erasing:
-                RandomErasing(self.random_erasing, mode='pixel', device=str(images.device))(images)
-            if self.mixup is not None:
-                images, targets = self.mixup(images, targets)
-        return dict(images=images, targets=targets)
+from distill.views import ViewPreprocessor
 
 
 @MODELS.register_module()
@@ -77,7 +26,7 @@ class Distiller(BaseModel):
         teacher: The same for the teacher, or another source of its predictions, see `distill.teacher.build_teacher`;
             None trains on labels alone.
         losses: Terms of the loss, see `distill.losses.WeightedLoss`.
-        data_preprocessor: Config of a `ViewPreprocessor`.
+        data_preprocessor: Config of a `distill.views.ViewPreprocessor`.
         compile: Whether to compile student and teacher, or options of `torch.compile`. In place of mmengine's own key
             of that name, which would compile mixing and optimizer with them.
 
@@ -94,7 +43,7 @@ class Distiller(BaseModel):
         data_preprocessor: dict | None = None,
         compile: bool | dict = False,
     ):
-        super().__init__(data_preprocessor or dict(type='ViewPreprocessor'))
+        super().__init__(data_preprocessor or ViewPreprocessor())
         self.student = build_model(**student)
         self.student_config = dict(student)
         if self.data_preprocessor.memory_format is torch.channels_last:

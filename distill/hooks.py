@@ -15,6 +15,7 @@ from mmengine.registry import HOOKS
 
 from backbones.checkpoint import atomic_write, read_description, save_model
 from distill.data import seed_everything
+from distill.teacher_cache import CachedTeacher
 
 
 @register_backend('atomic', force=True)
@@ -107,6 +108,23 @@ class CheckClassesHook(Hook):
                     f'the {part} set has {len(classes)} classes ({named}) and the student {model.student.num_classes}; '
                     f'set model.student.num_classes={len(classes)}'
                 )
+
+
+@HOOKS.register_module()
+class CheckCacheHook(Hook):
+    """Stop before training if a teacher's cache was not written for this run's views, and say what differs."""
+
+    def before_train(self, runner) -> None:
+        """Compare data, views, batch augmentation and versions with the manifest.
+
+        Raises:
+            ValueError: Something differs.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        loader = runner.train_dataloader
+        for teacher in getattr(model.teacher, 'teachers', [model.teacher]):
+            if isinstance(teacher, CachedTeacher):
+                teacher.check(loader.dataset, loader.sampler, model.data_preprocessor)
 
 
 @HOOKS.register_module()

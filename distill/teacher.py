@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from backbones.checkpoint import build_model, fixed_size, read_description
 from distill.forward import compiled, layer_channels
+from distill.teacher_cache import CachedTeacher
 
 
 class Teacher:
@@ -149,7 +150,5 @@ def build_teacher(config: Mapping | Sequence[Mapping], compile: bool | Mapping =
         alone = [{key: value for key, value in one.items() if key != 'weight'} for one in config]
         return Ensemble([build_teacher(one, compile) for one in alone], weights)
     if 'cache' in config:
-        from distill.teacher_cache import CachedTeacher
-
         return CachedTeacher(**config)
     return Teacher(compile=compile, **config)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,40 @@ def shapes(tmp_path_factory) -> Path:
     return root / 'imagenet'
 
 
+def command_of(tool: str, *args, launch: Sequence[str] = ()) -> dict:
+    """A command line of the project, as arguments of `subprocess`."""
+    path = os.pathsep.join([str(REPO), os.environ.get('PYTHONPATH', '')])
+    command = [sys.executable, *launch, str(REPO / 'tools' / tool), *map(str, args)]
+    return dict(args=command, env={**os.environ, 'PYTHONPATH': path}, text=True)
+
+
 @pytest.fixture(scope='session')
 def run_tool():
     """Run one of the project's command lines in a process of its own, as a user does."""
 
     def run(tool: str, *args, cwd: Path = REPO) -> subprocess.CompletedProcess:
-        environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(REPO), os.environ.get('PYTHONPATH', '')])}
-        command = [sys.executable, str(REPO / 'tools' / tool), *map(str, args)]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+        return subprocess.run(**command_of(tool, *args), cwd=cwd, capture_output=True, timeout=600)
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def start_tool():
+    """Start one of the project's command lines; its output is a pipe."""
+
+    def start(tool: str, *args) -> subprocess.Popen:
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return subprocess.Popen(**command_of(tool, *args), cwd=REPO, **pipes)
+
+    return start
+
+
+@pytest.fixture(scope='session')
+def torchrun():
+    """Run one of the project's command lines in two processes."""
+
+    def run(tool: str, *args) -> subprocess.CompletedProcess:
+        launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+        return subprocess.run(**command_of(tool, *args, launch=launch), cwd=REPO, capture_output=True, timeout=600)
 
     return run

@@ -9,10 +9,11 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
 
 from backbones.checkpoint import build_model, read_weights, save_model
-from distill.distiller import Distiller, ViewPreprocessor
+from distill.distiller import Distiller
 from distill.forward import layer_channels, predict
 from distill.optim import TimmOptimWrapperConstructor
 from distill.teacher import Teacher
+from distill.views import ViewPreprocessor
 
 STUDENT = dict(
     model='robust_resnet_dw_small',
@@ -97,14 +98,6 @@ def test_teacher_from_a_checkpoint_is_shown_what_it_was_trained_with(tmp_path):
 def test_teacher_of_a_fixed_size_gets_the_view_resized(distiller):
     data = distiller.data_preprocessor(batch(size=48), False)
     assert distiller(**data, mode='loss')['loss_soft_target_kl'].isfinite()
-
-
-def test_mixing_shows_both_the_same_tensor_and_smooths_the_labels():
-    mixup = dict(mixup_alpha=1.0, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=10)
-    data = ViewPreprocessor(mixup=mixup, random_erasing=0.5)(batch(), True)
-    assert data['targets'].shape == (4, 10)
-    torch.testing.assert_close(data['targets'].sum(1), torch.ones(4))
-    assert data['images'].is_contiguous(memory_format=torch.channels_last)
 
 
 TOKEN_STUDENT = {**TEACHER, 'model': 'deit_tiny_distilled_patch16_224'}

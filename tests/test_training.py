@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from backbones.checkpoint import build_model, read_description
 from distill.data import Views
 from distill.hooks import latest_checkpoint
+from tools.cache_teacher import main as cache_teacher
 from tools.train import main as train
 
 CONFIGS = Path(__file__).parents[1] / 'distill' / 'configs' / 'shapes'
@@ -67,11 +69,14 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(trained, shap
     stopped.mkdir()
     shutil.copy(trained / 'epoch_1.pth', stopped)
     assert run_training('robust-resnet-tiny_shapes.py', shapes, stopped, '--resume') == 0
-    expected = torch.load(trained / 'epoch_2.pth', weights_only=True)
-    resumed = torch.load(stopped / 'epoch_2.pth', weights_only=True)
+    assert_same_checkpoints(trained / 'epoch_2.pth', stopped / 'epoch_2.pth')
+
+
+def assert_same_checkpoints(path: Path, other: Path) -> None:
+    expected, found = (torch.load(file, weights_only=True) for file in (path, other))
     for part in ('state_dict', 'ema_state_dict'):
         for key, value in expected[part].items():
-            assert torch.equal(resumed[part][key], value), key
+            assert torch.equal(found[part][key], value), key
 
 
 def test_loaded_weights_survive_the_start_of_training_and_the_teacher_stays_out(trained, shapes, tmp_path):
@@ -98,6 +103,52 @@ def test_view_is_fixed_by_seed_image_and_view(shapes):
     assert (again[5, 2][0] == first).all()
     assert (views[5, 3][0] != first).any()
     assert (Views(str(shapes), 'train', transform=transform, seed=4)[5, 2][0] != first).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+def test_killed_run_goes_on_to_the_weights_of_an_uninterrupted_one(trained, shapes, tmp_path, start_tool, number):
+    """Killed in the middle of the second epoch, as the log says."""
+    options = [*TINY, *SHORT, 'train_cfg.max_epochs=2', 'default_hooks.logger.interval=1']
+    command = [CONFIGS / 'robust-resnet-tiny_shapes.py', '--data-root', shapes, '--work-dir', tmp_path]
+    with start_tool('train.py', *command, '--cfg-options', *options) as process:
+        assert any('Epoch(train) [2][2/4]' in line for line in process.stdout)
+        process.send_signal(number)
+        assert process.wait(60) == -number
+    assert not (tmp_path / 'epoch_2.pth').exists()
+    assert run_training('robust-resnet-tiny_shapes.py', shapes, tmp_path, '--resume') == 0
+    assert_same_checkpoints(trained / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_first_step_of_one_with_twice_the_batch(shapes, trained, tmp_path, torchrun):
+    """With a teacher and from its cache. The student has no batch norm, whose statistics are each process's own."""
+    command = [str(CONFIGS / 'robust-resnet-mini_deit-tiny_shapes.py'), '--data-root', str(shapes)]
+    options = [*SHORT[1:], 'train_cfg.max_epochs=1', f'model.teacher.checkpoint={trained / "student_best.pth"}']
+    options += [
+        'optim_wrapper.optimizer.type=SGD',
+        'optim_wrapper.optimizer.lr=0.1',
+        'param_scheduler.0.start_factor=1',
+    ]
+    options += ['model.student.drop_path_rate=0', 'model.losses.0.label_smoothing=0']
+    options += ['model.data_preprocessor.mixup.mode=pair', 'model.data_preprocessor.mixup.num_classes=10']
+    options += [
+        f'default_hooks.checkpoint.{setting}' for setting in ('by_epoch=False', 'interval=1', 'max_keep_ckpts=9')
+    ]
+    cache = tmp_path / 'cache'
+    assert cache_teacher([*command, '--out', str(cache), '--dtype', 'float32', '--cfg-options', *options]) == 0
+    for name, cached in (('online', []), ('cached', [f'model.teacher.cache={cache}'])):
+        alone, two = tmp_path / name / 'alone', tmp_path / name / 'two'
+        chosen = ['--cfg-options', *options, *cached]
+        assert train([*command, '--work-dir', str(alone), *chosen, 'train_dataloader.batch_size=16']) == 0
+        arguments = ['--work-dir', two, '--launcher', 'pytorch', *chosen, 'train_dataloader.batch_size=8']
+        done = torchrun('train.py', *command, *arguments)
+        assert done.returncode == 0, done.stderr[-2000:]
+        first, second = (torch.load(alone / f'iter_{n}.pth', weights_only=True)['state_dict'] for n in (1, 2))
+        assert max((second[key] - value).abs().max() for key, value in first.items()) > 1e-3
+        of_two = torch.load(two / 'iter_1.pth', weights_only=True)['state_dict']
+        for key, value in first.items():
+            torch.testing.assert_close(of_two[key], value, atol=1e-5, rtol=0)
 
 
 def test_latest_checkpoint_is_the_one_of_the_highest_number(tmp_path):

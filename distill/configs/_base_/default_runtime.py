@@ -9,6 +9,7 @@ custom_imports = dict(
         'distill.hooks',
         'distill.metrics',
         'distill.optim',
+        'distill.views',
     ],
     allow_failed_imports=False,
 )
@@ -23,6 +24,7 @@ default_hooks = dict(
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     seed_iteration=dict(type='SeedIterationHook'),
     check_classes=dict(type='CheckClassesHook'),
+    check_cache=dict(type='CheckCacheHook'),
     stop_on_bad_loss=dict(type='StopOnBadLossHook'),
     save_student=dict(type='SaveStudentHook'),
     # The average is over the last tenth of the steps at first, and over the last ten thousand at most.

@@ -1,0 +1,73 @@
+"""WebDataset shards, read by index instead of as a stream, so that a view is found again by its number."""
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from timm.data.readers.reader import Reader
+
+IMAGE_TYPES = ('jpg', 'jpeg', 'png', 'webp')
+LABEL_TYPE = 'cls'
+
+
+class ShardReader(Reader):
+    """A timm reader of tar files in which ``<key>.jpg`` (or png, webp) stands beside ``<key>.cls``, the label.
+
+    Headers and labels are read once, when it is built; an image is then one read at a known place.
+
+    Args:
+        root: Folder of the shards.
+        split: Part of their names, or a pattern that ends with ``.tar``: ``train``, ``imagenet-train-00*.tar``.
+
+    Raises:
+        FileNotFoundError: There are no such shards.
+        ValueError: A shard is damaged, or an image has no label.
+    """
+
+    def __init__(self, root: str, split: str):
+        super().__init__()
+        self.root = root
+        pattern = split if split.endswith('.tar') else f'*{split}*.tar'
+        self.shards = sorted(Path(root).glob(pattern))
+        if not self.shards:
+            raise FileNotFoundError(f"'{root}' has no shards '{pattern}'; correct root or split")
+        found = [(number, *sample) for number, shard in enumerate(self.shards) for sample in _samples(shard)]
+        if not found:
+            raise ValueError(f"shards '{root}/{pattern}' hold no images ({', '.join(IMAGE_TYPES)})")
+        numbers, self.names, *places = zip(*found, strict=True)
+        self.numbers, self.offsets, self.sizes, self.labels = map(np.array, (numbers, *places))
+        self.class_to_idx = {str(label): label for label in range(int(self.labels.max()) + 1)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[io.BytesIO, int]:
+        with self.shards[self.numbers[index]].open('rb') as shard:
+            shard.seek(self.offsets[index])
+            return io.BytesIO(shard.read(self.sizes[index])), int(self.labels[index])
+
+    def _filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
+        shard = self.shards[self.numbers[index]]
+        return self.names[index] if basename else f'{shard if absolute else shard.name}/{self.names[index]}'
+
+
+def _samples(shard: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Name, offset and size of each image of a shard, and its label; in the order of the names."""
+    images, labels = {}, {}
+    try:
+        with tarfile.open(shard, 'r:') as tar:
+            for member in tar:
+                folder, _, file = member.name.rpartition('/')
+                key, _, kind = file.partition('.')
+                if kind.lower() in IMAGE_TYPES:
+                    images[folder, key] = (member.name, member.offset_data, member.size)
+                elif kind == LABEL_TYPE:
+                    labels[folder, key] = int(tar.extractfile(member).read())
+    except tarfile.TarError as error:
+        raise ValueError(f"shard '{shard}' is damaged ({error}); copy it again") from None
+    for key, image in sorted(images.items()):
+        if key not in labels:
+            raise ValueError(f"'{image[0]}' in '{shard}' has no label; give it a .{LABEL_TYPE} beside it")
+        yield *image, labels[key]
