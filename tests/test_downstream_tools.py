@@ -31,6 +31,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from backbones.cost import count
+from distill.report.schema import validate
 from distill.robustness.corruptions import KINDS, corrupt
 from distill.robustness.downstream import choose_kinds, insert_corrupt
 from distill.robustness.transforms import Corrupt
@@ -228,8 +229,9 @@ def test_corruption_benchmark_goes_on_where_it_stopped(task, data, checkpoints, 
         first['cells'][name][key] = value * scale
     record.write_text(json.dumps(first))
     assert run_test([*common, '--corruptions', 'fog', 'contrast', *limited]) == 0
-    result = json.loads((tmp_path / 'results.json').read_text())[section]
-    found = result['corruption']
+    results = json.loads((tmp_path / 'results.json').read_text())
+    validate(results)
+    found = results[section]['corruption']
     assert (found['images'], found['kinds'], found['severities']) == (3, ['fog', 'contrast'], [2, 5])
     assert (found[score]['P'], found[score]['cells']['fog']) == (0.5, [0.4, 0.2])
     contrast = found[score]['cells']['contrast']

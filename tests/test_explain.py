@@ -19,7 +19,7 @@ from distill.explain.cka import MinibatchCKA, linear_cka, u_centred_gram
 from distill.explain.images import class_name
 from distill.explain.receptive_field import ReceptiveField, square_side
 from distill.explain.stages import spread, stage_features, stage_names
-from distill.report.explained import EXPLAIN
+from distill.report.schema import SECTIONS
 from distill.report.write import write_report
 
 
@@ -261,7 +261,7 @@ def test_pictures_and_numbers_of_a_pair(shapes, models, tmp_path, capsys):
     command = [*models, '--images', shapes / 'val', '--out', out, '--count', 10, '--batch-size', 6, '--shown', 2]
     assert explain(*command) == 0
     results = json.loads((out / 'results.json').read_text())
-    EXPLAIN(results['explain'], 'explain')
+    SECTIONS['explain'](results['explain'], 'explain')
     (entry,) = results['explain']
     assert (entry['a']['name'], entry['b']['name'], entry['images']) == ('vit', 'cnn', 10)
     assert [len(row) for row in entry['cka']] == [4, 4]

@@ -58,7 +58,16 @@ def test_configs_inherit_from_this_project_only():
 
 
 @pytest.mark.parametrize(
-    'module', ['backbones', 'backbones.openmmlab', 'distill', 'distill.report', 'distill.synthetic']
+    'module',
+    [
+        'backbones',
+        'backbones.openmmlab',
+        'distill',
+        'distill.explain',
+        'distill.report',
+        'distill.synthetic',
+        'distill.transfer',
+    ],
 )
 def test_importing_is_silent(module):
     command = [sys.executable, '-W', 'error::UserWarning', '-c', f'import {module}']

@@ -10,10 +10,9 @@ from report_results import CNN, RUNS, enrich, make_results, put, run_entry, save
 
 from distill.report.collect import collect
 from distill.report.contents import sample_galleries, sections
-from distill.report.explained import EXPLAIN
 from distill.report.fingerprint import problem_table
 from distill.report.headline import default_title
-from distill.report.schema import validate
+from distill.report.schema import SECTIONS, validate
 from distill.report.scores import (
     Fit,
     ood_difference,
@@ -222,7 +221,7 @@ def test_without_a_student_the_headline_ranks(tmp_path):
 def test_the_fixture_is_valid(tmp_path):
     results = enrich(make_results(tmp_path), tmp_path)
     validate(results)
-    EXPLAIN(results['explain'], 'explain')
+    SECTIONS['explain'](results['explain'], 'explain')
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,31 @@
-"""Robustness evaluation: scores by hand, and the whole path on real files."""
+"""Robustness evaluation: the whole path on real files."""
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from backbones.checkpoint import save_model
+from distill.report.collect import collect
 from distill.report.schema import validate
-from distill.robustness import metrics
 from distill.robustness.corruptions import KINDS, corrupt
-from distill.robustness.suites import SUITES
+from distill.robustness.suites import OWN_SUITES
+from distill.synthetic.ade20k import write_ade20k
+from distill.synthetic.coco import write_coco
 from tools.robustness import build_parser, main, run
 
+REPO = Path(__file__).parents[1]
 MODEL = dict(model='robust_resnet_dw_small', model_kwargs=dict(
     dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), kernel_size=3, patch_size=4, num_classes=10
 ))  # fmt: skip
 MEAN, STD = (0.5, 0.45, 0.4), (0.2, 0.25, 0.3)
-
-
-def test_metrics_by_hand():
-    assert metrics.accuracy_pct(np.array([True, False, True, True])) == 75
-    cells = {'fog': [90, 80, 70, 60, 50], 'snow': [50, 50, 50, 50, 50]}
-    assert metrics.mean_error_pct(cells) == pytest.approx(100 - (70 + 50) / 2)
-    # Of five decisions two are for the shape, one for the texture, two for neither.
-    predicted, shape, texture = np.array([0, 1, 2, 5, 5]), np.array([0, 1, 0, 0, 0]), np.array([1, 0, 2, 1, 2])
-    assert metrics.shape_bias_pct(predicted, shape, texture) == pytest.approx(200 / 3)
-    assert metrics.shape_bias_pct(predicted[3:], shape[3:], texture[3:]) is None
-    assert metrics.texture_class('stylized/circle/circle12-star3.jpg') == 'star'
-    with pytest.raises(ValueError, match='is not named <shape><n>-<texture><m>'):
-        metrics.texture_class('stylized/circle/circle_12.jpg')
 
 
 @pytest.fixture(scope='module')
@@ -58,7 +51,17 @@ def results(checkpoints, shapes, tmp_path_factory):
     return out
 
 
-def read(folder, transform=lambda image: image):
+def test_an_image_that_shows_nothing_is_one_line_from_a_worker(checkpoints, shapes, tmp_path, capsys):
+    shutil.copytree(shapes / 'val', tmp_path / 'val')
+    Image.new('RGB', (1, 1)).save(tmp_path / 'val' / 'circle' / 'dot.png')
+    arguments = ['--data-root', str(tmp_path), '--out', str(tmp_path / 'out'), '--suite', 'clean', '--workers', '1']
+    assert main([str(checkpoints[0]), *arguments]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "dot.png' has 1x1 pixels, and the least is 8x8; replace or delete it" in lines[0]
+
+
+def read(folder):
     """Images [N, H, W, 3] and class names of a folder of class folders, read without this project's code."""
     paths = sorted(folder.rglob('*.jpg'))
     return np.stack([np.array(Image.open(p)) for p in paths]), [p.parent.name for p in paths]
@@ -75,7 +78,7 @@ def test_results_fit_the_schema_and_name_every_suite(results):
     content = json.loads((results / 'results.json').read_text())
     validate(content, 'results.json')
     for scores in content['classification'].values():
-        assert set(scores) == set(SUITES)
+        assert set(scores) == {suite.key for suite in OWN_SUITES}
         assert set(scores['corruption']['cells']) == set(KINDS)
     for sample in content['samples']:
         assert (results / sample['image']).is_file()
@@ -110,7 +113,7 @@ def test_a_corrupted_cell_is_that_of_a_direct_computation(results, checkpoints, 
     stored = np.load(results / 'predictions' / 'run0' / 'corruption.npz')
     assert scores['images'] == 10
     assert len(set(stored['labels'].tolist())) == 10
-    images = np.stack([np.array(Image.open(shapes / path)) for path in stored['paths']])
+    images = np.stack([np.array(Image.open(shapes / 'val' / path)) for path in stored['paths']])
     for kind, severity in (('gaussian_noise', 1), ('jpeg_compression', 4), ('snow', 5)):
         corrupted = corrupt(images, kind, severity, [(0, i) for i in range(10)])
         hits = predict(checkpoints[0], corrupted).argmax(1).numpy() == stored['labels']
@@ -119,21 +122,26 @@ def test_a_corrupted_cell_is_that_of_a_direct_computation(results, checkpoints, 
 
 def test_what_is_there_is_not_computed_again_and_other_weights_are_refused(results, checkpoints, shapes, capsys):
     before = (results / 'results.json').read_bytes()
-    arguments = [*map(str, checkpoints), '--data-root', str(shapes), '--out', str(results)]
-    assert main(arguments) == 0
+    common = ['--data-root', str(shapes), '--out', str(results), '--corruption-limit', '10']
+    assert main([*map(str, checkpoints), *common]) == 0
     assert (results / 'results.json').read_bytes() == before
-    other = f'run0={checkpoints[1]}'
-    assert main([other, '--data-root', str(shapes), '--out', str(results)]) == 1
-    assert "holds results of other weights for 'run0'" in capsys.readouterr().err
+    assert main([f'run0={checkpoints[1]}', *common]) == 1
+    assert "holds results of other weights_sha256 for 'run0'; choose another --out" in capsys.readouterr().err
+    assert main([str(checkpoints[0]), *common, '--seed', '1']) == 1
+    assert "holds results of other seed for 'run0' on 'corruption'" in capsys.readouterr().err
+    assert main([str(checkpoints[0]), *common[:-1], '9']) == 1
+    assert "holds results of other data for 'run0' on 'corruption'" in capsys.readouterr().err
+    assert main([str(checkpoints[0]), *common, '--input-size', '48']) == 1
+    assert "holds results of other input_size for 'run0'" in capsys.readouterr().err
     assert (results / 'results.json').read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--suite', 'stylised'], "suite 'stylised' is unknown; choose from clean, stylized"),
+        (['--suite', 'stylised'], "suite 'stylised' is unknown for these classes; choose from clean, stylized"),
         (['--suite', 'sketch'], 'needs the folder'),
-        ([], "has the class 'blob' (1 such) that the model does not know"),
+        ([], 'has 1 that are no class of suite clean (blob)'),
     ],
 )
 def test_mistakes_are_one_line(checkpoints, shapes, tmp_path, capsys, arguments, message):
@@ -146,3 +154,32 @@ def test_mistakes_are_one_line(checkpoints, shapes, tmp_path, capsys, arguments,
     assert len(lines) == 1
     assert message in lines[0]
     assert not (out / 'results.json').exists()
+
+
+@pytest.mark.slow
+def test_every_producer_fits_the_schema(results, shapes, run_tool, tmp_path):
+    """tools/test.py in each of its tasks, and their merge with tools/robustness.py's, as in tools/demo.py."""
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmseg')
+    write_coco(tmp_path / 'coco', size=64, train=4, val=2)
+    write_ade20k(tmp_path / 'ade20k', size=64, train=4, val=2)
+    tasks = {
+        'distill/configs/shapes/robust-resnet-tiny_shapes.py': shapes,
+        'downstream_configs/cascade_rcnn/cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco.py': tmp_path / 'coco',
+        'downstream_configs/deeplabv3/deeplabv3_robust-resnet-dw_tiny_shapes-ade20k.py': tmp_path / 'ade20k',
+    }
+    folders = [results]
+    for name, data in tasks.items():
+        config = Config.fromfile(REPO / name)
+        scope = config.get('default_scope', 'mmengine')
+        init_default_scope(scope)
+        model = __import__(f'{scope}.registry', fromlist=['MODELS']).MODELS.build(config.model)
+        folders.append(tmp_path / Path(name).stem)
+        folders[-1].mkdir()
+        torch.save({'state_dict': model.state_dict()}, folders[-1] / 'iter_1.pth')
+        done = run_tool('test.py', name, 'auto', '--work-dir', folders[-1], '--data-root', data)
+        assert done.returncode == 0, done.stderr
+        validate(json.loads((folders[-1] / 'results.json').read_text()))
+    merged = collect(folders, tmp_path / 'merged')
+    validate(merged)
+    assert {'classification', 'detection', 'segmentation'} <= set(merged)

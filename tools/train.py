@@ -6,7 +6,9 @@ python tools/train.py distill/configs/shapes/deit-mini_robust-resnet-tiny_shapes
 import argparse
 import sys
 
+from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 
 from distill.cli import run_command
 from distill.experiment import add_config_arguments, build_runner, load_config, resume_from
@@ -25,6 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs an accelerator)')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument(
+        '--shifts', type=int, metavar='N', help='score a student on shifted images every N epochs (distillation)'
+    )
     return parser
 
 
@@ -42,9 +47,21 @@ def run(args: argparse.Namespace) -> dict:
         config.auto_scale_lr.enable = True
     if args.resume:
         config.resume, config.load_from = resume_from(args.resume, config.work_dir)
-    runner = build_runner(config)
+    runner = build_runner(config, shift_hooks(config, args.shifts))
     runner.train()
     return {'work_dir': config.work_dir, 'epoch': runner.epoch, 'iter': runner.iter}
+
+
+def shift_hooks(config: Config, interval: int | None) -> list[Hook]:
+    """The hook that ``--shifts`` asks for."""
+    if interval is None:
+        return []
+    if 'student' not in config.model:
+        raise ValueError(f'{config.filename} trains no student; drop --shifts and use tools/test.py --corruptions')
+    # Slow to import.
+    from distill.shifts import ShiftScoresHook
+
+    return [ShiftScoresHook(config.data_root, interval=interval)]
 
 
 def main(argv=None) -> int:

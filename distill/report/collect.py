@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
-from distill.report.explained import EXPLAIN
 from distill.report.schema import FILE_NAME, validate
 from distill.report.scores import corrupted_suites
 
@@ -29,7 +28,6 @@ def load(folder: Path) -> dict:
     except ValueError as error:
         raise ValueError(f'{path} is not valid JSON ({error}); write it again') from error
     validate(results, str(path))
-    EXPLAIN(results.get('explain', []), f'{path}: explain')
     return results
 
 

@@ -1,11 +1,9 @@
 """The section ``explain`` of the results: pairs of models, where they look and how alike their stages are."""
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from distill.report.blocks import Block, Paragraph, Plot
-from distill.report.schema import COUNT, fields, list_of, map_of, nullable, number, text
 from distill.report.tables import Cell, Column, Table, number_cell, text_cell
 
 FIGURES = {
@@ -18,31 +16,6 @@ FIGURES = {
     'scale, about 0 for unrelated ones.',
 }
 """The pictures of a pair, in order, and what they show."""
-
-MODEL = fields(
-    {
-        'name': text(),
-        'model': text(),
-        'weights_sha256': text('[0-9a-f]{64}', '64 hexadecimal digits'),
-        'input_size': list_of(COUNT, 3),
-        'stages': list_of(text()),
-        'attribution': text(),
-        'receptive_field': list_of(
-            fields({'stage': text(), 'side_50_pct': number(0, 100), 'side_95_pct': number(0, 100)})
-        ),
-    }
-)
-PAIR = fields(
-    {
-        'a': MODEL,
-        'b': MODEL,
-        'images': COUNT,
-        'cka': list_of(list_of(nullable(number(-math.inf)))),
-        'figures': map_of(text()),
-    },
-    {'root': text(), 'seed': number(0, whole=True)},
-)
-EXPLAIN = list_of(PAIR)
 
 
 def figure_name(index: int, name: str) -> str:

@@ -97,6 +97,12 @@ def _join(where: str, key: str) -> str:
     return f'{where}{key}' if where.endswith(': ') else f'{where}.{key}'
 
 
+def truth(value: object, where: str) -> None:
+    """True or false."""
+    if not isinstance(value, bool):
+        _fail(where, 'true or false', value)
+
+
 def anything(value: object, where: str) -> None:
     """No condition."""
 
@@ -104,6 +110,9 @@ def anything(value: object, where: str) -> None:
 PERCENT = number(0, 100)
 FRACTION = number(0, 1)
 COUNT = number(1, whole=True)
+OCCURRENCES = number(0, whole=True)
+POINTS = number(-100, 100)
+"""A difference of two percentages."""
 AVERAGE_PRECISION = number(-1, 1)
 """COCO's own convention: -1 where the set holds no such object."""
 
@@ -118,16 +127,26 @@ RUN = fields(
         'input_size': list_of(COUNT, 3),
         'mean': list_of(number(-math.inf), 3),
         'std': list_of(number(0), 3),
-    }
+    },
+    {'clean_subset_top1_pct': map_of(PERCENT)},
 )
 SUITE_REQUIRED = {'top1_pct': PERCENT, 'images': COUNT}
 SUITE_OPTIONAL = {
     'top5_pct': PERCENT,
     'classes': COUNT,
+    'top1_ci95_pct': list_of(PERCENT, 2),
+    'ece_pct': PERCENT,
     'shape_bias_pct': nullable(PERCENT),
+    'shape_bias_by_class': map_of(PERCENT),
+    'shape_bias_counts': map_of(OCCURRENCES),
     'clean_subset_top1_pct': PERCENT,
+    'effective_robustness_pct': POINTS,
+    'problems': map_of(COUNT),
+    'input_size': list_of(COUNT, 2),
+    'fingerprint': map_of(anything),
 }
 SUITE = fields(SUITE_REQUIRED, SUITE_OPTIONAL)
+MCE_KEYS = ('mce_pct', 'relative_mce_pct')
 CORRUPTION = fields(
     {
         **SUITE_REQUIRED,
@@ -135,7 +154,10 @@ CORRUPTION = fields(
         'source': text(),
         'cells': map_of(list_of(PERCENT, SEVERITIES)),
     },
-    SUITE_OPTIONAL,
+    SUITE_OPTIONAL
+    | {key: number(-math.inf) for key in MCE_KEYS}
+    | {'mce_normaliser': text(), 'extra_cells': map_of(list_of(PERCENT, SEVERITIES))}
+    | {'frost': text(), 'definition': text()},
 )
 SAMPLE = fields(
     {
@@ -144,13 +166,52 @@ SAMPLE = fields(
         'target': text(),
         'predictions': map_of(fields({'label': text()}, {'confidence': FRACTION})),
     },
-    {'texture': text(), 'note': text()},
+    {'texture': text(), 'note': text(), 'disagreement': truth},
+)
+BASELINE_FIT = fields(
+    {
+        'slope': number(-math.inf),
+        'intercept': number(-math.inf),
+        'space': text('logit', "'logit'"),
+        'runs': list_of(text()),
+    }
+)
+COMPARISON = fields(
+    {
+        'a': text(),
+        'b': text(),
+        'suite': text(),
+        'difference_pct': POINTS,
+        'ci95_pct': list_of(POINTS, 2),
+        'agreement_pct': PERCENT,
+        'images': COUNT,
+    }
+)
+UNLABELLED = fields({'images': COUNT}, {'problems': map_of(COUNT)})
+UNDER_CORRUPTION_SCORE = fields(
+    {
+        'P': AVERAGE_PRECISION,
+        'mPC': AVERAGE_PRECISION,
+        'rPC_pct': nullable(number(-math.inf)),
+        'cells': map_of(list_of(AVERAGE_PRECISION)),
+    }
+)
+UNDER_CORRUPTION = fields(
+    {'kinds': list_of(text()), 'severities': list_of(number(1, SEVERITIES, whole=True)), 'images': COUNT},
+    {
+        **dict.fromkeys(('bbox_mAP', 'segm_mAP', 'mIoU'), UNDER_CORRUPTION_SCORE),
+        'source': text(),
+        'frost': text(),
+        'seed': number(0, whole=True),
+        'versions': map_of(text()),
+    },
 )
 DOWNSTREAM_OPTIONAL = {
     'config': text(),
     'checkpoint': nullable(text()),
     'backbone': text(),
     'pictures': list_of(text()),
+    'corruption': UNDER_CORRUPTION,
 }
 PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 DETECTION = fields(
@@ -180,10 +241,39 @@ def _classification(value: object, where: str) -> None:
             (CORRUPTION if suite == 'corruption' else SUITE)(entry, _join(_join(where, run), suite))
 
 
+EXPLAINED_MODEL = fields(
+    {
+        'name': text(),
+        'model': text(),
+        'weights_sha256': text('[0-9a-f]{64}', '64 hexadecimal digits'),
+        'input_size': list_of(COUNT, 3),
+        'stages': list_of(text()),
+        'attribution': text(),
+        'receptive_field': list_of(
+            fields({'stage': text(), 'side_50_pct': number(0, 100), 'side_95_pct': number(0, 100)})
+        ),
+    }
+)
+EXPLAINED_PAIR = fields(
+    {
+        'a': EXPLAINED_MODEL,
+        'b': EXPLAINED_MODEL,
+        'images': COUNT,
+        'cka': list_of(list_of(nullable(number(-math.inf)))),
+        'figures': map_of(text()),
+    },
+    {'root': text(), 'seed': number(0, whole=True)},
+)
+
+
 SECTIONS = {
     'runs': map_of(RUN),
     'classification': _classification,
+    'baseline_fit': map_of(BASELINE_FIT),
+    'comparisons': list_of(COMPARISON),
+    'unlabelled': map_of(map_of(UNLABELLED)),
     'samples': list_of(SAMPLE),
+    'explain': list_of(EXPLAINED_PAIR),
     'detection': DETECTION,
     'segmentation': SEGMENTATION,
     'provenance': PROVENANCE,
@@ -227,3 +317,6 @@ def _check_corruption(entry: dict, where: str) -> None:
         _fail(f'{where}.top1_pct', f'{mean_pct:.2f}, the mean of the cells', entry['top1_pct'])
     if abs(entry['mean_error_pct'] + entry['top1_pct'] - 100) > 0.1:
         _fail(f'{where}.mean_error_pct', f'{100 - entry["top1_pct"]:.2f}', entry['mean_error_pct'])
+    for key in MCE_KEYS:
+        if key in entry and 'mce_normaliser' not in entry:
+            _fail(f'{where}.mce_normaliser', f'the model that {key} is normalised by', _ABSENT)

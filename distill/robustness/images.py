@@ -1,0 +1,156 @@
+"""A suite's images as the models see them: decoded once, shown in every cell."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import create_transform
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+
+from distill.data import decode
+from distill.robustness.corruptions import DEFINITIONS, corrupt
+from distill.robustness.suites import DISK, ON_THE_FLY, ImageSet
+
+MODES = ('RGB', 'L', 'CMYK', 'P', 'RGBA', 'LA', '1', 'YCbCr', 'PA')
+"""What is shown in RGB: gray levels three times, CMYK by Pillow's formula. Others have more levels than 8 bits."""
+MIN_SIDE_PX = 8
+PROBLEMS = {'L': 'grayscale_images', 'CMYK': 'cmyk_images'}
+
+
+def read_image(path) -> tuple[Image.Image, str]:
+    """Decode an image to RGB.
+
+    Returns:
+        The image, and the mode that it is stored in, of `MODES`.
+
+    Raises:
+        ValueError: It cannot be decoded, has another mode, or shows nothing for want of pixels.
+    """
+    image = decode(path.open('rb'), lambda: path)
+    with Image.open(path) as file:
+        mode = file.mode
+    if mode not in MODES:
+        raise ValueError(f"image '{path}' is stored as {mode}, which does not fit 8 bits a channel; convert it")
+    if min(image.size) < MIN_SIDE_PX:
+        raise ValueError(
+            f"image '{path}' has {image.width}x{image.height} pixels, and the least is {MIN_SIDE_PX}x{MIN_SIDE_PX}; "
+            'replace or delete it'
+        )
+    return image, mode
+
+
+IMAGES_IN_ALL_CELLS = 4
+"""How many images a worker corrupts at a time: at 224 pixels 75 cells of each take 11 MB."""
+
+
+class SuiteImages(Dataset):
+    """The images of a suite, each in all its cells, read a batch at a time.
+
+    Args:
+        image_set: What lies on disk.
+        transform: Arguments of timm's evaluation transform: size, interpolation, crop.
+        fixed_size: The one size that the models take, or None for any.
+        seed: Seed of the corruptions.
+        definition: Whose corruptions are made: see `corrupt`.
+
+    Attributes:
+        input_size: Height and width of what is shown.
+        resized_from: Side of the stored images where the models do not take it and they had to be resized.
+    """
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        transform: Mapping,
+        fixed_size: tuple[int, int] | None = None,
+        seed: int = 0,
+        definition: str = DEFINITIONS[0],
+    ):
+        self.image_set, self.seed, self.definition = image_set, seed, definition
+        stored = image_set.suite.stored_px
+        self.resized_from = stored if stored and fixed_size not in (None, (stored, stored)) else None
+        self.as_stored = stored is not None and self.resized_from is None
+        self.input_size = (stored, stored) if self.as_stored else tuple(transform['input_size'])
+        if self.resized_from:
+            transform = {**transform, 'crop_pct': 1.0}
+        self.transform = create_transform(**transform, use_prefetcher=True)
+
+    def __len__(self) -> int:
+        return len(self.image_set.paths)
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """The images in all cells, uint8 [B, cells, 3, H, W], `indices`, and those of their modes in `MODES`."""
+        image_set, indices = self.image_set, np.asarray(indices)
+        if image_set.suite.corrupted == DISK:
+            shown, modes = self._read([(index, cell) for index in indices for cell in range(len(image_set.cells))])
+            return shown.unflatten(0, (len(indices), -1)), indices, modes.reshape(len(indices), -1).max(axis=1)
+        shown, modes = self._read([(index, 0) for index in indices])
+        if image_set.suite.corrupted == ON_THE_FLY:
+            return self._corrupt(shown, indices, range(len(image_set.cells))), indices, modes
+        return shown[:, None], indices, modes
+
+    def show(self, index: int, cell: int) -> Image.Image:
+        """One image of the set in one cell, for people."""
+        made = self.image_set.suite.corrupted == ON_THE_FLY
+        shown, _ = self._read([(index, 0 if made else cell)])
+        return to_pil_image(self._corrupt(shown, [index], [cell])[0, 0] if made else shown[0])
+
+    def _corrupt(self, images: Tensor, indices: Sequence[int], cells: Sequence[int]) -> Tensor:
+        """Corruptions [B, cells, 3, H, W] of images [B, 3, H, W]."""
+        pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+        seeds = [(self.seed, int(index)) for index in indices]
+        shown = np.empty((len(pixels), len(cells), *pixels.shape[1:]), np.uint8)
+        for row, cell in enumerate(cells):
+            shown[:, row] = corrupt(pixels, *self.image_set.cells[cell], seeds, self.definition)
+        return torch.from_numpy(shown).permute(0, 1, 4, 2, 3)
+
+    def _read(self, files: Sequence[tuple[int, int]]) -> tuple[Tensor, np.ndarray]:
+        """Images [B, 3, H, W] by index and cell, and their modes."""
+        images, modes = zip(*(self._read_one(index, cell) for index, cell in files), strict=True)
+        return torch.stack(images), np.array(modes)
+
+    def _read_one(self, index: int, cell: int) -> tuple[Tensor, int]:
+        path = self.image_set.folders[cell] / self.image_set.paths[index]
+        if not path.is_file():
+            raise ValueError(f"image '{path}' is missing, though another cell has it; unpack the set again")
+        image, mode = read_image(path)
+        if not self.as_stored:
+            return self.transform(image), MODES.index(mode)
+        expected = self.input_size[::-1]
+        if image.size != expected:
+            raise ValueError(
+                f"image '{path}' has {image.width}x{image.height} pixels; suite {self.image_set.suite.name} is stored "
+                f'at {expected[0]}x{expected[1]} and shown as it is: unpack the published files'
+            )
+        return pil_to_tensor(image), MODES.index(mode)
+
+
+def load_batches(images: SuiteImages, indices: Sequence[int], batch_size: int, workers: int) -> DataLoader:
+    """Batches of (images [B, cells, 3, H, W], indices [B], modes [B]).
+
+    Args:
+        images: The suite's images.
+        indices: Which of them.
+        batch_size: Images a batch, where they are not corrupted.
+        workers: Processes that decode and corrupt.
+    """
+    return DataLoader(
+        Subset(images, list(map(int, indices))),
+        IMAGES_IN_ALL_CELLS if images.image_set.suite.corrupted else batch_size,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        collate_fn=_as_it_is,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _as_it_is(batch: tuple) -> tuple:
+    return batch
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)
