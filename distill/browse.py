@@ -54,5 +54,5 @@ def draw_scene(sample: dict, classes: tuple[str, ...], index: int) -> tuple[str,
 def draw_views(dataset, index: int) -> tuple[str, Tensor]:
     """Some views of an image of a `distill.data.Views` set, in a row; the name has the class."""
     views = [dataset[index, view] for view in range(VIEWS)]
-    images = [enlarge(torch.as_tensor(np.asarray(image)), MIN_SIDE)[0] for image, _ in views]
+    images = [enlarge(torch.as_tensor(np.asarray(image)), MIN_SIDE)[0] for image, *_ in views]
     return f'{index:06d}_{dataset.classes[views[0][1]]}', side_by_side(images)
