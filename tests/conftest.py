@@ -11,6 +11,19 @@ import pytest
 REPO = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def fresh_mmengine():
+    """Forget mmengine's loggers: a run of the next test in the same second would get one with a closed stream."""
+    yield
+    # Only what is loaded: most tests need no mmengine.
+    if 'mmengine' in sys.modules:
+        from mmengine.logging import MessageHub, MMLogger
+        from mmengine.visualization import Visualizer
+
+        for kind in (MMLogger, MessageHub, Visualizer):
+            kind._instance_dict.clear()
+
+
 @pytest.fixture(scope='session')
 def shapes(tmp_path_factory) -> Path:
     """The embedded ImageNet-like set: 10 classes, 80 training and 40 validation images of 32 px."""
