@@ -21,5 +21,5 @@ losses = dict(
 )
 seeds = (0, 1, 2)
 cache = dict(topk=10)
-epochs = 10
+epochs = 4
 robustness = ('--corruption-limit', '200')
