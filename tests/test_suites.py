@@ -150,6 +150,11 @@ def test_every_suite_finds_every_class(tree, tmp_path):
     # Half of the cue conflicts were decided for the shape and half for the texture.
     assert scores['cue_conflict']['shape_bias_pct'] == 50
     assert scores['cue_conflict']['shape_bias_by_class'] == dict.fromkeys(CATEGORIES, 50.0)
+    # A mean probability is no confidence that could be calibrated.
+    assert 'ece_pct' in scores['clean']
+    assert 'ece_pct' not in scores['cue_conflict']
+    confident = {sample['suite'] for sample in results['samples'] if 'confidence' in sample['predictions']['reader']}
+    assert confident == set(scores) - {'cue_conflict'}
     assert scores['corruption']['source'] == 'disk'
     assert scores['corruption']['mce_pct'] == scores['corruption']['mean_error_pct'] == 0
     assert scores['corruption']['mce_normaliser'] == 'AlexNet'
@@ -164,6 +169,23 @@ def test_a_and_r_are_cut_to_their_classes_before_the_decision(tree, tmp_path):
     for suite in ('rendition', 'adversarial'):
         assert (scores[suite]['top1_pct'], scores[suite]['clean_subset_top1_pct']) == (100, 100)
         assert scores[suite]['classes'] == 200
+
+
+def test_clean_accuracy_on_200_classes_is_there_for_a_set_that_comes_later(tree, tmp_path):
+    root, out = tmp_path / 'imagenet', tmp_path / 'out'
+    root.mkdir()
+    (root / 'val').symlink_to(tree / 'val')
+    evaluate_on(root, out, [reader_run()], ['clean'])
+    (root / 'imagenet-a').symlink_to(tree / 'imagenet-a')
+    results = evaluate_on(root, out, [reader_run()], ['adversarial'])
+    assert results['classification']['reader']['adversarial']['clean_subset_top1_pct'] == 100
+
+
+def test_order_of_classes_does_not_reorder_the_images(tree):
+    suite = suites_for(WNIDS)['sketch']
+    forwards, backwards = (open_suite(suite, tree, classes) for classes in (WNIDS, WNIDS[::-1]))
+    assert forwards.paths == backwards.paths
+    assert (forwards.labels == 999 - backwards.labels).all()
 
 
 def test_probabilities_of_a_category_are_averaged(tree):
@@ -208,6 +230,20 @@ def test_class_folders_are_checked_before_anything_runs(tree, tmp_path):
     (root / 'imagenet-c' / 'gaussian_noise').symlink_to(tree / 'imagenet-c' / 'all' / 'gaussian_noise')
     with pytest.raises(ValueError, match='lacks shot_noise/1; unpack that part of the set as well'):
         evaluate_on(root, tmp_path / 'out', [reader_run()], ['corruption_disk'])
+
+
+def test_cells_of_a_stored_set_have_the_same_number_of_images(tree, tmp_path):
+    folder = tmp_path / 'imagenet-c'
+    for kind in KINDS:
+        (folder / kind).mkdir(parents=True)
+        for severity in SEVERITIES:
+            (folder / kind / str(severity)).symlink_to(tree / 'stylized')
+    open_suite(suites_for(WNIDS)['corruption_disk'], tmp_path, WNIDS)
+    (folder / 'fog' / '3').unlink()
+    link(tree / 'stylized', folder / 'fog' / '3', {name: name for name in WNIDS[1:]})
+    (folder / 'fog' / '3' / WNIDS[0]).mkdir()
+    with pytest.raises(ValueError, match=f"fog/3/{WNIDS[0]}' has 0 images and '.*{WNIDS[0]}' 1; unpack both again"):
+        open_suite(suites_for(WNIDS)['corruption_disk'], tmp_path, WNIDS)
 
 
 def test_stored_sets_are_not_resized(tree, tmp_path):

@@ -95,18 +95,27 @@ def _run(args: argparse.Namespace, quiet: bool) -> dict:
     console.print(scores_table(results, names, [suite.key for suite in suites]))
     for line in problem_lines(results, names):
         console.print(line)
+    for suite in suites:
+        entries = [results['classification'].get(name, {}).get(suite.key, {}) for name in names]
+        if suite.subset and any('clean_subset_top1_pct' not in entry for entry in entries):
+            console.print(f'{suite.key}: no clean accuracy on its classes to stand beside it; evaluate clean as well')
     console.print(f'results: {args.out / "results.json"}')
     return results
 
 
 def scores_table(results: dict, names: list[str], suites: list[str]) -> Table:
-    """Top-1 with its interval by run and suite."""
+    """Top-1 with its interval by run and suite; of suites of fewer classes, the clean one on these below."""
     table = Table('top-1 %', *suites)
     for name in names:
         entries = [results['classification'].get(name, {}).get(suite) for suite in suites]
-        scores = [(entry['top1_pct'], *entry['top1_ci95_pct']) if entry else None for entry in entries]
-        table.add_row(name, *('{:.1f} [{:.1f}, {:.1f}]'.format(*score) if score else '-' for score in scores))
+        table.add_row(name, *(_score(entry) if entry else '-' for entry in entries))
     return table
+
+
+def _score(entry: dict) -> str:
+    text = '{:.1f} [{:.1f}, {:.1f}]'.format(entry['top1_pct'], *entry['top1_ci95_pct'])
+    clean = entry.get('clean_subset_top1_pct')
+    return text if clean is None else f'{text}\nclean {clean:.1f}'
 
 
 def problem_lines(results: dict, names: list[str]) -> list[str]:

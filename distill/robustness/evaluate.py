@@ -16,6 +16,7 @@ import torch
 from torch import distributed
 
 from backbones.checkpoint import atomic_write
+from distill.robustness import imagenet
 from distill.robustness.compare import class_fingerprint, derive
 from distill.robustness.corruptions import DEFINITIONS, frost_source
 from distill.robustness.images import SuiteImages, load_batches
@@ -242,11 +243,19 @@ def _barrier() -> None:
 
 
 def _subsets(suite: Suite, classes: Sequence[str], settings: Settings) -> dict[str, list[int]]:
-    """On the clean images, the accuracy over the classes of suites that have some only is wanted too."""
-    others = [other for other in suites_for(classes).values() if other.subset and suite.key == 'clean']
-    found = [other for other in others if find_folder(other, settings.data_root) is not None]
-    opened = {other.key: open_suite(other, settings.data_root, classes) for other in found}
-    return {key: [label for label, _ in image_set.groups] for key, image_set in opened.items()}
+    """On the clean images, the accuracy over the classes of suites that have some only is wanted too.
+
+    ImageNet's lists are known; of other suites the folder tells the classes.
+    """
+    subsets = {}
+    for other in suites_for(classes).values() if suite.key == 'clean' else ():
+        if other.classes in ('a', 'r'):
+            names = set(imagenet.synsets(other.classes))
+            subsets[other.key] = [label for label, name in enumerate(classes) if name in names]
+        elif other.subset and find_folder(other, settings.data_root) is not None:
+            image_set = open_suite(other, settings.data_root, classes)
+            subsets[other.key] = [label for label, _ in image_set.groups]
+    return subsets
 
 
 def _check_names(results: dict, runs: Sequence[Run], suites: Sequence[Suite], settings: Settings) -> None:

@@ -74,17 +74,21 @@ class Recorder:
         """Write what has been recorded so far."""
         arrays = {name: getattr(self, name)[..., self.done] for name in ('modes', 'subset_hits', 'confidence')}
         arrays |= {'predicted': self.predicted[:, self.done], 'indices': np.flatnonzero(self.done)}
-        write_npz(path, arrays | {'fingerprint': json.dumps(self.fingerprint, sort_keys=True)}, compress=False)
+        write_npz(path, arrays | {'follows_from': self._follows_from()}, compress=False)
 
     def load_part(self, path: Path) -> None:
         """Take over what `save_part` wrote, unless it follows from something else."""
         with np.load(path) as part:
-            if str(part['fingerprint']) != json.dumps(self.fingerprint, sort_keys=True):
+            if str(part['follows_from']) != self._follows_from():
                 return
             indices = part['indices']
             self.predicted[:, indices], self.confidence[:, indices] = part['predicted'], part['confidence']
             self.subset_hits[:, indices], self.modes[indices] = part['subset_hits'], part['modes']
             self.done[indices] = True
+
+    def _follows_from(self) -> str:
+        subsets = {name: columns.tolist() for name, columns in self.subsets.items()}
+        return json.dumps([self.fingerprint, subsets], sort_keys=True)
 
     def save(self, path: Path) -> None:
         """Write all predictions for statistics that need no second run."""
@@ -123,7 +127,8 @@ class Recorder:
         entry['top1_pct'] = metrics.accuracy_pct(hits[main])
         entry['top1_ci95_pct'] = metrics.wilson_ci95_pct(entry['top1_pct'], images)
         entry['top5_pct'] = metrics.accuracy_pct(in_top5)
-        entry['ece_pct'] = metrics.ece_pct(self.confidence[main], hits[main])
+        if not suite.averaged:
+            entry['ece_pct'] = metrics.ece_pct(self.confidence[main], hits[main])
         if suite.corrupted:
             by_kind = hits.mean(axis=1).reshape(-1, len(SEVERITIES)) * 100
             cells = dict(zip((*KINDS, *EXTRA_KINDS), by_kind.tolist(), strict=False))

@@ -64,7 +64,9 @@ def _record(image_set, name: str, recorders: Mapping[str, Recorder], cell: int, 
     for run, recorder in recorders.items():
         decision = recorder.predicted[cell, index, 0]
         label = NO_LABEL if decision == NO_DECISION else recorder.image_set.classes[decision]
-        record['predictions'][run] = {'label': label, 'confidence': float(recorder.confidence[cell, index])}
+        record['predictions'][run] = {'label': label}
+        if not image_set.suite.averaged:
+            record['predictions'][run]['confidence'] = float(recorder.confidence[cell, index])
     return record
 
 

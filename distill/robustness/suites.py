@@ -49,6 +49,11 @@ class Suite:
         return 'corruption' if self.corrupted else self.name
 
     @property
+    def averaged(self) -> bool:
+        """Whether a decision's confidence is a mean over classes, and so no probability that it is right."""
+        return self.classes == 'categories'
+
+    @property
     def subset(self) -> bool:
         """Whether logits are cut to some of the classes."""
         return self.classes in ('some', 'a', 'r')
@@ -195,7 +200,7 @@ def open_suite(
         extra: Take the four extra kinds of corruption as well.
 
     Raises:
-        ValueError: Class folders or a corruption are missing, empty, or too many.
+        ValueError: Class folders or a corruption are missing, empty, or too many, or a corruption lacks images.
     """
     folder = find_folder(suite, data_root)
     kinds = KINDS + EXTRA_KINDS if extra else KINDS
@@ -209,7 +214,10 @@ def open_suite(
         label_of = _label_of(suite, folders[0], check_class_folders(folders[0]), names)
         for other in folders[1:]:
             _label_of(suite, other, [entry.name for entry in os.scandir(other) if entry.is_dir()], names)
+        _check_counts(folders, list(label_of))
     files = [(path, label) for name, label in label_of.items() for path in _files(folders[0] / name)]
+    # By path, so that models of the same classes in another order see the same images in the same order.
+    files.sort(key=lambda file: file[0].relative_to(folders[0]).parts)
     if not files:
         raise ValueError(f"'{folder}' has no image; fill it or leave it out")
     if suite.corrupted and limit is not None and limit < len(files):
@@ -224,6 +232,23 @@ def open_suite(
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob('*') if path.is_file() and not path.name.startswith('.'))
+
+
+def _check_counts(folders: Sequence[Path], names: Sequence[str]) -> None:
+    """Cells of a corrupted set show the same images; their names are only looked at when they are read."""
+    if len(folders) == 1:
+        return
+    count, *others = (
+        {name: sum(not file.startswith('.') for file in os.listdir(folder / name)) for name in names}
+        for folder in folders
+    )
+    for folder, found in zip(folders[1:], others, strict=True):
+        for name in names:
+            if found[name] != count[name]:
+                raise ValueError(
+                    f"'{folder / name}' has {found[name]} images and '{folders[0] / name}' {count[name]}; "
+                    'unpack both again'
+                )
 
 
 def _cell_folder(folder: Path, kind: str, severity: int) -> Path:
