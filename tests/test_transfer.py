@@ -82,6 +82,13 @@ def test_another_length_takes_the_schedule_with_it(tmp_path):
     assert [(s['begin'], s['end']) for s in config.param_scheduler] == [(0, 1), (1, 25)]
 
 
+def test_students_may_be_trained_for_different_lengths(tmp_path):
+    plan = matrix(tmp_path, epochs=dict(vit=3))
+    assert (plan.epochs_of('vit'), plan.epochs_of('cnn')) == (3, 10)
+    with pytest.raises(ValueError, match="epochs are given for 'vat'.* choose from cnn, vit"):
+        matrix(tmp_path, epochs=dict(vat=3))
+
+
 def write_log(folder: Path, step_s: float, steps: int) -> None:
     path = folder / '20260101_000000' / 'vis_data' / 'scalars.json'
     path.parent.mkdir(parents=True)

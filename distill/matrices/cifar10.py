@@ -13,4 +13,4 @@ students = dict(
     robust='distill/configs/cifar10/robust-resnet-tiny_cifar10.py',
     resnet='distill/configs/cifar10/resnet-tiny_cifar10.py',
 )
-epochs = 2
+epochs = dict(deit=4, robust=2, resnet=2)

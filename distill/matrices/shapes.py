@@ -21,5 +21,6 @@ losses = dict(
 )
 seeds = (0, 1, 2)
 cache = dict(topk=10)
-epochs = 4
+# A transformer needs more of them.
+epochs = dict(deit=10, robust=4, resnet=4)
 robustness = ('--corruption-limit', '200')

@@ -64,7 +64,8 @@ class Matrix:
         seeds: The seeds.
         cache: Arguments of tools/cache_teacher.py such as ``topk``, with as many views as epochs unless it says
             otherwise; None asks the teachers anew in each run.
-        epochs: How long every student is trained, its schedule with it; None leaves it to the configs.
+        epochs: How long students are trained, their schedules with it: a number for all, or by name; what is left out
+            is left to the configs.
         equal_time: Whether students are also trained alone for as long as they took with a teacher.
         robustness: Further arguments of tools/robustness.py.
         work_dir: Where everything goes.
@@ -77,7 +78,7 @@ class Matrix:
     work_dir: Path
     seeds: Sequence[int] = (0, 1, 2)
     cache: dict | None = None
-    epochs: int | None = None
+    epochs: int | Mapping[str, int] | None = None
     equal_time: bool = True
     robustness: Sequence[str] = ()
 
@@ -91,6 +92,12 @@ class Matrix:
                     f"teacher '{name}' is student '{teacher['student']}', which there is none of; "
                     f'choose from {", ".join(self.students)}'
                 )
+        strangers = self.epochs.keys() - self.students.keys() if isinstance(self.epochs, Mapping) else ()
+        if strangers:
+            raise ValueError(
+                f"epochs are given for '{min(strangers)}', which there is no student of; "
+                f'choose from {", ".join(self.students)}'
+            )
         if not (self.students and self.teachers and self.losses and self.seeds):
             raise ValueError('a matrix needs students, teachers, losses and seeds; one of them is empty')
         missing = [path for path in self.students.values() if not Path(path).is_file()]
@@ -141,7 +148,8 @@ class Matrix:
 
     def epochs_of(self, student: str) -> int:
         """How long a student is trained."""
-        return self.epochs or self.config(student).train_cfg.max_epochs
+        epochs = self.epochs.get(student) if isinstance(self.epochs, Mapping) else self.epochs
+        return epochs or self.config(student).train_cfg.max_epochs
 
     def cache_folder(self, teacher: str, student: str) -> Path:
         """Where a teacher's predictions go; students that see the same views share them."""
@@ -191,9 +199,10 @@ def training(matrix: Matrix, run: Run) -> Step:
             teacher['cache'] = str(matrix.cache_folder(run.teacher, run.student))
             needs = [caching(matrix, run.teacher, run.student).name]
         settings['model'] = {'teacher': teacher, 'losses': copy.deepcopy(matrix.losses[run.loss])}
-    epochs = run.epochs or matrix.epochs
-    if epochs is not None:
-        settings |= stretched(matrix.config(run.student), epochs)
+    epochs = run.epochs or matrix.epochs_of(run.student)
+    own = matrix.config(run.student)
+    if epochs != own.train_cfg.max_epochs:
+        settings |= stretched(own, epochs)
     config = _write_config(matrix, run.name, matrix.students[run.student], settings)
     command = [
         'train.py',
