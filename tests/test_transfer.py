@@ -85,7 +85,7 @@ def test_another_length_takes_the_schedule_with_it(tmp_path):
 def test_students_may_be_trained_for_different_lengths(tmp_path):
     plan = matrix(tmp_path, epochs=dict(vit=3))
     assert (plan.epochs_of('vit'), plan.epochs_of('cnn')) == (3, 10)
-    with pytest.raises(ValueError, match="epochs are given for 'vat'.* choose from cnn, vit"):
+    with pytest.raises(ValueError, match=r"epochs are given for 'vat'.* choose from cnn, vit"):
         matrix(tmp_path, epochs=dict(vat=3))
 
 
