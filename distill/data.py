@@ -39,12 +39,15 @@ class ViewSampler(DefaultSampler):
 
     Attributes:
         epochs: Epochs after which the views start again; None for never. A teacher's cache sets it.
+        skip: How many of this process's views to leave out at the beginning of the epoch, since a resumed run has seen
+            them.
     """
 
     def __init__(self, dataset: 'Views', shuffle: bool = True, seed: int | None = None, repeats: int = 1):
         super().__init__(dataset, shuffle=shuffle, seed=seed)
         self.plan = ViewPlan(len(dataset), repeats, shuffle, dataset.seed)
         self.epochs: int | None = None
+        self.skip = 0
 
     def __len__(self) -> int:
         return 2 * -(-self.plan.pairs // self.world_size)
@@ -56,7 +59,8 @@ class ViewSampler(DefaultSampler):
         pairs = groups.reshape(-1, 2, 2)[: self.plan.pairs]
         # Like mmengine's, it starts again at the first to give each process the same number.
         pairs = np.resize(pairs, (len(self) // 2 * self.world_size, 2, 2))[self.rank :: self.world_size]
-        return zip(pairs[..., 0].ravel().tolist(), pairs[..., 1].ravel().tolist(), strict=True)
+        keys = pairs.reshape(-1, 2)[self.skip :]
+        return zip(keys[:, 0].tolist(), keys[:, 1].tolist(), strict=True)
 
 
 @DATASETS.register_module()

@@ -1,6 +1,8 @@
 """Training runs: what they leave behind, and that a stopped one ends where an uninterrupted one does."""
 
+import itertools
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 import timm
 import torch
 
-from backbones.checkpoint import build_model, read_description
+from backbones.checkpoint import build_model, read_description, read_weights, weights_sha256
 from distill.data import Views
 from distill.hooks import latest_checkpoint
 from tools.cache_teacher import main as cache_teacher
@@ -28,6 +30,11 @@ SHORT += [
     'model.student.drop_path_rate=0.3',
     'visualizer.vis_backends=[]',
 ]
+SHORT += [
+    f'model.data_preprocessor.mixup.{option}' for option in ('mixup_alpha=0.8', 'cutmix_alpha=1', 'num_classes=10')
+]
+SHORT += ['model.losses.0.label_smoothing=0']
+STEPWISE = [f'default_hooks.checkpoint.{option}' for option in ('by_epoch=False', 'interval=1', 'max_keep_ckpts=9')]
 
 
 def run_training(config: str, data_root: Path, work_dir: Path, *arguments: str, epochs: int = 2, options=()) -> int:
@@ -79,6 +86,56 @@ def assert_same_checkpoints(path: Path, other: Path) -> None:
             assert torch.equal(found[part][key], value), key
 
 
+class Killed(BaseException):
+    """No error that anything would handle."""
+
+
+def test_run_stopped_at_any_write_ends_with_the_checkpoint_and_best_student_of_one_that_was_not(
+    trained, shapes, tmp_path, monkeypatch
+):
+    replace = os.replace
+
+    def stop_at(write: int) -> None:
+        writes = itertools.count(1)
+
+        def counted(*paths) -> None:
+            if next(writes) == write:
+                raise Killed
+            replace(*paths)
+
+        monkeypatch.setattr('backbones.checkpoint.os.replace', counted)
+
+    # Before the best student's weights, after them and before their description, and before the second checkpoint.
+    for write in (2, 2, 3):
+        stop_at(write)
+        with pytest.raises(Killed):
+            run_training('robust-resnet-tiny_shapes.py', shapes, tmp_path, '--resume')
+    assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_1.pth', 'student_best.pth']
+    stop_at(0)
+    assert run_training('robust-resnet-tiny_shapes.py', shapes, tmp_path, '--resume') == 0
+    assert_same_checkpoints(trained / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
+    assert read_description(tmp_path / 'student_best.pth') == read_description(trained / 'student_best.pth')
+    assert weights_sha256(read_weights(tmp_path / 'student_best.pth')) == weights_sha256(
+        read_weights(trained / 'student_best.pth')
+    )
+
+
+def test_run_that_accumulates_gradients_is_resumed_in_the_middle_of_an_epoch(shapes, tmp_path):
+    """Four batches an epoch, of which three make a step and the last another."""
+    options, whole = [*STEPWISE, 'optim_wrapper.accumulative_counts=3'], tmp_path / 'whole'
+    assert run_training('robust-resnet-tiny_shapes.py', shapes, whole, options=options) == 0
+    steps = [torch.load(whole / f'iter_{step}.pth', weights_only=True) for step in (2, 3, 4, 5)]
+    weights = [step['ema_state_dict']['module.student.head.fc.weight'] for step in steps]
+    assert [not torch.equal(*pair) for pair in itertools.pairwise(weights)] == [True, True, False]
+    for step in (3, 4, 7):
+        stopped = tmp_path / f'stopped_{step}'
+        stopped.mkdir()
+        shutil.copy(whole / f'iter_{step}.pth', stopped)
+        assert run_training('robust-resnet-tiny_shapes.py', shapes, stopped, '--resume', options=options) == 0
+        assert not (stopped / f'iter_{step - 1}.pth').exists()
+        assert_same_checkpoints(whole / 'iter_8.pth', stopped / 'iter_8.pth')
+
+
 def test_loaded_weights_survive_the_start_of_training_and_the_teacher_stays_out(trained, shapes, tmp_path):
     work_dir = tmp_path / 'distilled'
     options = [f'model.student.checkpoint={trained / "student_best.pth"}', 'optim_wrapper.optimizer.lr=0']
@@ -110,13 +167,15 @@ def test_view_is_fixed_by_seed_image_and_view(shapes):
 def test_killed_run_goes_on_to_the_weights_of_an_uninterrupted_one(trained, shapes, tmp_path, start_tool, number):
     """Killed in the middle of the second epoch, as the log says."""
     options = [*TINY, *SHORT, 'train_cfg.max_epochs=2', 'default_hooks.logger.interval=1']
+    worker = ['train_dataloader.num_workers=1', 'train_dataloader.persistent_workers=True']
+    options += worker
     command = [CONFIGS / 'robust-resnet-tiny_shapes.py', '--data-root', shapes, '--work-dir', tmp_path]
     with start_tool('train.py', *command, '--cfg-options', *options) as process:
         assert any('Epoch(train) [2][2/4]' in line for line in process.stdout)
         process.send_signal(number)
         assert process.wait(60) == -number
     assert not (tmp_path / 'epoch_2.pth').exists()
-    assert run_training('robust-resnet-tiny_shapes.py', shapes, tmp_path, '--resume') == 0
+    assert run_training('robust-resnet-tiny_shapes.py', shapes, tmp_path, '--resume', options=worker) == 0
     assert_same_checkpoints(trained / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
 
 
@@ -130,11 +189,7 @@ def test_two_processes_make_the_first_step_of_one_with_twice_the_batch(shapes, t
         'optim_wrapper.optimizer.lr=0.1',
         'param_scheduler.0.start_factor=1',
     ]
-    options += ['model.student.drop_path_rate=0', 'model.losses.0.label_smoothing=0']
-    options += ['model.data_preprocessor.mixup.mode=pair', 'model.data_preprocessor.mixup.num_classes=10']
-    options += [
-        f'default_hooks.checkpoint.{setting}' for setting in ('by_epoch=False', 'interval=1', 'max_keep_ckpts=9')
-    ]
+    options += ['model.student.drop_path_rate=0', 'model.data_preprocessor.mixup.mode=pair', *STEPWISE]
     cache = tmp_path / 'cache'
     assert cache_teacher([*command, '--out', str(cache), '--dtype', 'float32', '--cfg-options', *options]) == 0
     for name, cached in (('online', []), ('cached', [f'model.teacher.cache={cache}'])):
