@@ -20,6 +20,41 @@ from torch import nn
 PREFIXES = ('student.', 'backbone.net.', 'backbone.')
 """Under what a model's tensors lie in checkpoints of distillations, detectors and segmenters, and others' detectors."""
 
+CONTAINERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'model_state')
+"""Under what a checkpoint holds a state dict. Averaged weights come first, as in ``timm.create_model``."""
+
+
+class _Inert:
+    """What a checkpoint's objects become that are no weights: they take their state and forget it."""
+
+    def __new__(cls, *args):
+        return super().__new__(cls)
+
+    def __init__(self, *args):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+# What timm's and mmengine's training scripts write beside the weights: their arguments and logs. torch's weights-only
+# loading knows an allowed object by its name, so these names lead to something that does nothing; the real `getattr`,
+# say, stays out of reach.
+INERT = [
+    type(name, (_Inert,), {'__module__': module})
+    for module, name in (
+        ('argparse', 'Namespace'),
+        ('mmengine.logging.history_buffer', 'HistoryBuffer'),
+        ('builtins', 'getattr'),
+        ('numpy', 'dtype'),
+        ('numpy', 'ndarray'),
+        ('numpy.core.multiarray', '_reconstruct'),
+        ('numpy.core.multiarray', 'scalar'),
+        ('numpy._core.multiarray', '_reconstruct'),
+        ('numpy._core.multiarray', 'scalar'),
+    )
+]
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
@@ -66,7 +101,7 @@ def read_weights(path: str | os.PathLike, prefix: str | None = '') -> dict[str, 
     """The tensors of a checkpoint of timm's, of this project, of the official RobustCNN code or of mmengine.
 
     Args:
-        path: A ``.pth`` or ``.pth.tar`` file: a state dict, or a dict that holds one.
+        path: A ``.pth`` or ``.pth.tar`` file: a state dict, or a dict that holds one under one of ``CONTAINERS``.
         prefix: Only tensors whose names begin with this are taken, without it. None takes those under one of
             ``PREFIXES`` if there are such, otherwise all.
 
@@ -81,7 +116,8 @@ def read_weights(path: str | os.PathLike, prefix: str | None = '') -> dict[str, 
     if not Path(path).is_file():
         raise FileNotFoundError(f"checkpoint '{path}' does not exist; train it first or correct the path")
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        with torch.serialization.safe_globals(INERT):
+            content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
             f"checkpoint '{path}' holds Python objects besides tensors and is not loaded, since that could run code; "
@@ -90,9 +126,8 @@ def read_weights(path: str | os.PathLike, prefix: str | None = '') -> dict[str, 
     except (RuntimeError, EOFError) as error:
         reason = str(error).partition('\n')[0]
         raise ValueError(f"checkpoint '{path}' is damaged ({reason}); copy or train it again") from None
-    for key in ('state_dict', 'model', 'model_state'):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+    if isinstance(content, dict):
+        content = next((content[key] for key in CONTAINERS if isinstance(content.get(key), dict)), content)
     if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
         raise ValueError(f"checkpoint '{path}' holds no state dict; expected a dict of tensors by name")
     weights = {k.removeprefix('module.'): v for k, v in content.items()}
@@ -185,7 +220,8 @@ def build_model(
     model, model_kwargs = resolve_model(model, checkpoint, model_kwargs)
     network = timm.create_model(model, pretrained=pretrained, **model_kwargs)
     if checkpoint is not None:
-        load_all(network, read_weights(checkpoint, prefix=None), f"checkpoint '{checkpoint}'", model)
+        weights = fit_weights(network, read_weights(checkpoint, prefix=None))
+        load_all(network, weights, f"checkpoint '{checkpoint}'", model)
     return network
 
 
@@ -196,6 +232,11 @@ def fixed_size(network: nn.Module) -> tuple[int, int] | None:
         return tuple(patch_embed.img_size) if patch_embed.strict_img_size else None
     config = network.pretrained_cfg
     return tuple(config['input_size'][-2:]) if config.get('fixed_input_size') else None
+
+
+def fit_weights(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Weights of a model of other sizes, resampled as the network would have them if it has a way to."""
+    return network.fit_weights(weights) if hasattr(network, 'fit_weights') else weights
 
 
 def load_all(network: nn.Module, weights: Mapping[str, torch.Tensor], what: str, name: str) -> None:

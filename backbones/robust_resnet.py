@@ -11,7 +11,7 @@ Differs from the original code: `reset_classifier` works, nothing is printed, an
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -152,6 +152,18 @@ class RobustResNet(nn.Module):
                     nn.init.zeros_(module.bias)
 
     @torch.jit.ignore
+    def fit_weights(self, weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Resample the patchify stem of a state dict to this model's patch size, if it has another."""
+        given = weights.get('stem.weight')
+        if not isinstance(self.stem, nn.Conv2d) or given is None or given.shape[-1] == self.stem.kernel_size[-1]:
+            return weights
+        return resample_stem(weights, self.stem.kernel_size[-1])
+
+    def load_state_dict(self, state_dict: Mapping[str, torch.Tensor], *args, **kwargs):
+        """Load weights as any module does, those of a model with another patch size too."""
+        return super().load_state_dict(self.fit_weights(state_dict), *args, **kwargs)
+
+    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict:
         """Patterns that sort parameters into layers, stem to head."""
         return dict(stem=r'^stem', blocks=r'^stages\.(\d+)' if coarse else r'^stages\.(\d+)\.blocks\.(\d+)')
@@ -232,14 +244,6 @@ class RobustResNet(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def checkpoint_filter_fn(state_dict: dict, model: nn.Module) -> dict:
-    """Fit the patchify stem of pretrained weights to the model's patch size."""
-    own, given = model.state_dict().get('stem.weight'), state_dict.get('stem.weight')
-    if own is None or given is None or own.shape[-1] == given.shape[-1]:
-        return state_dict
-    return resample_stem(state_dict, own.shape[-1])
-
-
 def _cfg(**kwargs) -> dict:
     return {
         'num_classes': 1000,
@@ -282,7 +286,6 @@ def _create(variant: str, pretrained: bool, defaults: dict, kwargs: dict) -> Rob
         RobustResNet,
         variant,
         pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg=dict(out_indices=(0, 1, 2, 3), flatten_sequential=True),
         **args,
     )

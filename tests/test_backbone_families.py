@@ -1,7 +1,10 @@
 """Every family as an OpenMMLab backbone: under a neck and a head, with its options, from any checkpoint."""
 
+import argparse
 import math
+import os
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -10,12 +13,14 @@ from torch import nn
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
+from mmengine.logging import HistoryBuffer
 from mmengine.registry import init_default_scope
 
 from backbones.checkpoint import read_weights
 from backbones.openmmlab import TimmBackbone
 from backbones.openmmlab.deformable import DeformableConv
 from backbones.openmmlab.map_sized import MapSizedBias
+from backbones.robust_stems import resample_stem
 
 ROBUST = dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), kernel_size=3)
 RESNET = dict(layers=(1, 1, 1, 1), channels=(8, 16, 32, 64))
@@ -185,6 +190,40 @@ def test_checkpoints_of_mmengine(wrap, prefix, tmp_path):
     assert all(value.equal(expected[key]) for key, value in backbone.net.state_dict().items())
     with pytest.raises(ValueError, match=r"no name that begins with 'enc\.'"):
         read_weights(tmp_path / 'epoch_1.pth', 'enc.')
+
+
+def test_logs_and_arguments_beside_the_weights_are_passed_over(tmp_path):
+    network = timm.create_model('resnet50', num_classes=3, **RESNET)
+    averaged = {k: v + 1 for k, v in network.state_dict().items()}
+    loss = HistoryBuffer([1.0], [1])
+    log = dict(log_scalars={'loss': loss}, best=np.float64(0.5), args=argparse.Namespace(lr=0.1))
+    for weights in (dict(state_dict=averaged), dict(state_dict=network.state_dict(), state_dict_ema=averaged)):
+        torch.save(dict(weights, message_hub=log), tmp_path / 'epoch_1.pth')
+        loaded = TimmBackbone('resnet50', checkpoint=tmp_path / 'epoch_1.pth', **RESNET).net.state_dict()
+        assert all(value.equal(averaged[key]) for key, value in loaded.items())
+    for attack in (Attack(os.system, 'exit 3'), Attack(exec, 'import os')):
+        torch.save(dict(state_dict=averaged, log=attack), tmp_path / 'bad.pth')
+        with pytest.raises(ValueError, match=r'holds Python objects .* could run code'):
+            read_weights(tmp_path / 'bad.pth')
+    assert loss.mean() == 1
+
+
+class Attack:
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_a_trained_stem_is_resampled_to_the_patch_size(tmp_path):
+    name = 'robust_resnet_dw_small'
+    trained = timm.create_model(name, num_classes=3, **ROBUST)
+    torch.save(trained.state_dict(), tmp_path / 'trained.pth')
+    finer = TimmBackbone(name, checkpoint=tmp_path / 'trained.pth', patch_size=8, **ROBUST)
+    assert finer.strides == (8, 8, 16, 32)
+    expected = resample_stem(trained.state_dict(), 8)
+    assert all(value.equal(expected[key]) for key, value in finer.net.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import backbones  # noqa: F401  (registers the models)
 from backbones.checkpoint import build_model
+from backbones.deploy import deploy
 from backbones.robust_stems import resample_stem
 
 # Of the original code (https://github.com/UCSC-VLAA/RobustCNN), run with torch 2.14.1 on the CPU: parameters, GMACs
@@ -202,17 +203,24 @@ def test_a_resampled_stem_sees_an_enlarged_patch_as_before():
 def test_pretrained_weights_are_fitted_to_another_patch_size(tmp_path):
     trained = timm.create_model('robust_resnet_dw_small', **TINY)
     torch.save(trained.state_dict(), tmp_path / 'trained.pth')
-    kwargs = dict(pretrained=True, pretrained_cfg_overlay=dict(file=str(tmp_path / 'trained.pth'), num_classes=5))
-    finer = timm.create_model('robust_resnet_dw_small', patch_size=8, **kwargs, **TINY)
+    pretrained = dict(file=str(tmp_path / 'trained.pth'), num_classes=5)
     expected = resample_stem(trained.state_dict(), 8)
-    for key, value in finer.state_dict().items():
-        torch.testing.assert_close(value, expected[key], rtol=0, atol=0)
+    for kwargs in (
+        dict(pretrained=True, pretrained_cfg_overlay=pretrained),
+        dict(checkpoint_path=str(tmp_path / 'trained.pth')),
+    ):
+        finer = timm.create_model('robust_resnet_dw_small', patch_size=8, **kwargs, **TINY)
+        for key, value in finer.state_dict().items():
+            torch.testing.assert_close(value, expected[key], rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r'1 of another shape \(stem\.weight'):
+        deploy(finer, **TINY)  # its patch size was left out
 
 
 def test_an_official_checkpoint_loads_as_it_is(tmp_path):
     trained = timm.create_model('robust_resnet_up_inverted_dw_small', **TINY)
     path = tmp_path / 'official.pth.tar'
-    torch.save(dict(epoch=3, state_dict={f'module.{k}': v for k, v in trained.state_dict().items()}), path)
+    weights = {f'module.{k}': v for k, v in trained.state_dict().items()}
+    torch.save(dict(epoch=3, state_dict=weights, model_ema=None, hparams=dict(lr=1e-3), metrics={'top1': 79.2}), path)
     by_timm = timm.create_model('robust_resnet_up_inverted_dw_small', checkpoint_path=str(path), **TINY)
     for loaded in (build_model('robust_resnet_up_inverted_dw_small', path, **TINY), by_timm):
         for key, value in loaded.state_dict().items():

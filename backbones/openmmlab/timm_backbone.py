@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -15,7 +16,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 import backbones  # noqa: F401 - registers this project's models
-from backbones.checkpoint import load_all, read_weights, resolve_model
+from backbones.checkpoint import fit_weights, load_all, read_weights, resolve_model
 from backbones.openmmlab.deformable import can_deform, deform_convolutions
 from backbones.openmmlab.map_sized import follow_map_sizes
 
@@ -37,10 +38,12 @@ class TimmBackbone(BaseModule):
     Args:
         model: timm's name of the model. May be left out if ``checkpoint`` has a ``.json`` of the same name
             beside it that tells ``model`` and ``model_kwargs``, as this project's students have.
-        out_indices: Entries of the model's ``feature_info`` to return. The default is right for models with
-            stages; plain transformers have one entry a block, of which (2, 5, 8, 11) is the custom.
+        out_indices: Entries of the model's ``feature_info`` to return, in the order of the network. The default is
+            right for models with stages; plain transformers have one entry a block, of which (2, 5, 8, 11) is the
+            custom.
         checkpoint: Path of the weights: timm's, this project's, the official RobustCNN's, or a checkpoint of mmengine
-            with the model in it. The classifier's are ignored, all others must fit.
+            with the model in it. The classifier's are ignored, all others must fit; a Robust-ResNet's patchify stem
+            is resampled to ``patch_size``.
         checkpoint_prefix: What the model's names begin with in the checkpoint. The default finds ``student.``,
             ``backbone.net.`` and ``backbone.`` by itself.
         pretrained: Take timm's pretrained weights.
@@ -62,8 +65,8 @@ class TimmBackbone(BaseModule):
         strides: Stride of each map, in pixels of the input.
 
     Raises:
-        ValueError: The model is unknown, has no such stage, no 3×3 convolution in a stage of ``dcn_stages`` or other
-            strides than ``strides``, or the checkpoint does not fit it.
+        ValueError: The model is unknown, has no such stage, option, output stride, no 3×3 convolution in a stage of
+            ``dcn_stages`` or other strides than ``strides``, or the checkpoint does not fit it.
         FileNotFoundError: There is no checkpoint at this path.
     """
 
@@ -90,26 +93,37 @@ class TimmBackbone(BaseModule):
         model, model_kwargs = resolve_model(model, checkpoint, model_kwargs)
         weights = read_weights(checkpoint, checkpoint_prefix) if checkpoint is not None else None
         if drop_path_rate is not None:
+            if not 0 <= drop_path_rate <= 1:
+                raise ValueError(f'drop_path_rate {drop_path_rate} is no probability; choose from 0 to 1')
             model_kwargs['drop_path_rate'] = drop_path_rate
         if output_stride is not None:
             model_kwargs['output_stride'] = output_stride
 
         self.net = _create(model, pretrained, model_kwargs)
         if weights is not None:
-            weights = _without_classifier(weights, self.net)
+            weights = fit_weights(self.net, _without_classifier(weights, self.net))
             load_all(self.net, weights, f"checkpoint '{checkpoint}'", model)
         self._deform(dcn_stages)
         if sync_bn:
             self.net = convert_sync_batchnorm(self.net)
         if with_cp:
-            self.net.set_grad_checkpointing(True)
+            self._checkpoint_gradients(model)
         self.norm_eval = norm_eval
         self._freeze(frozen_stages)
         self._choose(model, out_indices)
         if strides is not None and tuple(strides) != self.strides:
             raise ValueError(f'strides={tuple(strides)} are given but the maps of {model} have strides {self.strides}')
 
+    def _checkpoint_gradients(self, model: str) -> None:
+        try:
+            self.net.set_grad_checkpointing(True)
+        except AssertionError:  # timm's way to say that a model cannot
+            raise ValueError(f'with_cp is not available with {model}; leave it out') from None
+
     def _deform(self, stages: Sequence[int]) -> None:
+        _check_indices('dcn_stages', stages)
+        if any(stage < 0 for stage in stages):
+            raise ValueError(f'dcn_stages {list(stages)} count from 0 after the stem; choose 0, 1, 2, …')
         convolutions = [name for name, module in self.net.named_modules() if stages and can_deform(module)]
         groups = self._groups(coarse=True)
         by_stage = {stage: [name for name in convolutions if groups[f'{name}.weight'] == stage + 1] for stage in stages}
@@ -151,11 +165,17 @@ class TimmBackbone(BaseModule):
         return groups[name], max(groups.values()) + 2
 
     def _choose(self, model: str, out_indices: Sequence[int]) -> None:
+        _check_indices('out_indices', out_indices)
         info = self.net.feature_info
         wrong = [i for i in out_indices if not -len(info) <= i < len(info)]
         if wrong:
             raise ValueError(f'out_indices {wrong} are not in {model}, which has feature maps 0 to {len(info) - 1}')
         out_indices = [i % len(info) for i in out_indices]
+        if not out_indices or out_indices != sorted(set(out_indices)):
+            raise ValueError(
+                f'out_indices are entries {out_indices} of {model}, but maps come once and in the order of the '
+                f'network: give at least one, rising from 0 to {len(info) - 1}'
+            )
         self.channels = tuple(info[i]['num_chs'] for i in out_indices)
         self.strides = tuple(info[i]['reduction'] for i in out_indices)
         self._divisor = math.lcm(*(entry['reduction'] for entry in info))
@@ -164,6 +184,9 @@ class TimmBackbone(BaseModule):
 
     def _freeze(self, frozen_stages: int) -> None:
         groups = self._groups(coarse=True)
+        last = max(groups.values())
+        if type(frozen_stages) is not int or not -1 <= frozen_stages <= last:
+            raise ValueError(f'frozen_stages {frozen_stages!r} is not available; choose from -1 (none) to {last}')
         for name, parameter in self.net.named_parameters():
             if groups[name] <= frozen_stages:
                 parameter.requires_grad_(False)
@@ -205,8 +228,19 @@ class TimmBackbone(BaseModule):
 def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
     """Build a timm model without classifier that takes any input size, where the model has a way to."""
     model_kwargs = {**model_kwargs, 'num_classes': 0}
-    with torch.device('meta'):
-        classes = type(timm.create_model(model, **model_kwargs)).__mro__[:-1]
+    try:
+        with torch.device('meta'):
+            classes = type(timm.create_model(model, **model_kwargs)).__mro__[:-1]
+    except TypeError as error:
+        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unexpected is None:
+            raise
+        raise ValueError(f"{model} takes no '{unexpected[1]}'; leave it out or choose another model") from None
+    except AssertionError:
+        if 'output_stride' not in model_kwargs:
+            raise
+        stride = model_kwargs['output_stride']
+        raise ValueError(f'output_stride {stride} is not available with {model}; choose from 8, 16, 32') from None
     accepted = {name for cls in classes for name in inspect.signature(cls.__init__).parameters}
     for option in SIZE_OPTIONS:
         if option.keys() <= accepted:
@@ -214,6 +248,12 @@ def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
     network = timm.create_model(model, pretrained=pretrained, **model_kwargs)
     follow_map_sizes(network)
     return network
+
+
+def _check_indices(what: str, indices: Sequence[int]) -> None:
+    # Flags a stage, as in mmdet's `stage_with_dcn`, would pass as 0 and 1.
+    if not isinstance(indices, Sequence) or any(type(i) is not int for i in indices):
+        raise ValueError(f'{what} {indices!r} is no list of stages; write their numbers, such as (1, 2, 3)')
 
 
 def _without_classifier(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
