@@ -2,9 +2,9 @@
 
 ``custom_imports = dict(imports=['backbones.openmmlab'], allow_failed_imports=False)`` in a config is all it
 takes: importing this package puts the stand-ins for mmcv's compiled operators in place (before anything
-imports ``mmcv.ops``), registers ``TimmBackbone``, ``StagePyramid``, ``SimpleFeaturePyramid``, ``LoadWholeImage`` and
-``LayerDecayOptimWrapperConstructor`` in mmengine's root registries, where mmdet and mmseg both look, and has strides
-checked whenever a detector is built on a ``TimmBackbone``.
+imports ``mmcv.ops``), registers ``TimmBackbone``, ``StagePyramid``, ``SimpleFeaturePyramid``, ``LoadWholeImage``,
+``SeededRandomSampler`` and ``LayerDecayOptimWrapperConstructor`` in mmengine's root registries, where mmdet and mmseg
+both look, and has strides checked whenever a detector is built on a ``TimmBackbone``.
 """
 
 from backbones.openmmlab import mmcv_ops
@@ -15,6 +15,7 @@ from backbones.openmmlab.checks import check_strides, watch_builds  # noqa: E402
 from backbones.openmmlab.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
 from backbones.openmmlab.loading import LoadWholeImage  # noqa: E402
 from backbones.openmmlab.pyramid import SimpleFeaturePyramid, StagePyramid  # noqa: E402
+from backbones.openmmlab.sampling import SeededRandomSampler  # noqa: E402
 from backbones.openmmlab.timm_backbone import TimmBackbone  # noqa: E402
 
 watch_builds()
@@ -22,6 +23,7 @@ watch_builds()
 __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'LoadWholeImage',
+    'SeededRandomSampler',
     'SimpleFeaturePyramid',
     'StagePyramid',
     'TimmBackbone',

@@ -14,7 +14,7 @@ model = dict(
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200),
         rcnn=[
-            dict(stage, sampler=dict(type='RandomSampler', num=32, pos_fraction=0.25, add_gt_as_proposals=True))
+            dict(stage, sampler=dict(type='SeededRandomSampler', num=32, pos_fraction=0.25, add_gt_as_proposals=True))
             for stage in _base_.model.train_cfg.rcnn
         ],
     ),
