@@ -33,7 +33,7 @@ NAMES = {path: path.stem for path in CONFIGS}
 
 
 def test_all_configs_are_found():
-    assert (len(CONFIGS), len(SMALL)) == (113, 44)
+    assert (len(CONFIGS), len(SMALL)) == (131, 46)
 
 
 def depth(path: Path) -> int:
