@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.dist import barrier, get_dist_info, init_dist
 from mmengine.registry import DATA_SAMPLERS, DATASETS, MODELS
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from backbones.checkpoint import atomic_write, weights_sha256
 from distill.hooks import write_json
+from distill.processes import join_on_cpu
 from distill.teacher_cache import (
     MANIFEST,
     Store,
@@ -172,10 +172,8 @@ def live_teacher(config: Config, number: int) -> dict:
 
 
 def join_processes(launcher: str) -> None:
-    """Join the processes that a launcher has started; without an accelerator, by gloo."""
-    if launcher == 'pytorch' and get_device() == 'cpu':
-        torch.distributed.init_process_group('gloo')
-    elif launcher != 'none':
+    """Join the processes that a launcher has started."""
+    if not join_on_cpu(launcher) and launcher != 'none':
         init_dist(launcher)
 
 

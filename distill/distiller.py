@@ -10,6 +10,7 @@ from torch import Tensor
 from backbones.checkpoint import build_model
 from distill.forward import compiled, layer_channels
 from distill.losses import build_losses
+from distill.processes import share_statistics
 from distill.teacher import build_teacher
 from distill.views import ViewPreprocessor
 
@@ -29,6 +30,9 @@ class Distiller(BaseModel):
         data_preprocessor: Config of a `distill.views.ViewPreprocessor`.
         compile: Whether to compile student and teacher, or options of `torch.compile`. In place of mmengine's own key
             of that name, which would compile mixing and optimizer with them.
+        sync_bn: Let all processes share the statistics of the student's batch norms: n of them then do what one does
+            with n times the batch. In place of mmengine's own key of that name, which drops the activations of timm's
+            norms.
 
     Raises:
         ValueError: A loss needs a teacher and there is none; a teacher serves no loss or cannot give what a loss
@@ -42,9 +46,12 @@ class Distiller(BaseModel):
         losses: Sequence[dict] = (dict(type='cross_entropy'),),
         data_preprocessor: dict | None = None,
         compile: bool | dict = False,
+        sync_bn: bool = False,
     ):
         super().__init__(data_preprocessor or ViewPreprocessor())
         self.student = build_model(**student)
+        if sync_bn:
+            self.student = share_statistics(self.student)
         self.student_config = dict(student)
         if self.data_preprocessor.memory_format is torch.channels_last:
             self.student = self.student.to(memory_format=torch.channels_last)

@@ -5,10 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-import torch.distributed
 from mmengine.config import Config, DictAction
-from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
@@ -16,6 +13,7 @@ from torch import nn
 
 from backbones.checkpoint import read_weights
 from distill.hooks import latest_checkpoint
+from distill.processes import join_on_cpu
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -164,7 +162,9 @@ def check_weights(model: nn.Module, checkpoint: str) -> None:
 def build_runner(config: Config, hooks: Sequence[Hook] = ()) -> Runner:
     """Build the `Runner` of a config, with further hooks; whatever it loads, it loads with weights only."""
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-    if config.launcher == 'pytorch' and get_device() == 'cpu':
+    if config.get('sync_bn') and 'student' in config.model:
+        raise ValueError("mmengine's sync_bn drops activations of timm's norms; set model.sync_bn=True in its place")
+    if join_on_cpu(config.launcher):
         _distribute_on_cpu(config)
     # mmengine lets None switch off its own default hooks only.
     config.default_hooks = {k: v for k, v in config.default_hooks.items() if v is not None or k in MMENGINE_HOOKS}
@@ -189,9 +189,7 @@ def prepare_downstream(config: Config) -> list[Hook]:
 
 
 def _distribute_on_cpu(config: Config) -> None:
-    """Do what mmengine does for several processes, which it does for accelerators only."""
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
+    """Wrap the model as mmengine does for several processes, which it does for accelerators only."""
     config.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         device_ids=None,

@@ -100,6 +100,23 @@ def test_config_builds_and_says_how_to_run_it_at_what_cost_and_for_what_score(na
     assert sum(loss.get('weight', 1.0) for loss in config.model.losses) == 1.0
 
 
+@pytest.mark.parametrize('name', [name for name, path in LEAVES.items() if path.parent.name != 'imagenet'])
+def test_small_config_makes_a_step(name):
+    config = load(name)
+    if config.model.get('teacher') is not None:
+        config.model.teacher = teacher_of(config.model.teacher)
+    torch.manual_seed(0)
+    model = MODELS.build(config.model).train()
+    before = copy.deepcopy(model.state_dict())
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    batch = [images, torch.arange(4), torch.arange(4), torch.zeros(4).long(), torch.arange(4)]
+    losses = model.train_step(batch, optimizer_of(config, model))
+    assert len(losses) == len(config.model.losses) + 1  # Their sum.
+    assert all(torch.as_tensor(loss).isfinite() for loss in losses.values())
+    weights = [key for key, value in before.items() if key.endswith('.weight') and value.ndim > 1]
+    assert [key for key in weights if torch.equal(model.state_dict()[key], before[key])] == []
+
+
 def levels(path: Path) -> int:
     """How many times over a config inherits."""
     bases = re.search(r'^_base_ = (.*?)$', path.read_text(), re.M)

@@ -7,6 +7,7 @@ import timm
 import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.checkpoint import build_model, read_weights, save_model
 from distill.distiller import Distiller
@@ -247,6 +248,15 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
     images, labels = batch()
     whole = train([(images, labels)], 1)
     torch.testing.assert_close(train([(images[:2], labels[:2]), (images[2:], labels[2:])], 2), whole)
+
+
+def test_shared_batch_norms_keep_their_activations_and_names(monkeypatch):
+    monkeypatch.setattr('distill.processes.get_device', lambda: 'cuda')
+    plain, shared = (Distiller(dict(model='mobilenetv3_small_050'), sync_bn=sync_bn) for sync_bn in (False, True))
+    assert {type(m).__name__ for m in shared.modules() if isinstance(m, _BatchNorm)} == {'SyncBatchNormAct'}
+    shared.load_state_dict(plain.state_dict())
+    data = plain.data_preprocessor(batch(), False)
+    torch.testing.assert_close(shared.eval()(data['images']), plain.eval()(data['images']))
 
 
 @pytest.mark.parametrize('features', [False, True])

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -179,17 +180,25 @@ def test_killed_run_goes_on_to_the_weights_of_an_uninterrupted_one(trained, shap
     assert_same_checkpoints(trained / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
 
 
+FIRST_STEP = [*SHORT[1:], *STEPWISE, 'train_cfg.max_epochs=1', 'model.student.drop_path_rate=0']
+FIRST_STEP += ['model.data_preprocessor.mixup.mode=pair', 'param_scheduler.0.start_factor=1']
+FIRST_STEP += ['optim_wrapper.optimizer.type=SGD', 'optim_wrapper.optimizer.lr=0.1']
+
+
+def assert_same_first_step(alone: Path, two: Path) -> None:
+    """And that it is a step."""
+    first, second = (torch.load(alone / f'iter_{n}.pth', weights_only=True)['state_dict'] for n in (1, 2))
+    assert max((second[key] - value).abs().max() for key, value in first.items()) > 1e-3
+    of_two = torch.load(two / 'iter_1.pth', weights_only=True)['state_dict']
+    for key, value in first.items():
+        torch.testing.assert_close(of_two[key], value, atol=1e-5, rtol=0)
+
+
 @pytest.mark.slow
 def test_two_processes_make_the_first_step_of_one_with_twice_the_batch(shapes, trained, tmp_path, torchrun):
     """With a teacher and from its cache. The student has no batch norm, whose statistics are each process's own."""
     command = [str(CONFIGS / 'robust-resnet-mini_deit-tiny_shapes.py'), '--data-root', str(shapes)]
-    options = [*SHORT[1:], 'train_cfg.max_epochs=1', f'model.teacher.checkpoint={trained / "student_best.pth"}']
-    options += [
-        'optim_wrapper.optimizer.type=SGD',
-        'optim_wrapper.optimizer.lr=0.1',
-        'param_scheduler.0.start_factor=1',
-    ]
-    options += ['model.student.drop_path_rate=0', 'model.data_preprocessor.mixup.mode=pair', *STEPWISE]
+    options = [*FIRST_STEP, f'model.teacher.checkpoint={trained / "student_best.pth"}']
     cache = tmp_path / 'cache'
     assert cache_teacher([*command, '--out', str(cache), '--dtype', 'float32', '--cfg-options', *options]) == 0
     for name, cached in (('online', []), ('cached', [f'model.teacher.cache={cache}'])):
@@ -199,11 +208,32 @@ def test_two_processes_make_the_first_step_of_one_with_twice_the_batch(shapes, t
         arguments = ['--work-dir', two, '--launcher', 'pytorch', *chosen, 'train_dataloader.batch_size=8']
         done = torchrun('train.py', *command, *arguments)
         assert done.returncode == 0, done.stderr[-2000:]
-        first, second = (torch.load(alone / f'iter_{n}.pth', weights_only=True)['state_dict'] for n in (1, 2))
-        assert max((second[key] - value).abs().max() for key, value in first.items()) > 1e-3
-        of_two = torch.load(two / 'iter_1.pth', weights_only=True)['state_dict']
-        for key, value in first.items():
-            torch.testing.assert_close(of_two[key], value, atol=1e-5, rtol=0)
+        assert_same_first_step(alone, two)
+
+
+@pytest.mark.slow
+def test_so_do_two_processes_of_slurm_with_batch_norms_that_share_statistics(
+    shapes, trained, tmp_path, start_tool, monkeypatch
+):
+    command = [str(CONFIGS / 'deit-mini_robust-resnet-tiny_shapes.py'), '--data-root', str(shapes)]
+    options = ['--cfg-options', *TINY, *FIRST_STEP, f'model.teacher.checkpoint={trained / "student_best.pth"}']
+    options += ['model.sync_bn=True']
+    alone, two = tmp_path / 'alone', tmp_path / 'two'
+    assert train([*command, '--work-dir', str(alone), *options, 'train_dataloader.batch_size=16']) == 0
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    slurm = dict(SLURM_NTASKS='2', SLURM_NODELIST='localhost', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    processes = []
+    for rank in ('0', '1'):
+        for name, value in {**slurm, 'SLURM_PROCID': rank, 'SLURM_LOCALID': rank}.items():
+            monkeypatch.setenv(name, value)
+        arguments = ['--work-dir', two, '--launcher', 'slurm', *options, 'train_dataloader.batch_size=8']
+        processes.append(start_tool('train.py', *command, *arguments))
+    for process in processes:
+        output = process.communicate(timeout=600)[0]
+        assert process.returncode == 0, output[-2000:]
+    assert_same_first_step(alone, two)
 
 
 def test_latest_checkpoint_is_the_one_of_the_highest_number(tmp_path):
@@ -249,6 +279,7 @@ def test_mistakes_are_one_line_with_the_way_out(shapes, trained, tmp_path, capsy
             "model 'robust_resnet_small' is unknown; did you",
         ),
         (student, shapes, [f'model.student.checkpoint={best}', 'model.student.kernel_size=5'], 'of another shape'),
+        (student, shapes, ['sync_bn=torch'], 'set model.sync_bn=True in its place'),
         (distilled, shapes, ['model.teacher.checkpoint=gone.pth'], "checkpoint 'gone.pth' does not exist"),
         (distilled, shapes, [f'model.teacher.checkpoint={best}', 'model.student.num_classes=7'], 'has 10 classes and'),
     ]
