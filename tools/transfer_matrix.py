@@ -8,7 +8,7 @@ import shlex
 import sys
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from backbones.checkpoint import atomic_write
 from distill.cli import run_command
@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> dict:
     with atomic_write(matrix.work_dir / 'transfer.md') as temporary:
         temporary.write_text(to_markdown(tables))
     for title, (head, *rows) in tables:
-        table = Table(head[0], *head[1:], title=title, title_justify='left')
+        # On a narrow screen the numbers take two lines; names and headings stay whole.
+        columns = (Column(name, overflow='fold') for name in head[1:])
+        table = Table(Column(head[0], no_wrap=True), *columns, title=title, title_justify='left', padding=(0, 0, 0, 1))
         for row in rows:
             table.add_row(*row)
         console.print(table)
