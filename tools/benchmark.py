@@ -24,7 +24,9 @@ def build_parser() -> argparse.ArgumentParser:
     distill.add_argument('--batch-size', type=int, default=16)
     distill.add_argument('--threads', type=int, default=2, help='threads of each process')
     corruptions = subjects.add_parser('corruptions', help='corruptions against imagecorruptions-imaug')
-    corruptions.add_argument('--images', type=int, default=20, help='embedded images of 224 pixels')
+    corruptions.add_argument('--images', type=int, default=20, help='how many images of 224 pixels')
+    corruptions.add_argument('--data', type=Path, metavar='FOLDER', help='take them, evenly spread, from this folder '
+                             'instead of drawing them')  # fmt: skip
     for subject, repeats in ((distill, 5), (corruptions, 3)):
         subject.add_argument('--repeats', type=int, default=repeats, help='measurements of each')
         subject.add_argument('--out', type=Path, required=True, help='JSON file of the results')
@@ -50,16 +52,13 @@ def measure_distill(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
 
 
 def measure_corruptions(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
-    """Corruptions of embedded images."""
-    import numpy as np
-    from PIL import Image
-
-    from distill.robustness.benchmark_corruptions import benchmark_corruptions, table
+    """Corruptions of embedded or given images."""
+    from distill.robustness.benchmark_corruptions import benchmark_corruptions, read_images, table
     from distill.synthetic.imagenet_like import write_imagenet_like
 
-    write_imagenet_like(folder / 'images', size=224, train=args.images, val=0, shifted=0)
-    files = sorted((folder / 'images').rglob('*.jpg'))
-    images = np.stack([np.asarray(Image.open(file).convert('RGB')) for file in files])
+    if args.data is None:
+        write_imagenet_like(folder / 'images', size=224, train=args.images, val=0, shifted=0)
+    images = read_images(args.data or folder / 'images', args.images)
     with Console().status('corruptions') as status:
         result = benchmark_corruptions(images, repeats=args.repeats, progress=status.update)
     return result, table(result)

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_array
 
 TOLERANCE = 1e-3
@@ -66,7 +67,7 @@ def glass_blur(x: np.ndarray, constants: tuple[float, int, int], rng: np.random.
     height, width = x.shape[:2]
     draw = rng.integers(4 * reach**2, size=(iterations, height - 2 * reach, width - 2 * reach), dtype=np.uint8)
     dy, dx = np.divmod(np.arange(4 * reach**2), 2 * reach) - np.intp(reach)
-    return glass_blur_from(x, sigma, reach, (dy * width + dx).take(draw))
+    return glass_blur_from(x, sigma, reach, (dy * width + dx)[draw])
 
 
 def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) -> np.ndarray:
@@ -76,7 +77,7 @@ def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) 
     (h, w) with (h + dy, w + dx). As both sides of its assignment are views of one array, it copies the second
     onto the first. So an iteration is a map from each pixel to a source: a source that the walk has yet to reach
     holds its old value, one that it has passed holds the value of its own source. All these chains are followed
-    at once here, twice as far each time.
+    at once here, twice as far each time. The result is the original's to the last bit, and so in doubles.
 
     Args:
         x: Image [H, W, 3], uint8.
@@ -88,25 +89,36 @@ def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) 
     height, width = x.shape[:2]
     count = height * width
     walked = slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1)
-    # Node p stands for the value of pixel p after the iteration, node count + p for the one before it.
-    unchanged = np.concatenate([np.arange(count, 2 * count)] * 2)
-    source = pixels = np.arange(count)
+    source = np.arange(count)
     for step in steps:
-        nodes = unchanged.copy()
-        after, start = nodes[:count], pixels.reshape(height, width)[walked]
-        after.reshape(height, width)[walked] = start + step + count * (step <= 0)
-        while after.min() < count:
-            after[:] = nodes.take(after)
+        # p stands for the value of pixel p after the iteration, count + p for the one before it.
+        after = np.arange(count, 2 * count)
+        moved = after.reshape(height, width)[walked]
+        moved += step
+        np.subtract(moved, count, out=moved, where=step > 0)
+        unknown = np.flatnonzero(after < count)
+        while len(unknown):
+            found = after.take(after.take(unknown))
+            after[unknown] = found
+            unknown = unknown[found < count]
         source = source.take(after - count)
-    blurred = to_uint8(gaussian(x.astype(np.float32), sigma)).reshape(count, 3)
-    return to_uint8(gaussian(blurred.take(source, axis=0).reshape(x.shape).astype(np.float32), sigma))
+    blurred = _exact_gaussian(x, sigma).reshape(count, 3)
+    return _exact_gaussian(blurred.take(source, axis=0).reshape(x.shape), sigma)
+
+
+def _exact_gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
+    """`gaussian` of an image, uint8 [H, W, 3], by scikit-image's own operations in doubles."""
+    x = x / 255
+    gaussian_filter(x, (sigma, sigma, 0), mode='nearest', truncate=4, output=x)
+    x *= 255
+    return np.minimum(x, 255, out=x).astype(np.uint8)
 
 
 def motion(x: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray:
     """ImageMagick's motion blur: a one-sided Gaussian along a line of pixels, the edge repeated.
 
     Args:
-        x: Float32 image [H, W] or [H, W, C].
+        x: Image in floats, [H, W] or [H, W, C].
         radius: The line has 2 * radius + 1 pixels.
         sigma: Standard deviation along the line, in pixels.
         angle: Direction in degrees.
@@ -140,20 +152,20 @@ def zoom_matrix(size: int, factor: float) -> csr_array:
     """Zoom into the middle of an axis by linear interpolation, as scipy's: the ends of both grids coincide.
 
     Returns:
-        Sparse matrix [at least `size`, `size`], float32.
+        Sparse matrix [at least `size`, `size`].
     """
     start, length = centre(size, factor)
     zoomed = round(length * factor)
     position = np.arange(zoomed) * ((length - 1) / (zoomed - 1))
     left = np.minimum(position.astype(int), length - 2)
-    weights = np.stack([1 - (position - left), position - left], axis=1).astype(np.float32)
+    weights = np.stack([1 - (position - left), position - left], axis=1)
     columns = start + left[:, None] + (0, 1)
     return csr_array((weights.ravel(), columns.ravel(), 2 * np.arange(zoomed + 1)), shape=(zoomed, size))
 
 
 @lru_cache(maxsize=256)
 def _cropped_zoom(size: int, factor: float) -> csr_array:
-    return zoom_matrix(size, factor)[:size]
+    return zoom_matrix(size, factor)[:size].astype(np.float32)
 
 
 def zoom_blur(x: np.ndarray, factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:

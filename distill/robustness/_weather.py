@@ -19,20 +19,20 @@ def snow(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarra
     """Falling snow; `constants` = mean and deviation of the noise that flakes are made of, then as in `snow_from`."""
     mean, deviation, factor, *rest = constants
     # The flakes are a zoom into the middle of the noise, so only that is drawn.
-    noise = np.zeros(x.shape[:2], np.float32)
+    noise = np.zeros(x.shape[:2])
     (top, rows), (left, columns) = (centre(size, factor) for size in noise.shape)
     noise[top : top + rows, left : left + columns] = mean + deviation * normal(rng, (rows, columns))
     return snow_from(x, (factor, *rest), noise, rng.uniform(-135, -45))
 
 
 def snow_from(x: np.ndarray, constants: tuple, noise: np.ndarray, angle: float) -> np.ndarray:
-    """Snow for given draws.
+    """Snow for given draws: imagecorruptions' to the last bit, and so by its operations, single and double precision.
 
     Args:
         x: Image [H, W, 3], uint8.
         constants: Zoom of the noise, least value of a flake, radius and sigma of the motion in pixels, weight of
             the image against its whitened self.
-        noise: Float32 [H, W].
+        noise: Float64 [H, W].
         angle: Direction of the motion in degrees.
     """
     factor, threshold, radius, sigma, weight = constants
@@ -40,13 +40,18 @@ def snow_from(x: np.ndarray, constants: tuple, noise: np.ndarray, angle: float) 
     flakes = zoom_matrix(height, factor) @ noise
     flakes = np.ascontiguousarray((zoom_matrix(width, factor) @ flakes.T).T)
     flakes = np.clip(flakes, 0, 1) * (flakes >= threshold)
-    flakes = np.rint(255 * motion(flakes, radius, sigma, angle)[:height, :width])
-    flakes += flakes[::-1, ::-1].copy()
-    x = x.astype(np.float32)
-    white = 1.5 * cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) + 127.5
+    flakes = np.rint(255 * motion(flakes, radius, sigma, angle)[:height, :width]) / 255
+    x = x / np.float32(255)
+    white = 1.5 * cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) + 0.5
     white = cv2.max(x, cv2.merge((white, white, white)))
-    x = cv2.addWeighted(x, weight, white, 1 - weight, 0)
-    return to_uint8(cv2.add(x, cv2.merge((flakes, flakes, flakes))))
+    white *= 1 - weight
+    x *= weight
+    x += white
+    flakes = cv2.merge((flakes, flakes, flakes))
+    x = x + flakes
+    x += flakes[::-1, ::-1]
+    x *= 255
+    return np.minimum(x, 255, out=x).astype(np.uint8)
 
 
 def frost(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:

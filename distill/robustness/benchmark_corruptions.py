@@ -4,14 +4,35 @@ import importlib
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
 from distill.robustness.corruptions import DETERMINISTIC, KINDS, SEVERITIES, corrupt, frost_source
+from distill.robustness.images import read_image
 
+ENDINGS = ('.jpg', '.jpeg', '.png')
 BANDS = 8
 """Rings into which the spectrum of a corruption is divided."""
+
+
+def read_images(folder: Path, count: int, size_px: int = 224) -> np.ndarray:
+    """Up to `count` images of a folder and its folders, evenly spread, short side resized and middle cropped.
+
+    Returns:
+        uint8 [B, size_px, size_px, 3], RGB.
+
+    Raises:
+        ValueError: The folder has no image, or a file is none.
+    """
+    files = sorted(path for path in folder.rglob('*') if path.suffix.lower() in ENDINGS)
+    if not files:
+        raise ValueError(f"'{folder}' has no image ({', '.join(ENDINGS)}); correct the path")
+    chosen = np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)
+    images = [read_image(files[index])[0] for index in chosen]
+    return np.stack([np.asarray(ImageOps.fit(image, (size_px, size_px), Image.Resampling.BICUBIC)) for image in images])
 
 
 def benchmark_corruptions(
