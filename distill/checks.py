@@ -1,12 +1,13 @@
 """Wrong data is an error that names the file, before a detector or segmenter trains where that can be known then.
 
 Before training: classes of data and model, every image and label map that is named is there, sizes of encoded masks,
-the crop; and a few samples, evenly chosen, are loaded. Every sample is checked again when it is read in training:
-decoding all label maps of ADE20K in advance would take minutes.
+the crop; and samples are loaded for some seconds, which are all of a small set. Every sample is checked again when it
+is read in training: decoding all label maps of ADE20K in advance would take minutes.
 """
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from mmengine.registry import DATASETS, HOOKS, TRANSFORMS
 from torch import nn
 
 LOADED_BEFORE = 32
-"""Samples that are loaded before training starts."""
+"""Samples of each set that are loaded before training starts at the least."""
+LOADING_S = 5.0
+"""How long more of them are loaded."""
 OTHER_CLASSES = ('rpn_head', 'semantic_head')
 """Parts of detectors whose number of classes is not the data set's."""
 
@@ -123,6 +126,24 @@ def insert_checks(config: Config) -> None:
             if loading and 'CheckSample' not in steps:
                 place = loading[-1] + 1
                 dataset.pipeline = [*dataset.pipeline[:place], check, *dataset.pipeline[place:]]
+
+
+def check_annotations(config: Config) -> None:
+    """Check both ends of annotation files that are there; mmdet would say where reading stopped, but not in which file.
+
+    Raises:
+        ValueError: One is no JSON object, or a part of one.
+    """
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for dataset in _with_pipelines((config.get(name) or {}).get('dataset') or {}):
+            path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+            if path.suffix == '.json' and path.is_file():
+                with open(path, 'rb') as file:
+                    start = file.read(64).strip()
+                    file.seek(max(0, path.stat().st_size - 64))
+                    end = file.read().strip()
+                if not (start.startswith(b'{') and end.endswith(b'}')):
+                    raise ValueError(f"annotations '{path}' are no whole JSON file; download or write them again")
 
 
 def _with_pipelines(dataset: dict) -> Iterator[dict]:
@@ -231,10 +252,13 @@ def check_files(dataset) -> None:
 
 
 def check_samples(dataset) -> None:
-    """Load a few samples, evenly chosen, as far as `CheckSample`, which checks them."""
+    """Load samples in random order, for some seconds, as far as `CheckSample`, which checks them."""
     steps = dataset.pipeline.transforms
     end = next((place for place, step in enumerate(steps, 1) if isinstance(step, CheckSample)), 0)
-    for index in np.linspace(0, len(dataset) - 1, min(LOADED_BEFORE, len(dataset))).round().astype(int).tolist():
+    start = time.monotonic()
+    for count, index in enumerate(np.random.default_rng(0).permutation(len(dataset)).tolist()):
+        if count >= LOADED_BEFORE and time.monotonic() - start > LOADING_S:
+            break
         results = dataset.get_data_info(index)
         for step in steps[:end]:
             results = step(results)

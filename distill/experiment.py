@@ -179,9 +179,10 @@ def build_runner(config: Config, hooks: Sequence[Hook] = ()) -> Runner:
 def prepare_downstream(config: Config) -> list[Hook]:
     """Have a detector's or segmenter's data checked and its samples seeded one by one; returns the hooks for it."""
     # mmcv is slow to import, and distillation does without.
-    from distill.checks import CheckDataHook, insert_checks
+    from distill.checks import CheckDataHook, check_annotations, insert_checks
     from distill.seeding import NumberBatchesHook, seed_samples
 
+    check_annotations(config)
     insert_checks(config)
     if config.get('train_dataloader'):
         seed_samples(config)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pycocotools.mask
@@ -31,6 +32,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from backbones.cost import count
+from distill.checks import CheckSample, check_samples
 from distill.report.schema import validate
 from distill.robustness.corruptions import KINDS, corrupt
 from distill.robustness.downstream import choose_kinds, insert_corrupt
@@ -80,20 +82,30 @@ WORKERS = ['train_dataloader.num_workers=1', 'train_dataloader.persistent_worker
 DROP_PATH = 'model.backbone.drop_path_rate=0.3'
 
 
+MID_EPOCH = 'default_hooks.checkpoint.by_epoch=False'
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(('task', 'stop', 'end'), [('mask', 1, 2), ('seg', 3, 5)])
-def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(task, stop, end, data, tmp_path):
-    more = [*WORKERS, DROP_PATH, 'default_hooks.checkpoint.max_keep_ckpts=9']
-    assert train([*arguments(task, data, tmp_path / 'whole'), *options(task, end, *more)]) == 0
-    name = 'iter_{}.pth' if task == 'seg' else 'epoch_{}.pth'
+@pytest.mark.parametrize(
+    ('task', 'length', 'stop', 'end', 'more'),
+    [
+        ('mask', 2, 'epoch_1', 'epoch_2', []),
+        # In the middle of the second epoch of two batches.
+        ('det', 2, 'iter_3', 'iter_4', [MID_EPOCH]),
+        ('seg', 5, 'iter_3', 'iter_5', []),
+    ],
+)
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(task, length, stop, end, more, data, tmp_path):
+    more = [*more, *WORKERS, DROP_PATH, 'default_hooks.checkpoint.max_keep_ckpts=9']
+    assert train([*arguments(task, data, tmp_path / 'whole'), *options(task, length, *more)]) == 0
     (tmp_path / 'stopped').mkdir()
-    shutil.copy(tmp_path / 'whole' / name.format(stop), tmp_path / 'stopped')
+    shutil.copy(tmp_path / 'whole' / f'{stop}.pth', tmp_path / 'stopped')
     # What a sample looks like must not depend on the worker that makes it either.
     more = [option for option in more if option not in WORKERS] if task == 'seg' else more
-    assert train([*arguments(task, data, tmp_path / 'stopped'), '--resume', *options(task, end, *more)]) == 0
+    assert train([*arguments(task, data, tmp_path / 'stopped'), '--resume', *options(task, length, *more)]) == 0
     start, whole, resumed = (
         torch.load(tmp_path / file, weights_only=True)['state_dict']
-        for file in (f'whole/{name.format(stop)}', f'whole/{name.format(end)}', f'stopped/{name.format(end)}')
+        for file in (f'whole/{stop}.pth', f'whole/{end}.pth', f'stopped/{end}.pth')
     )
     assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
     assert any(not torch.equal(whole[key], start[key]) for key in whole)
@@ -128,22 +140,6 @@ class RecordHook(Hook):
         with open(path, 'w') as file:
             json.dump(self.steps, file)
 """
-FCOS = """
-model = dict(
-    _delete_=True,
-    type='FCOS',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor', mean=[124.0] * 3, std=[57.0] * 3, bgr_to_rgb=True, pad_size_divisor=32
-    ),
-    backbone={{_base_.model.backbone}},
-    neck={{_base_.model.neck}},
-    bbox_head=dict(
-        type='FCOSHead', num_classes=10, in_channels=64, feat_channels=32, strides=[4, 8, 16, 32], stacked_convs=1,
-        regress_ranges=((-1, 16), (16, 32), (32, 64), (64, 1e8)),
-    ),
-    test_cfg=dict(nms_pre=100, score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=10),
-)
-"""
 SEGMENTER = """
 norm_cfg = dict(type='GN', num_groups=8, requires_grad=True)
 heads = dict(norm_cfg=norm_cfg, dropout_ratio=0, loss_decode=dict(avg_non_ignore=False))
@@ -154,17 +150,13 @@ model = dict(backbone=dict(norm_eval=True), decode_head=heads, auxiliary_head=he
 @pytest.mark.slow
 @pytest.mark.parametrize('task', ['det', 'seg'])
 def test_two_processes_train_as_one_with_the_doubled_batch(task, data, tmp_path):
-    """Batch norms keep their statistics, and losses are sums over what both processes see.
-
-    FCOS divides by the number of positives of all processes. Cascade R-CNN divides by each one's own, and draws
-    proposals at random, so that its loss is another one in two processes.
-    """
+    """Batch norms keep their statistics, and the losses are means over what is the same number in each process."""
     (tmp_path / 'recorder.py').write_text(RECORDER)
     config = tmp_path / f'{task}.py'
     config.write_text(
         f"_base_ = '{ROOT / 'downstream_configs' / CONFIGS[task]}'\n"
-        "custom_imports = dict(imports=['backbones.openmmlab', 'distill.hooks', 'recorder'])\n"
-        "custom_hooks = [dict(type='RecordHook')]\n" + (FCOS if task == 'det' else SEGMENTER)
+        "custom_imports = dict(imports=[*_base_.custom_imports.imports, 'recorder'])\n"
+        "custom_hooks = [dict(type='RecordHook')]\n" + ('' if task == 'det' else SEGMENTER)
     )
     path = os.pathsep.join([str(ROOT), str(tmp_path), os.environ.get('PYTHONPATH', '')])
     environment = {**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'}
@@ -390,6 +382,12 @@ def lose_objects(root: Path) -> str:
     return f"training set '{path}' has no image with an object of the classes arrow, bolt"
 
 
+def cut_annotations(root: Path) -> str:
+    path = root / 'annotations' / 'instances_val2017.json'
+    path.write_text(path.read_text()[:-9])
+    return f"annotations '{path}' are no whole JSON file"
+
+
 def encode_mask(root: Path) -> str:
     path = root / 'annotations' / 'instances_train2017.json'
     content = json.loads(path.read_text())
@@ -425,6 +423,7 @@ WRONG_DATA = [
     ('det', rename_class, []),
     ('det', lose_objects, []),
     ('det', shrink_image, []),
+    ('det', cut_annotations, []),
     ('mask', encode_mask, []),
     (
         'det',
@@ -454,6 +453,21 @@ def test_wrong_data_is_one_line_before_training(task, spoil, settings, data, tmp
     lines = capsys.readouterr().err.strip().splitlines()
     assert message in lines[-1]
     assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_all_samples_of_a_small_set_are_checked_before_training():
+    class Labels:
+        pipeline = SimpleNamespace(transforms=[CheckSample(num_classes=2)])
+
+        def __len__(self) -> int:
+            return 100
+
+        def get_data_info(self, index: int) -> dict:
+            labels = np.full((2, 2), 2 if index == 57 else 0)
+            return dict(ori_shape=(2, 2), gt_seg_map=labels, img_path='a.jpg', seg_map_path=f'{index}.png')
+
+    with pytest.raises(ValueError, match=r"label map '57\.png' has label 2"):
+        check_samples(Labels())
 
 
 def test_cost_of_each_part(tmp_path):
