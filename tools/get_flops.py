@@ -44,12 +44,13 @@ def run(args: argparse.Namespace) -> dict:
     if len(shape) != 2 or min(shape) < 32:
         raise ValueError(f'--shape {shape} is no size; give height and width of at least 32 pixels')
     parts, regions = count_parts(config, shape)
-    table = Table('part', 'M parameters', 'GMACs', title=f'{Path(args.config).stem}, {shape[0]} × {shape[1]}')
+    table = Table('part', 'M parameters', 'GMACs')
     for column in table.columns[1:]:
         column.justify = 'right'
     for part in parts:
         table.add_row(part.name or 'all', f'{part.params:.2f}', f'{part.gmacs:.2f}', end_section=part is parts[-2])
     console = Console()
+    console.print(f'{Path(args.config).stem}, {shape[0]} × {shape[1]}')
     console.print(table)
     counted = COUNTED + ''.join(f'; {count} {name}' for name, count in regions.items())
     console.print(f'counted: {counted}')
