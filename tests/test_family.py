@@ -64,7 +64,8 @@ def test_costs_are_the_published_ones_and_those_in_the_docs(family):
         if published.params:
             assert deviation(cost.params, published.params) <= PARAMS_TOLERANCE, (published, cost)
         if published.gmacs:
-            assert deviation(cost.gmacs - published.uncounted, published.gmacs) <= GMACS_TOLERANCE, (published, cost)
+            met = deviation(cost.gmacs - published.uncounted, published.gmacs) <= GMACS_TOLERANCE
+            assert met != published.at_odds, (published, cost)
     assert section(family, costs) in DOCS.read_text(encoding='utf-8'), 'run python tools/list_models.py --markdown'
 
 
@@ -80,6 +81,10 @@ def test_the_table_holds_every_registered_model():
     assert len(PUBLISHED) == sum(len(family.models) for family in FAMILIES)
     assert {name for name, _ in NAMES} <= ours
     assert len(NAMES) == 18
+
+
+def test_one_published_figure_is_not_met():
+    assert [name for name, published in PUBLISHED.items() if published.at_odds] == ['convnext_roadmap_layernorm']
 
 
 def test_deviation_counts_from_the_nearest_number_that_rounds_to_the_printed_one():
@@ -159,7 +164,15 @@ def test_features_only_has_the_shapes_of_feature_info(name, module):
     assert not any(key.startswith('head') for key in backbone.state_dict())
 
 
-@pytest.mark.parametrize(('name', 'module'), [(timm.list_models(module=module)[0], module) for module in TINY])
+# The tiny keywords make one network of most modules; these names still differ in their blocks or groups.
+EXPORTED = {timm.list_models(module=module)[0]: module for module in TINY} | {
+    'cbam_resnet18': 'cbam_resnet',
+    'condensenet74_g8': 'condensenet',
+    'condensenet86_cifar': 'condensenet',
+}
+
+
+@pytest.mark.parametrize(('name', 'module'), EXPORTED.items())
 def test_export_computes_the_same(name, module):
     model, image = tiny(name, module)
     exported = torch.export.export(model, (image,)).module()

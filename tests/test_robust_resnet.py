@@ -289,6 +289,14 @@ def test_contract_of_a_timm_model(name):
     torch.testing.assert_close(final, stages[-1])
     assert [s.shape[1] for s in stages] == [info['num_chs'] for info in model.feature_info]
     assert [64 // s.shape[2] for s in stages] == [info['reduction'] for info in model.feature_info]
+    backbone = timm.create_model(name, features_only=True, **TINY).eval()
+    weights = {re.sub(r'^(stem|stages)\.(\d)', r'\1_\2', k): v for k, v in model.state_dict().items()}
+    backbone.load_state_dict(weights, strict=False)
+    for found, expected in zip(backbone(image), stages, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert backbone.feature_info.channels() == [s.shape[1] for s in stages]
+    groups = timm.models.group_parameters(model, model.group_matcher())
+    assert sum(map(len, groups.values())) == len(list(model.parameters()))
     modules = dict(model.named_modules())
     assert modules[model.default_cfg['first_conv']].in_channels == 3
     assert modules[model.default_cfg['classifier']] is model.get_classifier()
