@@ -47,6 +47,15 @@ def test_any_section_may_be_absent(tmp_path, kept):
     assert ('is missing for robust_from_deit' in page) == ('runs' in kept)
 
 
+def test_pictures_are_found_from_a_folder_that_is_yet_to_be_made(tmp_path):
+    save(tmp_path / 'in', enrich(make_results(tmp_path / 'in', ('deit_teacher', 'robust_from_deit')), tmp_path / 'in'))
+    _, paths = write_report([tmp_path / 'in'], tmp_path / 'new' / 'out')
+    assert paths['figures']['explain_1_cka'].is_file()
+    assert re.findall('missing picture: [^<]*', paths['html'].read_text()) == [
+        'missing picture: ../../in/explain/lost.png'
+    ]
+
+
 def test_same_input_same_bytes(demo):
     written = [demo / 'report.html', demo / 'report.md', *sorted((demo / 'figures').iterdir())]
     assert len(written) == 9

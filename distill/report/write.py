@@ -41,6 +41,8 @@ def write_report(
     merged = len(folders) > 1
     if merged:
         _check_replaceable(out / FILE_NAME)
+    # First the folder: the system finds no path that leads through one that is not there.
+    (out / 'figures').mkdir(parents=True, exist_ok=True)
     figures = draw_figures(results) | read_figures(results, out)
     parts = sections(results, figures)
     title = default_title(results) if title is None else title
@@ -50,7 +52,6 @@ def write_report(
         'figures': {name: out / 'figures' / f'{name}.png' for name in figures},
         'results': out / FILE_NAME if merged else folders[0] / FILE_NAME,
     }
-    (out / 'figures').mkdir(parents=True, exist_ok=True)
     for name, (_, png) in figures.items():
         _write(paths['figures'][name], png)
     if merged:
