@@ -15,7 +15,9 @@ from PIL import Image
 from backbones.checkpoint import save_model
 from distill.report.collect import collect
 from distill.report.schema import validate
+from distill.robustness.benchmark_suite import benchmark_suite
 from distill.robustness.corruptions import KINDS, corrupt
+from distill.robustness.runs import load_run
 from distill.robustness.suites import OWN_SUITES
 from distill.synthetic.ade20k import write_ade20k
 from distill.synthetic.coco import write_coco
@@ -118,6 +120,15 @@ def test_a_corrupted_cell_is_that_of_a_direct_computation(results, checkpoints, 
         corrupted = corrupt(images, kind, severity, [(0, i) for i in range(10)])
         hits = predict(checkpoints[0], corrupted).argmax(1).numpy() == stored['labels']
         assert scores['cells'][kind][severity - 1] == pytest.approx(100 * hits.mean()), kind
+
+
+def test_benchmark_of_a_suite(checkpoints, shapes, tmp_path):
+    result = benchmark_suite(load_run(str(checkpoints[0]), 'cpu'), [shapes], tmp_path, repeats=1)
+    images = {suite.name: len(list((shapes / suite.folders[0]).rglob('*.jpg'))) for suite in OWN_SUITES}
+    assert result['predictions'] == sum(images.values()) + 74 * images['corruption']
+    assert result['ratio'] == pytest.approx(result['whole_s'] / (result['forward_s'] + result['corruption_s']))
+    assert list(result['peak_memory_mib']) == [images['clean']]
+    assert len(list(tmp_path.rglob('results.json'))) == 1
 
 
 def test_what_is_there_is_not_computed_again_and_other_weights_are_refused(results, checkpoints, shapes, capsys):

@@ -2,6 +2,7 @@
 
 python tools/benchmark.py distill --out work_dirs/benchmark/distill.json
 python tools/benchmark.py corruptions --out work_dirs/benchmark/corruptions.json
+python tools/benchmark.py suite --out work_dirs/benchmark/suite.json
 """
 
 import argparse
@@ -27,7 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     corruptions.add_argument('--images', type=int, default=20, help='how many images of 224 pixels')
     corruptions.add_argument('--data', type=Path, metavar='FOLDER', help='take them, evenly spread, from this folder '
                              'instead of drawing them')  # fmt: skip
-    for subject, repeats in ((distill, 5), (corruptions, 3)):
+    suite = subjects.add_parser('suite', help='the embedded suites against bare forward passes and corruption')
+    suite.add_argument('--images', type=int, default=200, help='images of each suite; memory is seen with four times')
+    for subject, repeats in ((distill, 5), (corruptions, 3), (suite, 3)):
         subject.add_argument('--repeats', type=int, default=repeats, help='measurements of each')
         subject.add_argument('--out', type=Path, required=True, help='JSON file of the results')
     return parser
@@ -64,7 +67,32 @@ def measure_corruptions(args: argparse.Namespace, folder: Path) -> tuple[dict, s
     return result, table(result)
 
 
-MEASURE = {'distill': measure_distill, 'corruptions': measure_corruptions}
+def measure_suite(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
+    """A Robust-ResNet of the size of the shapes' teacher."""
+    import timm
+    import torch
+
+    from backbones.checkpoint import save_model
+    from distill.robustness.benchmark_suite import benchmark_suite, table
+    from distill.robustness.runs import load_run
+    from distill.synthetic.imagenet_like import write_imagenet_like
+    from distill.synthetic.render import CLASSES
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    kwargs = dict(dims=(24, 48, 96, 192), depths=(2, 2, 4, 2), kernel_size=5, patch_size=4, num_classes=len(CLASSES))
+    description = dict(model='robust_resnet_dw_small', model_kwargs=kwargs, classes=sorted(CLASSES))
+    network = timm.create_model(description['model'], **kwargs)
+    save_model(folder / 'net.pth', network, description | dict(input_size=[3, 32, 32]))
+    roots = [folder / str(factor * args.images) for factor in (1, 4)]
+    for root in roots:
+        write_imagenet_like(root, train=0, val=int(root.name), shifted=int(root.name))
+    with Console().status('suites'):
+        result = benchmark_suite(load_run(str(folder / 'net.pth'), 'cpu'), roots, folder / 'out', args.repeats)
+    return result, table(result)
+
+
+MEASURE = {'distill': measure_distill, 'corruptions': measure_corruptions, 'suite': measure_suite}
 
 
 def main(argv=None) -> int:
