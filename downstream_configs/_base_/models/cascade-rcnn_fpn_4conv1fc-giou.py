@@ -1,4 +1,4 @@
-"""Cascade R-CNN, boxes only, with the box heads of Swin's and ConvNeXt's papers: four convolutions and one linear,
+"""Cascade R-CNN, boxes only, with the box heads of Swin's and ConvNeXt's papers: four convolutions and a linear layer,
 a box for each class, and the GIoU loss on decoded boxes."""
 
 _base_ = './cascade-rcnn_fpn.py'
