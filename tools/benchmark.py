@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> dict:
     with TemporaryDirectory(prefix='benchmark-') as folder:
         result, table = MEASURE[args.subject](args, Path(folder))
     write_json(args.out, result)
-    Console().print(table, highlight=False)
+    Console().print(table, highlight=False, soft_wrap=True)
     return result
 
 
