@@ -52,4 +52,17 @@ def run_command(
             traceback.print_exc()
         print(f'{parser.prog}: error: {one_line(error)}', file=sys.stderr)
         return 1
+    finally:
+        leave_processes()
     return 0
+
+
+def leave_processes() -> None:
+    """Leave the other processes of a run, if there are any.
+
+    Otherwise gloo's threads still run when the interpreter ends, which now and then aborts a run that has succeeded.
+    """
+    # A command that never loaded torch need not do it now.
+    distributed = sys.modules.get('torch.distributed')
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -55,14 +55,7 @@ def run(args: argparse.Namespace) -> dict:
         distributed.init_process_group('gloo')
         if args.device == 'cuda':
             args.device = f'cuda:{os.environ["LOCAL_RANK"]}'
-    try:
-        return _run(args, quiet=distributed.is_initialized() and distributed.get_rank() > 0)
-    finally:
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
-
-
-def _run(args: argparse.Namespace, quiet: bool) -> dict:
+    quiet = distributed.is_initialized() and distributed.get_rank() > 0
     console = Console(quiet=quiet)
     runs = [load_run(source, args.device, args.input_size) for source in args.models]
     names = [run.name for run in runs]
