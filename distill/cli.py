@@ -1,6 +1,7 @@
 """What every command line of this project shares: one way to run, one way to fail."""
 
 import argparse
+import gc
 import os
 import sys
 import traceback
@@ -58,11 +59,13 @@ def run_command(
 
 
 def leave_processes() -> None:
-    """Leave the other processes of a run, if there are any.
+    """Leave the other processes of a run, if there are any, and end the threads that spoke to them.
 
-    Otherwise gloo's threads still run when the interpreter ends, which now and then aborts a run that has succeeded.
+    A thread of gloo that is left when the interpreter ends now and then aborts a run that has succeeded. The threads
+    live as long as anything refers to their process group, as a model of the run does, which is garbage by now.
     """
     # A command that never loaded torch need not do it now.
     distributed = sys.modules.get('torch.distributed')
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+        gc.collect()
