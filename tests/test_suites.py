@@ -381,6 +381,11 @@ def test_plain_folders(tree, tmp_path):
     stored = np.load(tmp_path / 'out' / 'predictions' / 'reader' / 'loose.npz')
     assert stored['predicted'][0, :, 0].tolist() == [7, 999]
     assert stored['labels'].tolist() == [-1, -1]
+    assert 'agreement_pct' not in results['unlabelled']['reader']['loose']
+    results = evaluate([reader_run('blind', nan_at=7)], suites[1:], Settings('', tmp_path / 'out', workers=0))
+    validate(results)
+    assert results['unlabelled']['reader']['loose']['agreement_pct'] == {'blind': 50}
+    assert results['unlabelled']['blind']['loose']['agreement_pct'] == {'reader': 50}
     with pytest.raises(ValueError, match='has the name of a suite; rename it, or pass --suite stylized'):
         plain_suite(tree / 'stylized')
     with pytest.raises(ValueError, match=r'two suites are called the same \(few, few\)'):

@@ -77,12 +77,16 @@ def _shown(value: object) -> str:
 def unlabelled_table(results: dict) -> Table | None:
     """Image folders without labels, for which there are predictions only."""
     rows = [
-        [Cell(run, run=run), text_cell(folder), number_cell(its['images'], '{:,}')]
+        [Cell(run, run=run), text_cell(folder), number_cell(its['images'], '{:,}'), text_cell(_agreement(its))]
         for run, folders in results.get('unlabelled', {}).items()
         for folder, its in folders.items()
     ]
-    columns = [NAME, Column('Folder', number=False), IMAGES]
+    columns = [NAME, Column('Folder', number=False), IMAGES, Column('Decides like', number=False)]
     return Table('Predicted without labels', columns, [rows]) if rows else None
+
+
+def _agreement(entry: dict) -> str:
+    return ', '.join(f'{run} {share:.1f} %' for run, share in entry.get('agreement_pct', {}).items())
 
 
 def problem_table(results: dict) -> Table | None:

@@ -187,7 +187,7 @@ COMPARISON = fields(
         'images': COUNT,
     }
 )
-UNLABELLED = fields({'images': COUNT}, {'problems': map_of(COUNT)})
+UNLABELLED = fields({'images': COUNT}, {'problems': map_of(COUNT), 'agreement_pct': map_of(PERCENT)})
 UNDER_CORRUPTION_SCORE = fields(
     {
         'P': AVERAGE_PRECISION,

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,10 @@ def derive(results: dict, out: Path, baselines: Sequence[str] = ()) -> None:
                     entry['relative_mce_pct'] = metrics.mce_pct(entry['cells'], suites['clean']['top1_pct'])
     _fit_baselines(results, baselines)
     results['comparisons'] = _comparisons(results, out)
+    for suite, (a, ours), (b, theirs) in _pairs(results.get('unlabelled', {}), out):
+        agreement_pct = metrics.agreement_pct(ours['names'], theirs['names'])
+        for run, other in ((a, b), (b, a)):
+            results['unlabelled'][run][suite].setdefault('agreement_pct', {})[other] = agreement_pct
 
 
 def class_fingerprint(classes: Sequence[str]) -> str:
@@ -67,24 +71,29 @@ def _fit_baselines(results: dict, baselines: Sequence[str]) -> None:
 
 def _comparisons(results: dict, out: Path) -> list[dict]:
     """Every pair of runs on every suite for which both have predictions of the same images."""
-    scores, comparisons = results['classification'], []
+    comparisons = []
+    for suite, (a, ours), (b, theirs) in _pairs(results['classification'], out):
+        difference, interval = metrics.paired_bootstrap_pct(ours['hits'], theirs['hits'])
+        comparisons.append({
+            'a': a,
+            'b': b,
+            'suite': suite,
+            'difference_pct': difference,
+            'ci95_pct': interval,
+            'agreement_pct': metrics.agreement_pct(ours['names'], theirs['names']),
+            'images': len(ours['paths']),
+        })  # fmt: skip
+    return comparisons
+
+
+def _pairs(scores: Mapping[str, Mapping], out: Path) -> Iterator[tuple[str, tuple[str, dict], tuple[str, dict]]]:
+    """Suite, and two runs with their decisions on the same images of it."""
     for suite in dict.fromkeys(suite for entries in scores.values() for suite in entries):
         files = {run: out / 'predictions' / run / f'{suite}.npz' for run in scores if suite in scores[run]}
         decisions = {run: _decisions(path) for run, path in files.items() if path.is_file()}
-        for (a, ours), (b, theirs) in itertools.combinations(decisions.items(), 2):
-            if ours['paths'] != theirs['paths'] or ours['cells'] != theirs['cells']:
-                continue
-            difference, interval = metrics.paired_bootstrap_pct(ours['hits'], theirs['hits'])
-            comparisons.append({
-                'a': a,
-                'b': b,
-                'suite': suite,
-                'difference_pct': difference,
-                'ci95_pct': interval,
-                'agreement_pct': metrics.agreement_pct(ours['names'], theirs['names']),
-                'images': len(ours['paths']),
-            })  # fmt: skip
-    return comparisons
+        for ours, theirs in itertools.combinations(decisions.items(), 2):
+            if all(ours[1][key] == theirs[1][key] for key in ('paths', 'cells')):
+                yield suite, ours, theirs
 
 
 def _decisions(path: Path) -> dict:
