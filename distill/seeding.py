@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
-from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from distill.checks import build_not_empty
 from distill.data import seed_everything
+from distill.resume import MidEpochHook
 
 
 def seed_samples(config: Config) -> None:
@@ -101,36 +101,19 @@ class NumberedBatches(Sampler):
 
 
 @HOOKS.register_module()
-class NumberBatchesHook(Hook):
+class NumberBatchesHook(MidEpochHook):
     """Tell `NumberedBatches` the iteration, and where a resumed run goes on: mid-epoch, or in an endless sampler.
 
     mmengine would show an epoch that was stopped in the middle from its beginning again, and load all batches of an
-    endless sampler's past, one by one, to throw them away. Gradients are accumulated within an epoch only, whose last
-    step takes what there is: a remainder that waits for the next epoch would be lost with a checkpoint between them.
+    endless sampler's past, one by one, to throw them away.
     """
-
-    def __init__(self):
-        self.done = 0
-        self.start = 0
-
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Note how many batches of its epoch a checkpoint comes after."""
-        meta = checkpoint['meta']
-        meta['batches_done'] = meta['iter'] - self.start if meta['epoch'] == runner.epoch else 0
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Read it again."""
-        self.done = checkpoint.get('meta', {}).get('batches_done', 0) if runner._resume else 0
 
     def before_train_epoch(self, runner) -> None:
         """Set the number of the epoch's first batch."""
         loop = runner.train_loop
         batches = loop.dataloader.batch_sampler
         if not isinstance(loop, IterBasedTrainLoop):
-            batches.iteration, batches.skip = runner.iter, self.done
-            if runner.optim_wrapper._accumulative_counts > 1:
-                runner.optim_wrapper.initialize_count_status(runner.model, self.done, len(loop.dataloader))
-            self.start, self.done = runner.iter - self.done, 0
+            batches.iteration, batches.skip = runner.iter, self.begin_epoch(runner)
         elif runner.iter > 0 and isinstance(batches.sampler, InfiniteSampler):
             sampler = batches.sampler
             sampler.indices = InfiniteSampler(sampler.dataset, sampler.shuffle, sampler.seed).indices
