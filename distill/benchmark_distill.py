@@ -26,6 +26,7 @@ from timm.task import DistillationTeacher, LogitDistillationTask
 
 import distill.distiller  # noqa: F401  registers the model
 from distill.cache_writer import CacheWriter
+from distill.memory import keep_freed_memory
 from distill.optim import TimmOptimWrapperConstructor
 from distill.synthetic.imagenet_like import write_imagenet_like
 from distill.teacher_cache import CachedTeacher
@@ -187,6 +188,7 @@ def _cached(settings: Settings) -> Callable[[], None]:
 
 def _steps(settings: Settings, teacher: dict) -> Callable[[], None]:
     """This project's step as `Runner` makes it."""
+    keep_freed_memory()
     model: BaseModel = MODELS.build(settings.config(teacher).model).train()
     wrapper = TimmOptimWrapperConstructor(dict(optimizer=dict(type='AdamW', **OPTIMIZER)))(model)
     batch = _batch(settings)

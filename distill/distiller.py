@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from backbones.checkpoint import build_model
+from backbones.depthwise import speed_up_depthwise
 from distill.forward import compiled, layer_channels
 from distill.losses import build_losses
 from distill.processes import share_statistics
@@ -49,7 +50,7 @@ class Distiller(BaseModel):
         sync_bn: bool = False,
     ):
         super().__init__(data_preprocessor or ViewPreprocessor())
-        self.student = build_model(**student)
+        self.student = speed_up_depthwise(build_model(**student))
         if sync_bn:
             self.student = share_statistics(self.student)
         self.student_config = dict(student)

@@ -1,5 +1,6 @@
 """timm's way to group parameters and to schedule the learning rate, for mmengine."""
 
+import inspect
 import math
 
 from mmengine.model import is_model_wrapper
@@ -17,6 +18,7 @@ class TimmOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     mmengine's own constructor makes one group a parameter, each of which the optimizer updates apart. Differs from
     it also in what a model says by ``no_weight_decay()``: timm's transformers except position embeddings and tokens.
+    Optimizers that can update a group in one call (``fused``) do, unless the config says otherwise.
     """
 
     def __call__(self, model: nn.Module):
@@ -29,6 +31,10 @@ class TimmOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             for name in module.no_weight_decay()
         }
         config = self.optimizer_cfg.copy()
+        kind = config['type']
+        kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+        if kind is not None and 'fused' in inspect.signature(kind).parameters:
+            config.setdefault('fused', True)
         decay = config.pop('weight_decay', 0.0)
         config['params'] = param_groups_weight_decay(model, decay, no_weight_decay_list=excepted)
         wrapper = self.optim_wrapper_cfg.copy()

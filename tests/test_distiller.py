@@ -183,6 +183,16 @@ def test_projectors_are_trained_and_saved_for_resuming_but_not_with_the_student(
     assert not torch.equal(weight, before)
 
 
+def test_optimizers_update_in_one_call_where_they_can(distiller):
+    def groups(**optimizer) -> list[dict]:
+        return TimmOptimWrapperConstructor(dict(optimizer=optimizer))(distiller).optimizer.param_groups
+
+    for kind in ('AdamW', torch.optim.SGD):
+        assert [group['fused'] for group in groups(type=kind, lr=0.1, weight_decay=0.1)] == [True, True]
+    assert [group['fused'] for group in groups(type='AdamW', lr=0.1, fused=False)] == [False]
+    assert 'fused' not in groups(type='RMSprop', lr=0.1)[0]
+
+
 def test_several_teachers_are_one_mean_prediction():
     torch.manual_seed(0)
     losses = [dict(type='soft_target_kl', temperature=2.0)]

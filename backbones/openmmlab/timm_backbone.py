@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import backbones  # noqa: F401 - registers this project's models
 from backbones.checkpoint import fit_weights, load_all, read_weights, resolve_model
+from backbones.depthwise import speed_up_depthwise
 from backbones.openmmlab.deformable import can_deform, deform_convolutions
 from backbones.openmmlab.map_sized import follow_map_sizes
 
@@ -99,7 +100,7 @@ class TimmBackbone(BaseModule):
         if output_stride is not None:
             model_kwargs['output_stride'] = output_stride
 
-        self.net = _create(model, pretrained, model_kwargs)
+        self.net = speed_up_depthwise(_create(model, pretrained, model_kwargs))
         if weights is not None:
             weights = fit_weights(self.net, _without_classifier(weights, self.net))
             load_all(self.net, weights, f"checkpoint '{checkpoint}'", model)

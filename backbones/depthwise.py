@@ -1,0 +1,100 @@
+"""The weight gradient of wide depthwise convolutions on a CPU, as a depthwise convolution of its own.
+
+oneDNN has a routine for that gradient up to 3 columns. Beyond them it takes the one for dense groups, which pads each
+group to 16 × 16 channels, of which one product counts; without ``channels_last``, one small matrix product a channel.
+Yet the gradient is itself a depthwise convolution, of each sample's channel with that channel's output gradient as
+the kernel, and those are fast at any width.
+
+Measured on two cores with AVX-512: 1.5 to 4 times as fast at most shapes, 5 to 20 times without ``channels_last``; 16
+images of 384 × 14 × 14 under a kernel of 11 take 5 ms in place of 30 (3 in place of 37), 768 × 7 × 7 2 ms in place of
+43, and 91 MiB of padding are not needed.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WIDEST_KERNEL = 3
+"""Columns of a kernel that oneDNN's own routine goes to."""
+SMALLEST_MAP = 3
+"""Side of an output map from which on it is the slower one."""
+
+
+class _DepthwiseConvolution(torch.autograd.Function):
+    """`torch.nn.functional.conv2d` of as many groups as channels, its weight gradient computed as said above."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, stride, padding, dilation) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = stride, padding, dilation
+        return F.conv2d(x, weight, bias, stride, padding, dilation, len(weight))
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, weight = ctx.saved_tensors
+        for_x, for_weight, for_bias = ctx.needs_input_grad[:3]
+        ours = min(grad.shape[2:]) >= SMALLEST_MAP
+        # With the bias's gradient comes the weight's, by the slow routine.
+        wanted = (for_x, for_weight and not ours, for_bias and not ours)
+        geometry = (*ctx.geometry, False, (0, 0), len(weight))
+        grads = torch.ops.aten.convolution_backward(grad, x, weight, [len(weight)], *geometry, wanted)
+        if ours:
+            grad_weight = weight_gradient(x, grad, weight.shape[2:], *ctx.geometry) if for_weight else None
+            grads = grads[0], grad_weight, grad.sum(dim=(0, 2, 3)) if for_bias else None
+        return *grads, None, None, None
+
+
+def weight_gradient(x: Tensor, grad: Tensor, kernel_size, stride, padding, dilation) -> Tensor:
+    """dL/dw[c, i, j] = Σ_n Σ_yx grad[n, c, y, x] · x[n, c, s·y + d·i − p, s·x + d·j − p].
+
+    Stride s and dilation d change places: the output gradient is a kernel whose entries lie s apart, looked at every
+    d pixels.
+
+    Args:
+        x: Input of the convolution [B, C, H, W].
+        grad: Gradient of its output [B, C, H', W'].
+        kernel_size: Height and width of the kernel.
+        stride: Of the convolution, (vertical, horizontal), as `padding` and `dilation`.
+
+    Returns:
+        Gradient of the kernels [C, 1, *kernel_size].
+    """
+    batch, chs = x.shape[:2]
+    samples = x.contiguous().view(1, batch * chs, *x.shape[2:])
+    kernels = grad.contiguous().view(batch * chs, 1, *grad.shape[2:])
+    each = F.conv2d(samples, kernels, None, dilation, padding, stride, batch * chs)
+    # A stride that does not divide the padded input leaves rows and columns that no output saw.
+    each = each.view(batch, chs, *each.shape[2:])[..., : kernel_size[0], : kernel_size[1]]
+    return each.sum(dim=0).unsqueeze(1)
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution that trains faster in fp32 on a CPU; otherwise `torch.nn.Conv2d`."""
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        plain = torch.compiler.is_compiling() or torch.is_autocast_enabled('cpu')
+        if plain or x.device.type != 'cpu' or x.dim() != 4 or not (torch.is_grad_enabled() and weight.requires_grad):
+            return super()._conv_forward(x, weight, bias)
+        return _DepthwiseConvolution.apply(x, weight, bias, self.stride, self.padding, self.dilation)
+
+
+def speed_up_depthwise(network: nn.Module) -> nn.Module:
+    """Make the wide depthwise convolutions of a network train faster on a CPU.
+
+    Args:
+        network: Any model; its parameters and their names stay as they are.
+
+    Returns:
+        The same network, in which they are `DepthwiseConv2d`.
+    """
+    for module in network.modules():
+        # Not of its subclasses, such as timm's with TensorFlow's padding, whose forward pass is their own.
+        if type(module) is nn.Conv2d and _is_wide_depthwise(module):
+            module.__class__ = DepthwiseConv2d
+    return network
+
+
+def _is_wide_depthwise(conv: nn.Conv2d) -> bool:
+    depthwise = conv.groups == conv.in_channels == conv.out_channels > 1
+    zero_padded = conv.padding_mode == 'zeros' and isinstance(conv.padding, tuple)
+    return depthwise and zero_padded and conv.kernel_size[1] > WIDEST_KERNEL
