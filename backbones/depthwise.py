@@ -72,10 +72,10 @@ class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution that trains faster in fp32 on a CPU; otherwise `torch.nn.Conv2d`."""
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        plain = torch.compiler.is_compiling() or torch.is_autocast_enabled('cpu')
-        if plain or x.device.type != 'cpu' or x.dim() != 4 or not (torch.is_grad_enabled() and weight.requires_grad):
-            return super()._conv_forward(x, weight, bias)
-        return _DepthwiseConvolution.apply(x, weight, bias, self.stride, self.padding, self.dilation)
+        trained = torch.is_grad_enabled() and weight.requires_grad
+        if trained and x.device.type == 'cpu' and x.dim() == 4 and not torch.is_autocast_enabled('cpu'):
+            return _DepthwiseConvolution.apply(x, weight, bias, self.stride, self.padding, self.dilation)
+        return super()._conv_forward(x, weight, bias)
 
 
 def speed_up_depthwise(network: nn.Module) -> nn.Module:

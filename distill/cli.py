@@ -46,6 +46,11 @@ def run_command(
     """
     parser = build_parser()
     args = parser.parse_args(argv)
+    # A command that never loaded torch need not do it now.
+    if 'torch' in sys.modules:
+        from distill.memory import keep_freed_memory
+
+        keep_freed_memory()
     try:
         run(args)
     except USER_ERRORS as error:
@@ -64,7 +69,6 @@ def leave_processes() -> None:
     A thread of gloo that is left when the interpreter ends now and then aborts a run that has succeeded. The threads
     live as long as anything refers to their process group, as a model of the run does, which is garbage by now.
     """
-    # A command that never loaded torch need not do it now.
     distributed = sys.modules.get('torch.distributed')
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

@@ -13,7 +13,6 @@ from torch import nn
 
 from backbones.checkpoint import read_weights
 from distill.hooks import latest_checkpoint
-from distill.memory import keep_freed_memory
 from distill.processes import join_on_cpu
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
@@ -163,7 +162,6 @@ def check_weights(model: nn.Module, checkpoint: str) -> None:
 def build_runner(config: Config, hooks: Sequence[Hook] = ()) -> Runner:
     """Build the `Runner` of a config, with further hooks; whatever it loads, it loads with weights only."""
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-    keep_freed_memory()
     if config.get('sync_bn') and 'student' in config.model:
         raise ValueError("mmengine's sync_bn drops activations of timm's norms; set model.sync_bn=True in its place")
     if join_on_cpu(config.launcher):

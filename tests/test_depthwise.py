@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import backbones.robust_resnet  # noqa: F401  registers the models
 from backbones.depthwise import DepthwiseConv2d, speed_up_depthwise, weight_gradient
@@ -40,6 +41,17 @@ def test_gradients_are_those_of_torch(geometry, memory_format):
     torch.testing.assert_close(torch.autograd.grad(ours(x), x, grad)[0], theirs.grads[0])
     ours.weight.requires_grad_(True)
     torch.testing.assert_close(torch.autograd.grad(ours(x.detach()), ours.weight, grad)[0], theirs.grads[1])
+
+
+def test_compiled_and_checkpointed_it_has_the_same_gradients():
+    torch.manual_seed(0)
+    conv = speed_up_depthwise(nn.Conv2d(4, 4, 5, padding=2, groups=4))
+    x = torch.randn(2, 4, 8, 8, requires_grad=True)
+    compiled = torch.compile(conv, backend='aot_eager')
+    expected = torch.autograd.grad(conv(x).square().sum(), [x, *conv.parameters()])
+    for output in (compiled(x), checkpoint(conv, x, use_reentrant=False)):
+        assert output.grad_fn is not None
+        torch.testing.assert_close(torch.autograd.grad(output.square().sum(), [x, *conv.parameters()]), expected)
 
 
 def test_a_weight_gradient_by_hand():
