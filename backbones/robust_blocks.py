@@ -21,6 +21,7 @@ after the one that widens; the baselines keep all.
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from timm.layers import DropPath
@@ -31,6 +32,8 @@ from backbones.robust_stems import choices
 
 KERNEL_SIZES = (3, 5, 7, 9, 11, 13)
 POSITIONS = (1, 2, 3)
+RELU = partial(nn.ReLU, inplace=True)
+"""In place: no layer before it needs its own output, and the sum with the shortcut is the widest map of a block."""
 
 
 class RobustBlock(nn.Module):
@@ -77,7 +80,7 @@ class RobustBlock(nn.Module):
         layer_scale_init_value: float | None = None,
         drop_path: float = 0.0,
         norm_layer: type[nn.Module] = nn.BatchNorm2d,
-        act_layer: type[nn.Module] = nn.ReLU,
+        act_layer: Callable[..., nn.Module] = RELU,
     ):
         super().__init__()
         norms = (1,) if norms is None else norms

@@ -11,7 +11,7 @@ Differs from the original code: `reset_classifier` works, nothing is printed, an
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -22,6 +22,7 @@ from torch import nn
 
 from backbones.robust_blocks import (
     POSITIONS,
+    RELU,
     DownInvertedBlock,
     DwBlock,
     InvertedBlock,
@@ -92,7 +93,7 @@ class RobustResNet(nn.Module):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         norm_layer: type[nn.Module] = nn.BatchNorm2d,
-        act_layer: type[nn.Module] = nn.ReLU,
+        act_layer: Callable[..., nn.Module] = RELU,
     ):
         super().__init__()
         patch_size, stem_stride = check_stem(stem, patch_size, stem_stride, output_stride)

@@ -117,15 +117,16 @@ class Distiller(BaseModel):
             ``loss``: the terms by name. ``predict``: one dict with ``logits`` [B, K] and ``targets``, in a list.
             ``tensor``: logits [B, K].
         """
+        teacher_logits, teacher_maps = None, []
+        # The teacher first: what it needs on the way is free again when the student's activations pile up.
+        if mode == 'loss' and self.teacher is not None:
+            mean, std = self.data_preprocessor.mean, self.data_preprocessor.std
+            teacher_logits, teacher_maps = self.teacher(images, mean, std, keys, self.teacher_layers)
         logits, maps = self.predict(self.student, images, self.student_layers if mode == 'loss' else ())
         if mode == 'tensor':
             return logits
         if mode == 'predict':
             return [dict(logits=logits.float(), targets=targets)]
-        teacher_logits, teacher_maps = None, []
-        if self.teacher is not None:
-            mean, std = self.data_preprocessor.mean, self.data_preprocessor.std
-            teacher_logits, teacher_maps = self.teacher(images, mean, std, keys, self.teacher_layers)
         by_label, by_teacher = logits if isinstance(logits, tuple) else (logits, logits)
         maps = dict(zip(self.student_layers, maps, strict=True))
         teacher_maps = dict(zip(self.teacher_layers, teacher_maps, strict=True))
