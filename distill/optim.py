@@ -22,7 +22,11 @@ class TimmOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """
 
     def __call__(self, model: nn.Module):
-        """Build the optimizer wrapper of a model."""
+        """Build the optimizer wrapper of a model.
+
+        Raises:
+            ValueError: There is no optimizer of that name.
+        """
         model = model.module if is_model_wrapper(model) else model
         excepted = {
             f'{prefix}.{name}' if prefix else name
@@ -31,9 +35,12 @@ class TimmOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             for name in module.no_weight_decay()
         }
         config = self.optimizer_cfg.copy()
-        kind = config['type']
-        kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
-        if kind is not None and 'fused' in inspect.signature(kind).parameters:
+        kind = OPTIMIZERS.get(config['type']) if isinstance(config['type'], str) else config['type']
+        if kind is None:
+            names = ', '.join(sorted(OPTIMIZERS.module_dict))
+            raise ValueError(f"optimizer '{config['type']}' is unknown; choose from {names}")
+        # torch has three ways to update, and takes one at a time.
+        if 'fused' in inspect.signature(kind).parameters and not {'foreach', 'differentiable'} & set(config):
             config.setdefault('fused', True)
         decay = config.pop('weight_decay', 0.0)
         config['params'] = param_groups_weight_decay(model, decay, no_weight_decay_list=excepted)

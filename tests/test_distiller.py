@@ -190,7 +190,10 @@ def test_optimizers_update_in_one_call_where_they_can(distiller):
     for kind in ('AdamW', torch.optim.SGD):
         assert [group['fused'] for group in groups(type=kind, lr=0.1, weight_decay=0.1)] == [True, True]
     assert [group['fused'] for group in groups(type='AdamW', lr=0.1, fused=False)] == [False]
+    assert [group['foreach'] for group in groups(type='AdamW', lr=0.1, foreach=True)] == [True]
     assert 'fused' not in groups(type='RMSprop', lr=0.1)[0]
+    with pytest.raises(ValueError, match=r"optimizer 'AdamX' is unknown; choose from .*Adam, AdamW"):
+        groups(type='AdamX', lr=0.1)
 
 
 def test_several_teachers_are_one_mean_prediction():

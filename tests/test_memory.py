@@ -7,7 +7,7 @@ import sys
 import pytest
 
 COUNT = """
-import ctypes, resource
+import resource
 from distill.memory import keep_freed_memory
 if {keep}:
     keep_freed_memory()

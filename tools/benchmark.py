@@ -38,6 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> dict:
     """Measure; returns what the file holds."""
+    # Minutes before there is something to write, so that a wrong path is known now.
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix='benchmark-') as folder:
         result, table = MEASURE[args.subject](args, Path(folder))
     write_json(args.out, result)
