@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from backbones.checkpoint import load_all
-from backbones.reparam import fold_norm, identity_kernel, scale_output, sum_parallel
-from backbones.robust_blocks import RepDepthwise, RobustBlock
-from backbones.robust_resnet import RobustResNet
+from backbones.layers.reparam import fold_norm, identity_kernel, scale_output, sum_parallel
+from backbones.robust_resnet.blocks import RobustBlock
+from backbones.robust_resnet.rep_depthwise import RepDepthwise
+from backbones.robust_resnet.robust_resnet import RobustResNet
 
 TRAINING_ONLY = ('small_kernel_size', 'layer_scale_init_value', 'drop_rate', 'drop_path_rate')
 

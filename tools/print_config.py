@@ -1,45 +1,4 @@
-"""Print a config with everything that it inherits and what the command line sets.
-
-python tools/print_config.py downstream_configs/deeplabv3/CONFIG.py --cfg-options model.decode_head.channels=256
-"""
-
-import argparse
-import sys
-from pathlib import Path
-
-from backbones.checkpoint import atomic_write
-from distill.cli import run_command
-from distill.experiment import add_config_arguments, read_config
-
-ENDINGS = ('.py', '.json', '.yaml', '.yml')
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_config_arguments(parser)
-    parser.add_argument('--out', type=Path, metavar='FILE', help=f'write it to FILE too: {", ".join(ENDINGS)}')
-    return parser
-
-
-def run(args: argparse.Namespace) -> dict:
-    """Print; returns the config as a dict."""
-    if args.out and args.out.suffix not in ENDINGS:
-        raise ValueError(f"--out '{args.out}' has no known ending; choose {', '.join(ENDINGS)}")
-    config = read_config(args)
-    print(config.pretty_text)
-    if args.out:
-        with atomic_write(args.out) as temporary:
-            named = temporary.with_suffix(args.out.suffix)  # mmengine takes the format from the ending.
-            config.dump(named)
-            named.rename(temporary)
-    return config.to_dict()
-
-
-def main(argv=None) -> int:
-    """Run the command."""
-    return run_command(build_parser, run, argv)
-
+from distill.cli.print_config import main
 
 if __name__ == '__main__':
-    sys.exit(main())
+    raise SystemExit(main())

@@ -7,7 +7,7 @@ imports ``mmcv.ops``), registers ``TimmBackbone``, ``StagePyramid``, ``SimpleFea
 both look, and has strides checked whenever a detector is built on a ``TimmBackbone``.
 """
 
-from backbones.openmmlab import mmcv_ops
+from backbones.mmcv_ops import install as mmcv_ops
 
 mmcv_ops.install()
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import backbones  # noqa: F401 - registers this project's models
 from backbones.checkpoint import fit_weights, load_all, read_weights, resolve_model
-from backbones.depthwise import speed_up_depthwise
+from backbones.layers.depthwise import speed_up_depthwise
 from backbones.openmmlab.deformable import can_deform, deform_convolutions
 from backbones.openmmlab.map_sized import follow_map_sizes
 

@@ -9,7 +9,7 @@ from timm.data import ImageNetInfo, create_transform, get_img_extensions
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.data import decode
+from distill.base.images import decode
 from distill.explain.cka import MIN_IMAGES
 from distill.explain.stages import spread
 from distill.robustness.runs import Run

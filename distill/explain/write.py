@@ -8,7 +8,7 @@ import timm
 import torch
 
 from backbones.checkpoint import atomic_write
-from distill.report.schema import FILE_NAME, SCHEMA_VERSION
+from distill.results.schema import FILE_NAME, SCHEMA_VERSION
 
 OWN_KEYS = {'schema_version', 'explain', 'provenance'}
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
-from distill.report.schema import FILE_NAME, validate
 from distill.report.scores import corrupted_suites
+from distill.results.schema import FILE_NAME, validate
 
 
 def load(folder: Path) -> dict:

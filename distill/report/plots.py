@@ -8,7 +8,6 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from distill.report.plots_models import draw_radar, draw_scatter, draw_shape_bias
-from distill.report.schema import SEVERITIES
 from distill.report.scores import (
     Score,
     corrupted_suites,
@@ -40,6 +39,7 @@ from distill.report.style import (
     run_role,
     short,
 )
+from distill.results.schema import SEVERITIES
 
 LEGEND_COLUMNS = 5
 ARROW_FROM = 1.5

@@ -1,8 +1,8 @@
 """Tables of detection and segmentation."""
 
 from distill.report.collect import downstream
-from distill.report.schema import PRECISIONS
 from distill.report.tables import BACKBONE, IMAGES, Cell, Column, Table, backbone_cell, mark_best, number_cell
+from distill.results.schema import PRECISIONS
 
 
 def detection_tables(results: dict) -> list[Table]:

@@ -12,8 +12,8 @@ from distill.report.headline import default_title
 from distill.report.html import render_html
 from distill.report.markdown import render_markdown
 from distill.report.plots import draw_figures
-from distill.report.schema import FILE_NAME
 from distill.report.style import run_colors
+from distill.results.schema import FILE_NAME
 
 
 def write_report(

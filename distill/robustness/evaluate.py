@@ -20,7 +20,7 @@ from distill.robustness import imagenet
 from distill.robustness.compare import class_fingerprint, derive
 from distill.robustness.corruptions import DEFINITIONS, frost_source
 from distill.robustness.images import SuiteImages, load_batches
-from distill.robustness.record import Recorder
+from distill.robustness.recorder import Recorder
 from distill.robustness.runs import Run, find_classes
 from distill.robustness.samples import merge_samples, save_samples
 from distill.robustness.suites import ON_THE_FLY, ImageSet, Suite, find_folder, open_suite, suites_for

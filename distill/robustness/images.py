@@ -11,37 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from distill.data import decode
+from distill.base.images import MODES, read_image
 from distill.robustness.corruptions import DEFINITIONS, corrupt
 from distill.robustness.suites import DISK, ON_THE_FLY, ImageSet
-
-MODES = ('RGB', 'L', 'CMYK', 'P', 'RGBA', 'LA', '1', 'YCbCr', 'PA')
-"""What is shown in RGB: gray levels three times, CMYK by Pillow's formula. Others have more levels than 8 bits."""
-MIN_SIDE_PX = 8
-PROBLEMS = {'L': 'grayscale_images', 'CMYK': 'cmyk_images'}
-
-
-def read_image(path) -> tuple[Image.Image, str]:
-    """Decode an image to RGB.
-
-    Returns:
-        The image, and the mode that it is stored in, of `MODES`.
-
-    Raises:
-        ValueError: It cannot be decoded, has another mode, or shows nothing for want of pixels.
-    """
-    image = decode(path.open('rb'), lambda: path)
-    with Image.open(path) as file:
-        mode = file.mode
-    if mode not in MODES:
-        raise ValueError(f"image '{path}' is stored as {mode}, which does not fit 8 bits a channel; convert it")
-    if min(image.size) < MIN_SIDE_PX:
-        raise ValueError(
-            f"image '{path}' has {image.width}x{image.height} pixels, and the least is {MIN_SIDE_PX}x{MIN_SIDE_PX}; "
-            'replace or delete it'
-        )
-    return image, mode
-
 
 IMAGES_IN_ALL_CELLS = 4
 """How many images a worker corrupts at a time: at 224 pixels 75 cells of each take 11 MB."""

@@ -9,7 +9,7 @@ from timm.data import resolve_data_config, resolve_model_data_config
 from torch import Tensor, nn
 
 from backbones.checkpoint import build_model, fixed_size, read_description, weights_sha256
-from distill.data import check_class_folders
+from distill.base.images import check_class_folders
 from distill.robustness import imagenet
 from distill.robustness.onnx_model import OnnxModel
 

@@ -8,7 +8,7 @@ import numpy as np
 from distill.robustness import metrics
 from distill.robustness.corruptions import KINDS, SEVERITIES
 from distill.robustness.images import SuiteImages
-from distill.robustness.record import NO_DECISION, Recorder
+from distill.robustness.recorder import NO_DECISION, Recorder
 
 MIDDLE = len(SEVERITIES) // 2
 NO_LABEL = 'none: logits were not finite'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.data import check_class_folders
+from distill.base.images import check_class_folders
 from distill.robustness import imagenet
 from distill.robustness.corruptions import EXTRA_KINDS, KINDS, SEVERITIES
 

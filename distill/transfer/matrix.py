@@ -15,7 +15,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from backbones.checkpoint import atomic_write
-from distill.steps import REPO, Step
+from distill.transfer.steps import REPO, Step
 
 ALONE = 'alone'
 
@@ -205,7 +205,7 @@ def training(matrix: Matrix, run: Run) -> Step:
         settings |= stretched(own, epochs)
     config = _write_config(matrix, run.name, matrix.students[run.student], settings)
     command = [
-        'train.py',
+        'train',
         str(config),
         '--work-dir',
         str(matrix.folder(run)),
@@ -223,7 +223,7 @@ def caching(matrix: Matrix, teacher: str, student: str) -> Step:
     config = _write_config(matrix, f'cache_{folder.name}', matrix.students[student], settings)
     arguments = {'views': matrix.epochs_of(student), **matrix.cache}
     options = [part for key, value in arguments.items() for part in (f'--{key}', str(value))]
-    command = ['cache_teacher.py', str(config), '--out', str(folder), *options, '--data-root', matrix.data_root]
+    command = ['cache', str(config), '--out', str(folder), *options, '--data-root', matrix.data_root]
     return Step(f'cache {folder.name}', command, matrix.teacher_needs(teacher))
 
 
@@ -245,7 +245,7 @@ def evaluations(matrix: Matrix, runs: Sequence[Run]) -> list[Step]:
         mine = [run for run in runs if run.student == student]
         models = [f'{run.name}={matrix.checkpoint(run)}' for run in mine]
         options = ['--data-root', matrix.data_root, '--out', str(evaluation_folder(matrix, student))]
-        command = ['robustness.py', *models, *options, *matrix.robustness]
+        command = ['robustness', *models, *options, *matrix.robustness]
         steps.append(Step(f'robustness {student}', command, []))
     return steps
 

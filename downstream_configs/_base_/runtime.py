@@ -1,9 +1,7 @@
 """What every run shares: this project's backbones and hooks, checkpoints that can be resumed, logs. Detection and
 segmentation each add their scope."""
 
-custom_imports = dict(
-    imports=['backbones.openmmlab', 'distill.hooks', 'distill.robustness.transforms'], allow_failed_imports=False
-)
+custom_imports = dict(imports=['backbones.openmmlab', 'distill.downstream.register'], allow_failed_imports=False)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),

@@ -1,13 +1,6 @@
 _base_ = './runtime.py'
 # What all import, and FastCocoMetric.
-custom_imports = dict(
-    imports=[
-        'backbones.openmmlab',
-        'backbones.openmmlab.fast_coco',
-        'distill.hooks',
-        'distill.robustness.transforms',
-    ]
-)
+custom_imports = dict(imports=['backbones.openmmlab', 'backbones.openmmlab.fast_coco', 'distill.downstream.register'])
 default_scope = 'mmdet'
 default_hooks = dict(visualization=dict(type='DetVisualizationHook'))
 visualizer = dict(type='DetLocalVisualizer', vis_backends={{_base_.vis_backends}}, name='visualizer')

@@ -1,19 +1,6 @@
 """Hooks, logs and environment of every distillation run. Switch a hook off with ``default_hooks.<name>=None``."""
 
-custom_imports = dict(
-    imports=[
-        'backbones',
-        'distill.data',
-        'distill.distiller',
-        'distill.guards',
-        'distill.hooks',
-        'distill.metrics',
-        'distill.optim',
-        'distill.resume',
-        'distill.views',
-    ],
-    allow_failed_imports=False,
-)
+custom_imports = dict(imports=['distill.training.register'], allow_failed_imports=False)
 default_scope = 'mmengine'
 
 default_hooks = dict(

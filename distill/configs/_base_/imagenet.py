@@ -1,7 +1,7 @@
 """ImageNet-1k at 224 px, as class folders.
 
 Tar files, WebDataset shards (``wds/``) and Hugging Face data sets (``hfds/<name>``) come by timm's names, see
-`distill.data.Views`: ``--cfg-options train_dataloader.dataset.name=… val_dataloader.dataset.name=…``.
+`distill.data.views.Views`: ``--cfg-options train_dataloader.dataset.name=… val_dataloader.dataset.name=…``.
 """
 
 data_root = 'data/imagenet'

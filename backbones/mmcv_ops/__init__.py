@@ -1,0 +1,1 @@
+"""Stand-ins for mmcv's compiled operators."""

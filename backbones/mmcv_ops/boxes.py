@@ -1,0 +1,128 @@
+"""Overlap of upright boxes and the suppressions built on it: nms, soft-nms, nms_match and bbox_overlaps.
+
+Conventions of mmcv 2.1, ``ops/csrc/pytorch/cpu/{nms,bbox_overlaps_cpu}.cpp``.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbones.mmcv_ops.common import full, kernels
+
+
+def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int) -> None:
+    """Overlap of every pair of boxes, into ``ious``.
+
+    Args:
+        bboxes1: Corners x1, y1, x2, y2 [M, 4].
+        bboxes2: Corners [N, 4].
+        ious: Receives the overlaps [M, N], or [M] if aligned.
+        mode: 0 intersection over union, 1 intersection over the area of the first.
+        aligned: Whether to compare row by row (M = N) instead of all pairs.
+        offset: 1 counts pixels, so that a box is x2 - x1 + 1 wide; 0 measures lengths.
+    """
+    a, b = full(bboxes1) if aligned else full(bboxes1)[:, None], full(bboxes2)
+    extent = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2]) + offset
+    shared = extent.clamp(min=0).prod(-1)
+    area_a, area_b = ((boxes[..., 2:] - boxes[..., :2] + offset).prod(-1) for boxes in (a, b))
+    ious.copy_(shared / (area_a if mode == 1 else area_a + area_b - shared))
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Greedy non-maximum suppression.
+
+    Args:
+        boxes: Corners x1, y1, x2, y2 [N, 4].
+        scores: [N].
+        iou_threshold: A box goes when its IoU with a better one is above this.
+        offset: As in :func:`bbox_overlaps`.
+
+    Returns:
+        Indices of what stays, best first.
+    """
+    # Counting pixels is measuring lengths with the far corner moved by one.
+    boxes = full(boxes) + boxes.new_tensor([0, 0, offset, offset])
+    # mmcv compares in single precision, torchvision in double: there float32(0.3) would be above 0.3.
+    iou_threshold = torch.tensor(iou_threshold, dtype=boxes.dtype).item()
+    return kernels.nms(boxes, scores.to(boxes), iou_threshold)
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Soft-NMS (Bodla et al., ICCV 2017): neighbours of a better box lose score instead of going at once.
+
+    Args:
+        boxes: Corners [N, 4], on the CPU like the rest: mmcv brings them there.
+        scores: [N].
+        dets: Receives box and decayed score [N, 5], in the order of selection; rows beyond are left alone.
+        iou_threshold: Overlap from which a neighbour is decayed (naive, linear).
+        sigma: Width of the Gaussian decay exp(-IoU² / sigma).
+        min_score: A neighbour decayed below this goes.
+        method: 0 naive (score 0), 1 linear (× 1 - IoU), 2 Gaussian.
+        offset: As in :func:`bbox_overlaps`.
+
+    Returns:
+        Indices of what stays, in the order of selection.
+    """
+    corners, decayed = (full(x.detach()).numpy() for x in (boxes, scores.clone()))
+    left, kept = np.arange(len(corners)), []
+    while len(left):
+        place = decayed[left].argmax()
+        best = left[place]
+        kept.append(best)
+        left[place] = left[0]
+        left = left[1:]
+
+        iou = _iou(corners[best], corners[left], offset)
+        if method == 2:
+            decayed[left] *= np.exp(-(iou**2) / sigma)
+        else:
+            decayed[left] *= np.where(iou >= iou_threshold, 1 - iou if method == 1 else 0, 1)
+        left = _drop(left, decayed[left] < min_score)
+    kept = torch.from_numpy(np.array(kept, dtype=np.int64))
+    dets[: len(kept)] = torch.cat((boxes[kept], torch.from_numpy(decayed)[kept, None].to(boxes)), 1)
+    return kept
+
+
+def _drop(left: np.ndarray, gone: np.ndarray) -> np.ndarray:
+    """What remains of ``left``, each gap filled from the end: equal scores are then selected in mmcv's order."""
+    size = len(left) - gone.sum()
+    remaining = left[:size].copy()
+    remaining[gone[:size]] = left[size:][~gone[size:]][::-1]
+    return remaining
+
+
+def _iou(box: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
+    """Intersection over union of a box [4] and others [N, 4], 0 where neither has an area."""
+    extent = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]) + offset
+    shared = extent.clip(min=0).prod(1)
+    union = (box[2:] - box[:2] + offset).prod() + (others[:, 2:] - others[:, :2] + offset).prod(1) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
+    """Greedy suppression that says which box each suppressed one went to.
+
+    Args:
+        dets: Corners and score [N, 5], on the CPU: mmcv brings them there.
+        iou_threshold: A box goes when its IoU with a better one is at least this.
+
+    Returns:
+        A group for each box that stays, best first: its index and those of the boxes it suppressed.
+    """
+    boxes = full(dets.detach()).numpy()
+    left, groups = np.argsort(-boxes[:, 4], kind='stable'), []
+    while len(left):
+        best, left = left[0], left[1:]
+        joins = _iou(boxes[best, :4], boxes[left, :4], 0) >= iou_threshold
+        groups.append([int(best), *left[joins].tolist()])
+        left = left[~joins]
+    return groups

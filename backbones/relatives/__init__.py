@@ -1,0 +1,1 @@
+"""Robust-ResNet's relatives, one family a file."""

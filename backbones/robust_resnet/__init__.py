@@ -1,0 +1,1 @@
+"""The Robust-ResNet family."""

@@ -1,0 +1,1 @@
+"""The ground floor, without mmengine: files, images, records, random numbers, processes."""

@@ -1,0 +1,235 @@
+"""Speed and memory of a distillation step against timm's, side by side.
+
+Each variant runs in a process of its own, which is asked for one step at a time: what else the machine does falls on
+all of them alike, and the peak of memory is that of one.
+"""
+
+import multiprocessing
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import timm
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+from timm.loss import SoftTargetCrossEntropy
+from timm.optim import create_optimizer_v2
+from timm.task import DistillationTeacher, LogitDistillationTask
+
+import distill.training.distiller  # noqa: F401  registers the model
+from distill.synthetic.imagenet_like import write_imagenet_like
+from distill.teachers.cache.writer import CacheWriter
+from distill.teachers.cached import CachedTeacher
+from distill.training.memory import keep_freed_memory
+from distill.training.optim import TimmOptimWrapperConstructor
+
+STUDENT, TEACHER = 'robust_resnet_dw_small', 'deit_small_patch16_224'
+OPTIMIZER = dict(lr=1e-3, weight_decay=0.05)
+SIZE_PX = 224
+IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all variants share.
+
+    Attributes:
+        folder: Of the images and the cache.
+        batch_size: Images of a step.
+        threads: Of the processor.
+    """
+
+    folder: Path
+    batch_size: int = 16
+    threads: int = 2
+
+    def config(self, teacher: dict) -> Config:
+        """A training config: the views, mixing and losses of the ImageNet recipes, on embedded images."""
+        mixup = dict(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=1000, mode='pair')
+        transform = dict(input_size=SIZE_PX, is_training=True, auto_augment='rand-m9-mstd0.5-inc1')
+        return Config(
+            dict(
+                model=dict(
+                    type='Distiller',
+                    student=dict(model=STUDENT),
+                    teacher=teacher,
+                    losses=[dict(type='cross_entropy', weight=0.5), dict(type='soft_target_kl', weight=0.5)],
+                    data_preprocessor=dict(type='ViewPreprocessor', random_erasing=0.25, mixup=mixup),
+                ),
+                train_dataloader=dict(
+                    batch_size=self.batch_size,
+                    drop_last=True,
+                    collate_fn=dict(type='default_collate'),
+                    sampler=dict(type='ViewSampler', shuffle=True),
+                    dataset=dict(type='Views', root=str(self.folder / 'images'), split='train', transform=transform),
+                ),
+                train_cfg=dict(max_epochs=1),
+            )
+        )
+
+
+def benchmark_distill(
+    settings: Settings,
+    repeats: int = 5,
+    track: Callable[[Iterable], Iterable] = iter,
+) -> dict:
+    """Time steps of timm's `LogitDistillationTask` and of this project's, online and from the cache, in turns.
+
+    Teacher, student, batch and optimizer are the same; a step is forward, backward and update in fp32. timm's gets
+    its batch normalised and mixed; this project's steps do that themselves.
+
+    Args:
+        settings: What all variants share.
+        repeats: Measured steps of each, of which the median counts.
+        track: Passes an iterable on, with a progress bar.
+
+    Returns:
+        ``peer``, ``online`` and ``cached``, each with ``images_per_s``, ``peak_mib``, ``ratio`` of images/s to the
+        peer's, ``memory_ratio`` and ``times_s``. ``loader``: images/s of one loader process, and predictions/s out of
+        the cache.
+    """
+    variants = dict(peer=_peer, online=_online, cached=_cached)
+    loader = _ask(_prepare, settings)
+    processes = {name: _start(build, settings) for name, build in variants.items()}
+    times = {name: [] for name in variants}
+    # The first step allocates and chooses kernels.
+    for step in track(range(repeats + 1)):
+        for name, (_, connection) in processes.items():
+            connection.send(True)
+            time_s = connection.recv()
+            if step:
+                times[name].append(time_s)
+    peaks = {name: _stop(*process) for name, process in processes.items()}
+    median = {name: statistics.median(values) for name, values in times.items()}
+    rows = {
+        name: {
+            'images_per_s': settings.batch_size / median[name],
+            'ratio': median['peer'] / median[name],
+            'peak_mib': peaks[name],
+            'memory_ratio': peaks[name] / peaks['peer'],
+            'times_s': times[name],
+        }
+        for name in variants
+    }
+    about = dict(student=STUDENT, teacher=TEACHER, batch_size=settings.batch_size, size_px=SIZE_PX)
+    about |= dict(threads=settings.threads, repeats=repeats, dtype='float32', machine=platform.machine())
+    about |= dict(torch=torch.__version__, timm=timm.__version__)
+    return {**rows, 'loader': loader, 'settings': about}
+
+
+def table(result: dict) -> str:
+    """The result of `benchmark_distill` as a table for people."""
+    lines = [f'{"":<10}{"images/s":>10}{"ratio":>8}{"peak MiB":>10}{"ratio":>8}']
+    for name in ('peer', 'online', 'cached'):
+        row = result[name]
+        speed = f'{row["images_per_s"]:>10.2f}{row["ratio"]:>8.2f}'
+        lines.append(f'{name:<10}{speed}{row["peak_mib"]:>10.0f}{row["memory_ratio"]:>8.2f}')
+    loader = result['loader']
+    lines.append(f'a loader process: {loader["images_per_s"]:.0f} images/s')
+    lines.append(f'the cache: {loader["predictions_per_s"]:.0f} predictions/s')
+    return '\n'.join(lines)
+
+
+def _prepare(settings: Settings) -> dict:
+    """Draw the images and write the cache; returns how fast they are read."""
+    write_imagenet_like(settings.folder / 'images', size=256, train=IMAGES, val=0, shifted=0)
+    writer = CacheWriter(settings.config(dict(model=TEACHER)), settings.folder / 'cache', topk=10)
+    writer.write()
+    loader = Runner.build_dataloader(settings.config({}).train_dataloader, seed=0)
+    start = time.perf_counter()
+    keys = torch.cat([torch.stack(batch[2:4], dim=1) for batch in loader])
+    time_s = time.perf_counter() - start
+    teacher, device = CachedTeacher(settings.folder / 'cache'), torch.empty(0)
+    start, rounds = time.perf_counter(), 50
+    for _ in range(rounds):
+        for batch in keys.split(settings.batch_size):
+            teacher(device, None, None, batch)
+    cache_s = (time.perf_counter() - start) / rounds
+    return {'images_per_s': len(keys) / time_s, 'predictions_per_s': len(keys) / cache_s}
+
+
+def _batch(settings: Settings) -> list[torch.Tensor]:
+    return next(iter(Runner.build_dataloader(settings.config({}).train_dataloader, seed=0)))
+
+
+def _peer(settings: Settings) -> Callable[[], None]:
+    """timm's task as its training script uses it."""
+    student = timm.create_model(STUDENT).train()
+    teacher = DistillationTeacher(timm.create_model(TEACHER))
+    task = LogitDistillationTask(student, teacher, SoftTargetCrossEntropy(), task_loss_weight=0.5, verbose=False)
+    task.train()
+    optimizer = create_optimizer_v2(student, 'adamw', **OPTIMIZER)
+    preprocessor = MODELS.build({**settings.config({}).model.data_preprocessor, 'channels_last': False})
+    data = preprocessor(_batch(settings), True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        task(data['images'], data['targets'])['loss'].backward()
+        optimizer.step()
+
+    return step
+
+
+def _online(settings: Settings) -> Callable[[], None]:
+    return _steps(settings, dict(model=TEACHER))
+
+
+def _cached(settings: Settings) -> Callable[[], None]:
+    return _steps(settings, dict(cache=str(settings.folder / 'cache')))
+
+
+def _steps(settings: Settings, teacher: dict) -> Callable[[], None]:
+    """This project's step as `Runner` makes it."""
+    keep_freed_memory()
+    model: BaseModel = MODELS.build(settings.config(teacher).model).train()
+    wrapper = TimmOptimWrapperConstructor(dict(optimizer=dict(type='AdamW', **OPTIMIZER)))(model)
+    batch = _batch(settings)
+    return lambda: model.train_step(batch, wrapper)
+
+
+def _start(build: Callable, settings: Settings) -> tuple[multiprocessing.Process, Connection]:
+    """Start a process that waits to be asked for steps."""
+    context = multiprocessing.get_context('spawn')
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(build, settings, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _serve(build: Callable, settings: Settings, connection: Connection) -> None:
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(0)
+    step = build(settings)
+    while connection.recv():
+        start = time.perf_counter()
+        step()
+        connection.send(time.perf_counter() - start)
+    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+
+
+def _stop(process: multiprocessing.Process, connection: Connection) -> float:
+    """End a process; returns the most memory it had, in MiB."""
+    connection.send(False)
+    peak_mib = connection.recv()
+    process.join()
+    return peak_mib
+
+
+def _ask(function: Callable, settings: Settings):
+    """Call a function in a process of its own, whose threads and memory are gone afterwards."""
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        return pool.apply(_limited, (function, settings))
+
+
+def _limited(function: Callable, settings: Settings):
+    torch.set_num_threads(settings.threads)
+    return function(settings)

@@ -1,0 +1,106 @@
+"""Measure this project against its peers, side by side in one run.
+
+python tools/benchmark.py distill --out work_dirs/benchmark/distill.json
+python tools/benchmark.py corruptions --out work_dirs/benchmark/corruptions.json
+python tools/benchmark.py suite --out work_dirs/benchmark/suite.json
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.progress import track
+
+from distill.base.files import write_json
+from distill.cli.command import run_command
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments, for each peer its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    subjects = parser.add_subparsers(dest='subject', required=True, metavar='SUBJECT')
+    distill = subjects.add_parser('distill', help="a distillation step against timm's LogitDistillationTask")
+    distill.add_argument('--batch-size', type=int, default=16)
+    distill.add_argument('--threads', type=int, default=2, help='threads of each process')
+    corruptions = subjects.add_parser('corruptions', help='corruptions against imagecorruptions-imaug')
+    corruptions.add_argument('--images', type=int, default=20, help='how many images of 224 pixels')
+    corruptions.add_argument('--data', type=Path, metavar='FOLDER', help='take them, evenly spread, from this folder '
+                             'instead of drawing them')  # fmt: skip
+    suite = subjects.add_parser('suite', help='the embedded suites against bare forward passes and corruption')
+    suite.add_argument('--images', type=int, default=200, help='images of each suite; memory is seen with four times')
+    for subject, repeats in ((distill, 5), (corruptions, 3), (suite, 3)):
+        subject.add_argument('--repeats', type=int, default=repeats, help='measurements of each')
+        subject.add_argument('--out', type=Path, required=True, help='JSON file of the results')
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Measure; returns what the file holds."""
+    # Minutes before there is something to write, so that a wrong path is known now.
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix='benchmark-') as folder:
+        result, table = MEASURE[args.subject](args, Path(folder))
+    write_json(args.out, result)
+    Console().print(table, highlight=False, soft_wrap=True)
+    return result
+
+
+def measure_distill(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
+    """Distillation steps."""
+    from distill.benchmarks.distillation import Settings, benchmark_distill, table
+
+    settings = Settings(folder, args.batch_size, args.threads)
+    result = benchmark_distill(settings, args.repeats, lambda steps: track(steps, 'steps'))
+    return result, table(result)
+
+
+def measure_corruptions(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
+    """Corruptions of embedded or given images."""
+    from distill.benchmarks.corruptions import benchmark_corruptions, read_images, table
+    from distill.synthetic.imagenet_like import write_imagenet_like
+
+    if args.data is None:
+        write_imagenet_like(folder / 'images', size=224, train=args.images, val=0, shifted=0)
+    images = read_images(args.data or folder / 'images', args.images)
+    with Console().status('corruptions') as status:
+        result = benchmark_corruptions(images, repeats=args.repeats, progress=status.update)
+    return result, table(result)
+
+
+def measure_suite(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
+    """A Robust-ResNet of the size of the shapes' teacher."""
+    import timm
+    import torch
+
+    from backbones.checkpoint import save_model
+    from distill.benchmarks.suite import benchmark_suite, table
+    from distill.robustness.runs import load_run
+    from distill.synthetic.imagenet_like import write_imagenet_like
+    from distill.synthetic.render import CLASSES
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    kwargs = dict(dims=(24, 48, 96, 192), depths=(2, 2, 4, 2), kernel_size=5, patch_size=4, num_classes=len(CLASSES))
+    description = dict(model='robust_resnet_dw_small', model_kwargs=kwargs, classes=sorted(CLASSES))
+    network = timm.create_model(description['model'], **kwargs)
+    save_model(folder / 'net.pth', network, description | dict(input_size=[3, 32, 32]))
+    roots = [folder / str(factor * args.images) for factor in (1, 4)]
+    for root in roots:
+        write_imagenet_like(root, train=0, val=int(root.name), shifted=int(root.name))
+    with Console().status('suites'):
+        result = benchmark_suite(load_run(str(folder / 'net.pth'), 'cpu'), roots, folder / 'out', args.repeats)
+    return result, table(result)
+
+
+MEASURE = {'distill': measure_distill, 'corruptions': measure_corruptions, 'suite': measure_suite}
+
+
+def main(argv=None) -> int:
+    """Run the command."""
+    return run_command(build_parser, run, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Write a teacher's predictions for the views of a training config, so that training needs the teacher no more.
+
+python tools/cache_teacher.py CONFIG --out work_dirs/cache --topk 10 --verify 64
+python tools/train.py CONFIG --cfg-options model.teacher.cache=work_dirs/cache
+
+CONFIG is that of the training, with a live teacher. Views, mixing partners included, follow from the seed of the data
+set, so students and seeds share a cache. With --launcher the files are shared out among the processes. An interrupted
+run goes on where it stopped.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.progress import track
+
+from distill.cli.command import run_command
+from distill.teachers.cache.writer import CacheWriter, join_processes, size_bytes
+from distill.training.experiment import add_config_arguments, load_config
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments: OpenMMLab's, and what is stored."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_config_arguments(parser)
+    parser.add_argument('--out', type=Path, required=True, help='folder of the cache')
+    parser.add_argument(
+        '--views',
+        type=int,
+        metavar='V',
+        help='views of each image, after which training starts again at the first (default: as many as it shows)',
+    )
+    parser.add_argument('--teacher', type=int, default=0, metavar='N', help='which one, if the config has a list')
+    parser.add_argument('--topk', type=int, metavar='K', help='classes to store of each prediction (default: all)')
+    parser.add_argument('--dtype', choices=('float16', 'float32'), default='float16', help='precision of the store')
+    parser.add_argument('--verify', type=int, default=0, metavar='N', help='compute N pairs of views again and compare')
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Write what is missing; returns the size of the cache and what verifying has found."""
+    config = load_config(args)
+    init_default_scope('mmengine')
+    join_processes(args.launcher)
+    writer = CacheWriter(config, args.out, args.views, args.topk, args.dtype, get_device(), args.teacher)
+    console = Console(quiet=writer.rank != 0)
+
+    def progress(batches: Iterable, total: int) -> Iterable:
+        return track(batches, 'predicting', total, console=console, disable=writer.rank != 0)
+
+    writer.write(progress)
+    result = {'cache': str(args.out), 'rows': writer.store.rows, 'bytes': size_bytes(writer.store)}
+    console.print(f'{args.out}: {result["rows"]} predictions, {result["bytes"] / 2**20:.1f} MiB')
+    if args.verify and writer.rank == 0:
+        result['largest_difference'] = writer.verify(args.verify)
+        console.print(f'verified: the largest difference of a probability is {result["largest_difference"]:.2g}')
+    return result
+
+
+def main(argv=None) -> int:
+    """Run the command."""
+    return run_command(build_parser, run, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

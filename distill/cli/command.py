@@ -1,0 +1,75 @@
+"""What every command line of this project shares: one way to run, one way to fail."""
+
+import argparse
+import gc
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+USER_ERRORS = (ValueError, OSError)
+"""What a user's mistake raises: a wrong value, or a missing or unreadable file. Anything else is a bug."""
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error as one line.
+
+    A data loader worker re-raises with its whole traceback as the message, whose last line is the cause;
+    mmengine's registry prefixes the class that it was building, which says nothing to the user.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if 'Original Traceback' in str(error):
+        lines = [lines[-1].partition('Error: ')[2] or lines[-1]]
+    message = ' '.join(lines)
+    while message.startswith('class `') and '.py: ' in message:
+        message = message.partition('.py: ')[2]
+    return message
+
+
+def run_command(
+    build_parser: Callable[[], argparse.ArgumentParser],
+    run: Callable[[argparse.Namespace], dict],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse, run, and turn a user's mistake into one line on stderr.
+
+    Args:
+        build_parser: Makes the command's parser.
+        run: Does the work and returns what the command also writes as JSON.
+        argv: Arguments, without the program's name; ``None`` takes them from the command line.
+
+    Returns:
+        Exit status: 0, or 1 after a user's mistake; ``TRACEBACK=1`` in the environment shows where that came
+        from. Other exceptions are bugs and keep their traceback.
+    """
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    # A command that never loaded torch need not do it now.
+    if 'torch' in sys.modules:
+        from distill.training.memory import keep_freed_memory
+
+        keep_freed_memory()
+    try:
+        run(args)
+    except USER_ERRORS as error:
+        if os.environ.get('TRACEBACK') == '1':
+            traceback.print_exc()
+        print(f'{parser.prog}: error: {one_line(error)}', file=sys.stderr)
+        return 1
+    finally:
+        leave_processes()
+    return 0
+
+
+def leave_processes() -> None:
+    """Leave the other processes of a run, if there are any, and end the threads that spoke to them.
+
+    A thread of gloo that is left when the interpreter ends now and then aborts a run that has succeeded. The threads
+    live as long as anything refers to their process group, as a model of the run does, which is garbage by now.
+    """
+    distributed = sys.modules.get('torch.distributed')
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+        gc.collect()

@@ -1,0 +1,81 @@
+"""Draw where two models look and how alike they are inside: receptive fields, attribution, CKA between stages.
+
+python tools/explain.py work_dirs/deit/student_best.pth work_dirs/robust/student_best.pth --images data/val --out OUT
+python tools/report.py work_dirs/robustness OUT --out work_dirs/report
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from distill.cli.command import run_command
+from distill.explain.pair import Settings, explain_pair
+from distill.explain.write import check_replaceable, write_results
+from distill.results.schema import FILE_NAME
+from distill.robustness.runs import load_run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('models', nargs=2, metavar='MODEL', help='checkpoints or timm names; NAME=… names one')
+    parser.add_argument('--images', required=True, type=Path, metavar='DIR', help='images, in any folders below it')
+    parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='folder for results.json and explain/')
+    parser.add_argument('--count', type=int, default=64, metavar='N', help='images, evenly chosen (%(default)s)')
+    parser.add_argument('--shown', type=int, default=4, metavar='N', help='images with attribution (%(default)s)')
+    parser.add_argument('--batch-size', type=int, default=16, metavar='N', help='(%(default)s)')
+    parser.add_argument('--workers', type=int, default=1, metavar='N', help='processes that decode images')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the receptive field (%(default)s)')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Draw the pictures; returns the contents of results.json."""
+    for name in ('shown', 'batch_size'):
+        if getattr(args, name) < 1:
+            raise ValueError(f'--{name.replace("_", "-")} is {getattr(args, name)}; give 1 or more')
+    check_replaceable(args.out)
+    runs = [load_run(source, args.device) for source in args.models]
+    if runs[0].name == runs[1].name:
+        raise ValueError(f"both models are called '{runs[0].name}'; name one with NAME=MODEL")
+    console = Console()
+    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task('images', total=args.count)
+        names = ('images', 'out', 'count', 'shown', 'batch_size', 'workers', 'seed')
+        settings = Settings(
+            **{name: getattr(args, name) for name in names}, advance=lambda count: progress.advance(task, count)
+        )
+        entry = explain_pair(runs, settings)
+        progress.update(task, total=entry['images'])
+    results = write_results(args.out, entry, shlex.join(['tools/explain.py', *sys.argv[1:]]))
+    console.print(summary(entry))
+    console.print(f'pictures: {args.out / "explain"}')
+    console.print(f'results: {args.out / FILE_NAME}')
+    return results
+
+
+def summary(entry: dict) -> Table:
+    """The most similar stage of the other model for each stage of the first."""
+    a, b = entry['a'], entry['b']
+    table = Table(a['name'], f'most alike in {b["name"]}', 'linear CKA')
+    for stage, row in zip(a['stages'], entry['cka'], strict=True):
+        value, index = max((-1 if value is None else value, index) for index, value in enumerate(row))
+        table.add_row(stage, b['stages'][index], f'{value:.2f}')
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(build_parser, run, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

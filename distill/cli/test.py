@@ -1,0 +1,121 @@
+"""Test what a config describes: a student, a detector or a segmenter; the scores go to results.json.
+
+python tools/test.py downstream_configs/deeplabv3/CONFIG.py work_dirs/CONFIG/iter_400.pth
+python tools/test.py CONFIG.py auto --corruptions benchmark      P, mPC and rPC under 15 corruptions at 5 severities
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+from rich.console import Console
+from rich.table import Table
+
+from distill.base.files import write_json
+from distill.cli.command import run_command
+from distill.downstream.pictures import PictureHook
+from distill.downstream.scores import to_results
+from distill.robustness.corruptions import SEVERITIES
+from distill.training.experiment import (
+    add_config_arguments,
+    augment_test_time,
+    build_runner,
+    check_weights,
+    dump_predictions,
+    load_config,
+    resume_from,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments: OpenMMLab's, ``--data-root``, and those of the corruptions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint', help="checkpoint file, or auto for the work directory's newest")
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='.json: file for the scores (default: results.json in the work directory); .pkl: file for the predictions',
+    )
+    parser.add_argument('--show-dir', type=Path, help='folder for pictures of predictions beside the ground truth')
+    parser.add_argument('--show-interval', type=int, default=10, metavar='N', help='draw every N-th image')
+    parser.add_argument('--tta', action='store_true', help="test with the config's tta_model and tta_pipeline")
+    parser.add_argument(
+        '--corruptions',
+        nargs='+',
+        metavar='KIND',
+        help='test under corruption too: benchmark, all, noise, blur, weather, digital, holdout, or kinds by name',
+    )
+    parser.add_argument('--severities', nargs='+', type=int, default=SEVERITIES, metavar='N', help='of 1 to 5')
+    parser.add_argument('--corruption-limit', type=int, metavar='N', help='test N images only, evenly chosen')
+    parser.add_argument('--corruption-seed', type=int, default=0, help='seed of the corruptions')
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Test; returns what results.json holds."""
+    config = load_config(args)
+    config.load_from = resume_from(args.checkpoint, config.work_dir)[1]
+    if config.load_from is None:
+        raise FileNotFoundError(f"'{config.work_dir}' has no checkpoint; train first or name one")
+    out = args.out or Path(config.work_dir) / 'results.json'
+    if out.suffix not in ('.json', '.pkl', '.pickle'):
+        raise ValueError(f"--out '{out}' has no known ending; choose .json for scores or .pkl for predictions")
+    if args.tta:
+        augment_test_time(config)
+    if args.corruptions:
+        return run_corrupted(args, config, out)
+
+    predictions = None if out.suffix == '.json' else out
+    out = Path(config.work_dir) / 'results.json' if predictions else out
+    if predictions:
+        dump_predictions(config, temporary := predictions.with_name(f'.{predictions.stem}.{os.getpid()}.tmp.pkl'))
+    runner = build_runner(config, [PictureHook(args.show_dir, args.show_interval)] if args.show_dir else [])
+    check_weights(runner.model, config.load_from)
+    scores = runner.test()
+    pictures = sorted(args.show_dir.glob('*.png')) if args.show_dir else []
+    results = to_results(runner, scores, config, pictures, out.parent)
+    if runner.rank == 0:
+        if predictions:
+            os.replace(temporary, predictions)
+            Console().print(f'predictions: {predictions}')
+        write_json(out, results)
+        Console().print(f'results: {out}')
+    return results
+
+
+def run_corrupted(args: argparse.Namespace, config: Config, out: Path) -> dict:
+    """Test on clean images and under corruption; returns what results.json holds."""
+    # Slow to import, with mmcv and matplotlib.
+    from distill.downstream.corruption import Cells, choose_kinds, measure
+
+    if config.get('default_scope') not in ('mmdet', 'mmseg'):
+        raise ValueError(f'{args.config} is no detector or segmenter; test a student with tools/robustness.py')
+    if args.show_dir or out.suffix != '.json':
+        raise ValueError('--corruptions writes scores only; drop --show-dir, and let --out end in .json')
+    cells = Cells(choose_kinds(args.corruptions), tuple(args.severities), args.corruption_seed, args.corruption_limit)
+    runner, scores, corruption = measure(config, cells, out.parent)
+    results = to_results(runner, scores, config, [], out.parent)
+    section = next(key for key in ('detection', 'segmentation') if key in results)
+    results[section]['corruption'] = corruption
+    if runner.rank == 0:
+        write_json(out, results)
+        table = Table('score', 'P', 'mPC', 'rPC %')
+        for name, score in corruption.items():
+            if isinstance(score, dict) and 'mPC' in score:
+                relative = '–' if score['rPC_pct'] is None else f'{score["rPC_pct"]:.1f}'
+                table.add_row(name, f'{score["P"]:.4f}', f'{score["mPC"]:.4f}', relative)
+        Console().print(table)
+        Console().print(f'results: {out}, cells: {out.parent / "corruptions.md"}')
+    return results
+
+
+def main(argv=None) -> int:
+    """Run the command."""
+    return run_command(build_parser, run, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Train what a config describes: a distillation, a detector or a segmenter.
+
+python tools/train.py distill/configs/shapes/deit-mini_robust-resnet-tiny_shapes.py
+"""
+
+import argparse
+import sys
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+
+from distill.cli.command import run_command
+from distill.training.experiment import add_config_arguments, build_runner, load_config, resume_from
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments: OpenMMLab's, and ``--data-root``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_config_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='PATH',
+        help="continue from PATH, or from the work directory's newest checkpoint",
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs an accelerator)')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument(
+        '--shifts', type=int, metavar='N', help='score a student on shifted images every N epochs (distillation)'
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Train; returns the work directory and where training stopped."""
+    config = load_config(args)
+    if args.amp:
+        if get_device() == 'cpu':
+            raise ValueError('--amp needs an accelerator and there is only the CPU; drop it')
+        config.optim_wrapper.type = 'AmpOptimWrapper'
+        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in config.get('auto_scale_lr', {}):
+            raise ValueError(f'{args.config} has no auto_scale_lr.base_batch_size; set it or drop --auto-scale-lr')
+        config.auto_scale_lr.enable = True
+    if args.resume:
+        config.resume, config.load_from = resume_from(args.resume, config.work_dir)
+    runner = build_runner(config, shift_hooks(config, args.shifts))
+    runner.train()
+    return {'work_dir': config.work_dir, 'epoch': runner.epoch, 'iter': runner.iter}
+
+
+def shift_hooks(config: Config, interval: int | None) -> list[Hook]:
+    """The hook that ``--shifts`` asks for."""
+    if interval is None:
+        return []
+    if 'student' not in config.model:
+        raise ValueError(f'{config.filename} trains no student; drop --shifts and use tools/test.py --corruptions')
+    # Slow to import.
+    from distill.training.hooks.shift_scores import ShiftScoresHook
+
+    return [ShiftScoresHook(config.data_root, interval=interval)]
+
+
+def main(argv=None) -> int:
+    """Run the command."""
+    return run_command(build_parser, run, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Images through timm's readers and transforms, with every view fixed by (seed, image, view)."""
+
+import hashlib
+import logging
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+import numpy as np
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.logging import print_log
+from mmengine.registry import DATA_SAMPLERS, DATASETS
+from PIL import Image
+from timm.data import create_dataset, create_transform
+from timm.data.readers.reader import Reader
+from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+from torch.utils.data import Dataset
+from distill.data.plan import ViewPlan, permutation
+from distill.data.shards import ShardReader
+from distill.data.readers import open_reader
+from distill.base.seeding import seed_everything
+from distill.base.images import decode
+
+
+@DATASETS.register_module()
+class Views(Dataset):
+    """Augmented views of an image set.
+
+    What is random about a view follows from (seed, image, view) alone: it does not depend on the worker, the batch
+    or what was drawn before, so that a resumed run sees what an uninterrupted one would have seen.
+
+    Args:
+        root: Folder of the set, or a tar file.
+        split: Its part: a folder or tar file in the root (``train``, ``val``, ``validation``, …), or ``''``.
+        name: timm's name of the kind of data: ``''`` for folders and tar files, ``hfds/…`` for Hugging Face data sets,
+            ``wds/`` for WebDataset shards (see `ShardReader`).
+        transform: Arguments of timm's `create_transform`.
+        seed: Seed of the views. It is not the run's, so that several runs can share a teacher's cache.
+        on_broken: What to do with an image that cannot be read: ``raise``, or ``skip``, which logs it and takes the
+            next image in its place.
+        max_broken: How many different images each process may skip.
+
+    Raises:
+        FileNotFoundError: The data is not there.
+        ValueError: A class has no image, or an argument is none of its choices.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        split: str = '',
+        name: str = '',
+        transform: dict | None = None,
+        seed: int = 0,
+        on_broken: str = 'raise',
+        max_broken: int = 100,
+    ):
+        if on_broken not in ('raise', 'skip'):
+            raise ValueError(f"on_broken is '{on_broken}'; choose from raise, skip")
+        self.reader = open_reader(root, split, name)
+        index = self.reader.class_name_to_idx if isinstance(self.reader, ReaderImageInTar) else self.reader.class_to_idx
+        self.classes = sorted(index, key=index.get)
+        self.transform_config = dict(transform or {})
+        self.transform = create_transform(**{'use_prefetcher': True, **self.transform_config})
+        self.seed = seed
+        self.max_broken = max_broken
+        # Loader workers are processes of their own and count together.
+        self.broken = torch.zeros(len(self.reader), dtype=torch.bool).share_memory_() if on_broken == 'skip' else None
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, int, int, int, int]:
+        """One view.
+
+        Args:
+            key: The image's index, or (index, view); an index alone means view 0.
+
+        Returns:
+            The view in uint8 [3, H, W], the label, the index, the view, and a seed for what is random about the view
+            in the batch (`ViewPreprocessor`).
+
+        Raises:
+            ValueError: The image cannot be decoded, or too many could not.
+            OSError: The image cannot be read.
+        """
+        index, view = key if isinstance(key, tuple) else (key, 0)
+        image, label = self._read(index)
+        seed = seed_everything(self.seed, view, index)
+        return self.transform(image), label, index, view, seed
+
+    def _read(self, index: int) -> tuple[Image.Image, int]:
+        for offset in range(len(self)):
+            shown = (index + offset) % len(self)
+            try:
+                file, label = self.reader[shown][:2]
+                return decode(file, lambda shown=shown: self.reader.filename(shown, absolute=True)), int(label)
+            except (ValueError, OSError) as error:
+                if self.broken is None:
+                    raise
+                self._count(shown, error)
+        raise ValueError('no image of the set can be read; see the log for their names')
+
+    def _count(self, index: int, error: Exception) -> None:
+        """Note that an image is broken; in the log, the first time."""
+        if self.broken[index]:
+            return
+        self.broken[index] = True
+        count = int(self.broken.sum())
+        if count > self.max_broken:
+            raise ValueError(f'{error}; more than max_broken={self.max_broken} images are broken')
+        print_log(f'skipped ({count} of at most {self.max_broken}): {error}', 'current', logging.WARNING)

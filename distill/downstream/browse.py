@@ -1,0 +1,58 @@
+"""What a model is shown in training, as pictures: scenes with their ground truth, views of a distillation."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+from torch import Tensor
+
+from distill.base.seeding import seed_everything
+from distill.downstream.pictures import draw_boxes, draw_labels, enlarge, side_by_side
+
+MIN_SIDE = 320
+VIEWS = 4
+"""Views of an image that a distillation's picture shows: those of the first epochs."""
+
+
+def browse(config: Config, split: str, count: int, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Samples of a config's data set after its pipeline.
+
+    Args:
+        config: A config of any task.
+        split: ``train``, ``val`` or ``test``.
+        count: How many, evenly chosen.
+        seed: Seed of the augmentation.
+
+    Yields:
+        A name for the file, and the picture, uint8 [3, H, W].
+    """
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')):
+        dataset = DATASETS.build(config[f'{split}_dataloader'].dataset)
+    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
+    for index in chosen:
+        if config.get('default_scope') in ('mmdet', 'mmseg'):
+            seed_everything(seed, 0, index, 1)
+            yield draw_scene(dataset[index], dataset.metainfo['classes'], index)
+        else:
+            yield draw_views(dataset, index)
+
+
+def draw_scene(sample: dict, classes: tuple[str, ...], index: int) -> tuple[str, Tensor]:
+    """A packed sample of mmdet or mmseg, whose images are BGR: the image, and beside it the ground truth."""
+    canvas, zoom = enlarge(sample['inputs'].flip(0).to(torch.uint8), MIN_SIDE)
+    truth = sample['data_samples']
+    if 'gt_instances' in truth:
+        drawn = draw_boxes(canvas, truth.gt_instances, zoom, classes)
+    else:
+        drawn = draw_labels(canvas, truth.gt_sem_seg.data[0], zoom, len(classes))
+    return f'{index:06d}_{Path(truth.img_path).stem}', side_by_side([canvas, drawn])
+
+
+def draw_views(dataset, index: int) -> tuple[str, Tensor]:
+    """Some views of an image of a `distill.data.views.Views` set, in a row; the name has the class."""
+    views = [dataset[index, view] for view in range(VIEWS)]
+    images = [enlarge(torch.as_tensor(np.asarray(image)), MIN_SIDE)[0] for image, *_ in views]
+    return f'{index:06d}_{dataset.classes[views[0][1]]}', side_by_side(images)

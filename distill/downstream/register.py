@@ -1,0 +1,9 @@
+"""Importing this module registers what this project adds to mmengine for detectors and segmenters.
+
+Configs name it in ``custom_imports``, beside `backbones.openmmlab`.
+"""
+
+from distill.downstream import transforms as transforms
+from distill.training import atomic_backend as atomic_backend
+from distill.training.hooks import plain_checkpoint as plain_checkpoint
+from distill.training.hooks import seed_iteration as seed_iteration

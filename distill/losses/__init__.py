@@ -1,0 +1,1 @@
+"""Distillation losses, and the weighted sum that a config makes of them."""

@@ -1,0 +1,130 @@
+"""The terms of a weighted sum of losses, as a config writes them.
+
+The losses themselves are in `distill.losses.logits` and `distill.losses.features`. With a student that has a
+distillation token, terms that know the teacher act on that token's logits and the others on the class token's:
+``cross_entropy`` + ``hard_label``, weight 0.5 each, is DeiT's hard distillation through the token, ``soft_target_kl``
+in place of ``hard_label`` its soft one (Touvron et al., ICML 2021). When it predicts, such a student averages both.
+"""
+
+import inspect
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distill.losses.features import FEATURE_LOSSES, needs_projector
+from distill.losses.logits import LOGIT_LOSSES
+
+
+class WeightedLoss(nn.Module):
+    """One term of a weighted sum, as a config writes it: ``dict(type='soft_target_kl', weight=1.0, temperature=2.0)``.
+
+    Args:
+        type: A name of ``LOGIT_LOSSES`` or ``FEATURE_LOSSES``.
+        weight: Factor of the term.
+        layers: For a feature loss, pairs (layer of the student, layer of the teacher), each an index of timm's
+            `forward_intermediates`, negative from the end; the term is the sum over the pairs.
+        **options: Arguments of the function.
+
+    Attributes:
+        name: Key of the term in the log.
+        needs_teacher: Whether the term knows the teacher.
+        needs_all_classes: Whether the teacher must give all classes exactly: it is not enough to know the largest
+            probabilities if all are softened (T ≠ 1) or standardised.
+
+    Raises:
+        ValueError: The name or an option is unknown, or layers are missing or given in vain.
+    """
+
+    def __init__(self, type: str, weight: float = 1.0, layers: Sequence[tuple[int, int]] = (), **options):
+        super().__init__()
+        functions = {**LOGIT_LOSSES, **FEATURE_LOSSES}
+        if type not in functions:
+            raise ValueError(f"loss '{type}' is unknown; choose from {', '.join(functions)}")
+        if bool(layers) != (type in FEATURE_LOSSES):
+            example = f"dict(type='{type}', layers=[(-1, -1)])"
+            raise ValueError(
+                f'loss {type} compares logits; drop layers' if layers else f'loss {type} needs layers, as in {example}'
+            )
+        self.kind, self.name, self.weight = type, f'loss_{type}', weight
+        self.layers = [tuple(pair) for pair in layers]
+        self.function, self.options = functions[type], options
+        inputs = inspect.signature(self.function).parameters
+        known = [name for name, parameter in inputs.items() if parameter.default is not parameter.empty]
+        if unknown := sorted(set(options) - set(known)):
+            raise ValueError(f"loss {type} has no option '{unknown[0]}'; choose from weight, {', '.join(known)}")
+        self.inputs = [name for name in inputs if name not in known]
+        self.needs_teacher = bool(layers) or 'teacher_logits' in self.inputs
+        temperature = options.get('temperature', inputs['temperature'].default if 'temperature' in inputs else 1.0)
+        self.needs_all_classes = temperature != 1.0 or options.get('standardise', False)
+        self.projectors = nn.ModuleList()
+
+    def connect(self, student_chs: Sequence[int], teacher_chs: Sequence[int]) -> None:
+        """Look up the layers, and make projectors (1×1 convolutions) from the student's channels to the teacher's.
+
+        They are trained with the student and stay out of the saved student.
+
+        Args:
+            student_chs: Channels of each layer of the student.
+            teacher_chs: Channels of each layer of the teacher.
+
+        Raises:
+            ValueError: A layer is out of range.
+        """
+        pairs = [(_index(s, student_chs, 'student'), _index(t, teacher_chs, 'teacher')) for s, t in self.layers]
+        self.layers = pairs
+        for s, t in pairs:
+            if needs_projector(self.kind, student_chs[s], teacher_chs[t]):
+                self.projectors.append(nn.Conv2d(student_chs[s], teacher_chs[t], 1))
+            else:
+                self.projectors.append(nn.Identity())
+
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        teacher_logits: Tensor | None = None,
+        maps: dict[int, Tensor] | None = None,
+        teacher_maps: dict[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Weighted loss, outside autocast.
+
+        Args:
+            logits: Student's logits [B, K].
+            target: Labels [B], or probabilities [B, K].
+            teacher_logits: Teacher's logits [B, K].
+            maps: Student's feature maps [B, C, H, W] by layer.
+            teacher_maps: Teacher's feature maps [B, C', H', W'] by layer.
+
+        Returns:
+            Scalar.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            if self.layers:
+                pairs = zip(self.projectors, self.layers, strict=True)
+                terms = [
+                    self.function(project(maps[s].float()), teacher_maps[t].float(), **self.options)
+                    for project, (s, t) in pairs
+                ]
+                return self.weight * sum(terms)
+            given = dict(logits=logits, target=target, teacher_logits=teacher_logits)
+            return self.weight * self.function(**{name: given[name] for name in self.inputs}, **self.options)
+
+
+def _index(layer: int, channels: Sequence[int], whose: str) -> int:
+    if not -len(channels) <= layer < len(channels):
+        raise ValueError(f'layer {layer} of the {whose} is out of range; choose from 0 … {len(channels) - 1}')
+    return layer % len(channels)
+
+
+def build_losses(configs: Sequence[dict]) -> nn.ModuleList:
+    """Terms of a weighted sum; the second and further ones of a type are numbered: ``loss_dkd``, ``loss_dkd_2``, ….
+
+    Args:
+        configs: Arguments of `WeightedLoss`.
+    """
+    losses = nn.ModuleList(WeightedLoss(**config) for config in configs)
+    for i, loss in enumerate(losses):
+        same = [earlier.kind for earlier in losses[:i]].count(loss.kind)
+        loss.name += f'_{same + 1}' if same else ''
+    return losses

@@ -1,0 +1,152 @@
+"""The digital corruptions of ImageNet-C: colour, resolution, compression and elastic deformation.
+
+A corruption takes one image, uint8 [H, W, 3], the constants of a severity and a generator, and returns an
+image of the same shape.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter1d
+from scipy.sparse import csr_array
+
+from distill.robustness.corruptions.blurs import TOLERANCE, to_uint8
+
+
+def _change_hsv(x: np.ndarray, change: Callable[[np.ndarray, np.ndarray], tuple]) -> np.ndarray:
+    """To HSV, `change` of (saturation, value), and back.
+
+    The result is often a whole grey level before the cast to uint8 drops its fraction, so that a rounding error
+    decides about a level. Hence scikit-image's steps, in doubles.
+    """
+    planes = cv2.split(x)
+    red, green, blue = (plane / 255 for plane in planes)
+    value = cv2.max(cv2.max(red, green), blue)
+    spread = value - cv2.min(cv2.min(red, green), blue)
+    grey = spread == 0
+    divisor = spread + grey
+    hue = (green - blue) / divisor
+    np.copyto(hue, 2 + (blue - red) / divisor, where=green == value)
+    np.copyto(hue, 4 + (red - green) / divisor, where=blue == value)
+    hue[grey] = 0
+    hue /= 6
+    hue += hue < 0
+    saturation, new_value = change(spread / (value + (value == 0)), value)
+    hue *= 6
+    sixth = np.floor(hue)
+    hue -= sixth
+    np.subtract(1, hue, out=hue, where=sixth % 2 == 0)
+    high, middle, low = (
+        (255 * np.clip(level, 0, 1)).astype(np.uint8)
+        for level in (new_value, new_value * (1 - hue * saturation), new_value * (1 - saturation))
+    )
+    out = [middle.copy() for _ in planes]
+    largest, least = cv2.max(cv2.max(*planes[:2]), planes[2]), cv2.min(cv2.min(*planes[:2]), planes[2])
+    for plane, new in zip(planes, out, strict=True):
+        np.copyto(new, high, where=plane == largest)
+        np.copyto(new, low, where=plane == least)
+    # The hue of grey is that of red.
+    np.copyto(out[0], high, where=grey)
+    return cv2.merge(out)
+
+
+def brightness(x: np.ndarray, added: float, rng: np.random.Generator) -> np.ndarray:
+    """Add `added` to the value of HSV, of 1. Weather, by ImageNet-C's grouping."""
+    return _change_hsv(x, lambda saturation, value: (saturation, np.minimum(value + added, 1)))
+
+
+def saturate(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Scale and shift the saturation of HSV; `constants` = (factor, shift)."""
+    factor, shift = constants
+    return _change_hsv(x, lambda saturation, value: (np.minimum(saturation * factor + shift, 1), value))
+
+
+def contrast(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """Scale the difference from the mean of each channel by `factor`."""
+    mean = np.array(cv2.mean(x)[:3]) / 255
+    level = np.arange(256)[:, None] / 255
+    table = np.clip((level - mean) * factor + mean, 0, 1) * 255
+    return cv2.LUT(x, table.astype(np.uint8)[None])
+
+
+@lru_cache(maxsize=32)
+def _box_matrix(size: int, small: int) -> csr_array:
+    """Pillow's box filter from `size` pixels to `small`: the mean of those whose middle lies within the new one."""
+    scale = size / small
+    pixel, middle = np.arange(size), np.arange(0.5, small)[:, None] * scale
+    # A middle on the boundary is up to rounding errors: these are Pillow's operations in their order.
+    first, end = np.floor(middle - scale / 2 + 0.5), np.floor(middle + scale / 2 + 0.5)
+    offset = (pixel - middle + 0.5) * (1 / scale)
+    inside = (pixel >= first) & (pixel < end) & (offset > -0.5) & (offset <= 0.5)
+    return csr_array((inside / inside.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+def pixelate(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
+    """Shrink the sides by `factor` and enlarge them again, as Pillow does: the width first, rounding in between."""
+    height, width = x.shape[:2]
+    for size in (width, height):
+        x = cv2.transpose(x)
+        rows = _box_matrix(size, int(size * factor)) @ x.reshape(size, -1).astype(np.float32)
+        # Half a level rounds up.
+        x = to_uint8(rows, TOLERANCE + 0.5).reshape(len(rows), *x.shape[1:])
+    # The original enlarges by a box filter as well; at its 224 pixels that takes just the nearest one.
+    return np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.NEAREST))
+
+
+def jpeg_compression(x: np.ndarray, quality: int, rng: np.random.Generator) -> np.ndarray:
+    """Compress as JPEG. OpenCV gives what Pillow does, as both use libjpeg with its defaults, and faster."""
+    _, data = cv2.imencode('.jpg', cv2.cvtColor(x, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
+    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+@lru_cache(maxsize=16)
+def _smoothing(size: int, sigma: float) -> np.ndarray:
+    """scipy's Gaussian filter of an axis, ``mode='reflect', truncate=3``, as a matrix [size, size].
+
+    Products with it cost the same for any sigma, and the original's goes up to 3/4 of the image.
+    """
+    return gaussian_filter1d(np.eye(size), sigma, axis=0, mode='reflect', truncate=3).astype(np.float32)
+
+
+def displace(x: np.ndarray, noise: np.ndarray, amplitude: float, sigmas: tuple[float, float]) -> np.ndarray:
+    """Displace the pixels by smoothed noise.
+
+    Args:
+        x: Float32 image [H, W, 3].
+        noise: Of dy and dx, [2, H, W], float32.
+        amplitude: Pixels by which the smoothed noise is multiplied.
+        sigmas: Of the smoothing along height and width, in pixels.
+    """
+    height, width = x.shape[:2]
+    dy, dx = amplitude * (_smoothing(height, sigmas[0]) @ noise @ _smoothing(width, sigmas[1]).T)
+    dy += np.arange(height, dtype=np.float32)[:, None]
+    dx += np.arange(width, dtype=np.float32)
+    return to_uint8(cv2.remap(x, dx, dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+
+
+def elastic_transform(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:
+    """A random affine map, then smooth displacements, as in make_imagenet_c.py.
+
+    `constants` = amplitude and sigma of the displacements and largest shift of the affine map's corners, all in
+    units of the shorter side (times 244 / 224: the original has 244 for 224, by mistake as it says).
+    """
+    height, width = x.shape[:2]
+    amplitude, sigma, shift = (c * 244 * min(height, width) / 224 for c in constants)
+    middle = np.float32([height, width]) // 2
+    side = min(height, width) // 3
+    corners = np.float32([middle + side, [middle[0] + side, middle[1] - side], middle - side])
+    moved = corners + rng.uniform(-shift, shift, corners.shape).astype(np.float32)
+    affine = cv2.getAffineTransform(corners, moved)
+    x = cv2.warpAffine(x.astype(np.float32), affine, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    return displace(x, 2 * rng.random((2, height, width), dtype=np.float32) - 1, amplitude, (sigma, sigma))
+
+
+def elastic_transform_port(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
+    """Smooth displacements only, as in imagecorruptions; `alpha` is their amplitude."""
+    height, width = x.shape[:2]
+    noise = 2 * rng.random((2, height, width), dtype=np.float32) - 1
+    amplitude = alpha * 0.005 * height
+    return displace(x.astype(np.float32), noise, amplitude, (0.01 * height, 0.01 * width))

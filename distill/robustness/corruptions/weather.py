@@ -1,0 +1,174 @@
+"""The weather of ImageNet-C: snow, frost, fog and, of the extra kinds, spatter.
+
+A corruption takes one image, uint8 [H, W, 3], the constants of a severity and a generator, and returns an
+image of the same shape. What takes the draws instead of a generator is called ``..._from``.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from distill.robustness.corruptions.blurs import centre, gaussian, motion, to_uint8, zoom_matrix
+from distill.robustness.corruptions.frost import FILES, frost_texture
+from distill.robustness.corruptions.noise import normal
+
+
+def snow(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:
+    """Falling snow; `constants` = mean and deviation of the noise that flakes are made of, then as in `snow_from`."""
+    mean, deviation, factor, *rest = constants
+    # The flakes are a zoom into the middle of the noise, so only that is drawn.
+    noise = np.zeros(x.shape[:2])
+    (top, rows), (left, columns) = (centre(size, factor) for size in noise.shape)
+    noise[top : top + rows, left : left + columns] = mean + deviation * normal(rng, (rows, columns))
+    return snow_from(x, (factor, *rest), noise, rng.uniform(-135, -45))
+
+
+def snow_from(x: np.ndarray, constants: tuple, noise: np.ndarray, angle: float) -> np.ndarray:
+    """Snow for given draws: imagecorruptions' to the last bit, and so by its operations, single and double precision.
+
+    Args:
+        x: Image [H, W, 3], uint8.
+        constants: Zoom of the noise, least value of a flake, radius and sigma of the motion in pixels, weight of
+            the image against its whitened self.
+        noise: Float64 [H, W].
+        angle: Direction of the motion in degrees.
+    """
+    factor, threshold, radius, sigma, weight = constants
+    height, width = x.shape[:2]
+    flakes = zoom_matrix(height, factor) @ noise
+    flakes = np.ascontiguousarray((zoom_matrix(width, factor) @ flakes.T).T)
+    flakes = np.clip(flakes, 0, 1) * (flakes >= threshold)
+    flakes = np.rint(255 * motion(flakes, radius, sigma, angle)[:height, :width]) / 255
+    x = x / np.float32(255)
+    white = 1.5 * cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) + 0.5
+    white = cv2.max(x, cv2.merge((white, white, white)))
+    white *= 1 - weight
+    x *= weight
+    x += white
+    flakes = cv2.merge((flakes, flakes, flakes))
+    x = x + flakes
+    x += flakes[::-1, ::-1]
+    x *= 255
+    return np.minimum(x, 255, out=x).astype(np.uint8)
+
+
+def frost(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """A random part of a texture of frost over the image; `constants` = weights of image and texture.
+
+    As in make_imagenet_c.py, whose random index never reaches the last of the six textures.
+    """
+    return frost_from(x, constants, _frost_crop(x, rng, len(FILES) - 1, enlarge=False))
+
+
+def frost_port(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Frost as in imagecorruptions: of all six textures, enlarged by a tenth."""
+    return frost_from(x, constants, _frost_crop(x, rng, len(FILES), enlarge=True))
+
+
+def _frost_crop(x: np.ndarray, rng: np.random.Generator, textures: int, enlarge: bool) -> np.ndarray:
+    height, width = x.shape[:2]
+    texture = frost_texture(int(rng.integers(textures)), height, width, enlarge)
+    top = rng.integers(texture.shape[0] - height)
+    left = rng.integers(texture.shape[1] - width)
+    return texture[top : top + height, left : left + width]
+
+
+def frost_from(x: np.ndarray, constants: tuple[float, float], crop: np.ndarray) -> np.ndarray:
+    """Frost for a given crop of a texture, uint8 [H, W, 3]."""
+    return _frost_table(*constants).take(256 * crop.astype(np.intp) + x)
+
+
+@lru_cache(maxsize=8)
+def _frost_table(image_weight: float, frost_weight: float) -> np.ndarray:
+    """Weighted sum of two grey levels [256 * frost + image], uint8: in doubles, as it is often a whole number."""
+    level = np.arange(256)
+    return np.minimum(image_weight * level + frost_weight * level[:, None], 255).astype(np.uint8).ravel()
+
+
+def plasma(size: int, decay: float, uniform: Callable[[tuple[int, int]], np.ndarray]) -> np.ndarray:
+    """A height map by the diamond-square algorithm, as the original has it.
+
+    Args:
+        size: Side in pixels, a power of two.
+        decay: The roughness is divided by it at each halving of the step.
+        uniform: Draws an array of a shape, uniform in [-1, 1).
+
+    Returns:
+        Heights between 0 and 1, [size, size].
+    """
+    heights = np.zeros((size, size), np.float32)
+    step, roughness = size, 100.0
+    while step >= 2:
+        half = step // 2
+        corners = heights[::step, ::step]
+        # The amplitude is the square of the roughness in the original.
+        scale = roughness * roughness
+
+        def wobble(total: np.ndarray, scale: float = scale) -> np.ndarray:
+            return total / 4 + scale * uniform(total.shape)
+
+        total = corners + np.roll(corners, -1, axis=0)
+        total += np.roll(total, -1, axis=1)
+        centres = heights[half::step, half::step] = wobble(total)
+        total = centres + np.roll(centres, 1, axis=0) + corners + np.roll(corners, -1, axis=1)
+        heights[::step, half::step] = wobble(total)
+        total = centres + np.roll(centres, 1, axis=1) + corners + np.roll(corners, -1, axis=0)
+        heights[half::step, ::step] = wobble(total)
+        step, roughness = half, roughness / decay
+    heights -= heights.min()
+    heights /= heights.max()
+    return heights
+
+
+def fog(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Fog of a random density. `constants` = (thickness, decay of the roughness)."""
+    thickness, decay = constants
+    height, width = x.shape[:2]
+    size = 1 << (max(height, width) - 1).bit_length()
+    heights = plasma(size, decay, lambda shape: 2 * rng.random(shape, dtype=np.float32) - 1)
+    mist = (255 * thickness) * heights[:height, :width]
+    brightest = x.max() / 255
+    scale = brightest / (brightest + thickness)
+    return to_uint8(cv2.addWeighted(x, scale, cv2.merge((mist, mist, mist)), scale, 0, dtype=cv2.CV_32F))
+
+
+def spatter(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:
+    """Drops of water or mud; `constants` = mean and deviation of the noise, then as in `spatter_from`."""
+    mean, deviation, *rest = constants
+    return spatter_from(x, rest, mean + deviation * normal(rng, x.shape[:2]))
+
+
+def spatter_from(x: np.ndarray, constants: Sequence, noise: np.ndarray) -> np.ndarray:
+    """Spatter for given noise.
+
+    Args:
+        x: Image [H, W, 3], uint8.
+        constants: Sigma of the blur that makes drops of the noise, least value of a drop, strength (water) or
+            sigma of the drops' edges (mud), whether it is mud.
+        noise: Float32 [H, W].
+    """
+    sigma, threshold, strength, mud = constants
+    drops = gaussian(noise, sigma)
+    drops[drops < threshold] = 0
+    if mud:
+        cover = gaussian((drops > threshold).astype(np.float32), strength)
+        cover[cover < 0.8] = 0
+        x, colour = cv2.multiply(x, cv2.merge([1 - cover] * 3), dtype=cv2.CV_32F), (63, 42, 20)
+    else:
+        cover = _water(drops)
+        cover *= strength / max(cover.max(), 1)
+        # Pale turquoise, though in the order of channels that the original applies to RGB.
+        colour = 175, 238, 238
+    return to_uint8(cv2.add(x, cv2.merge([cover * level for level in colour]), dtype=cv2.CV_32F))
+
+
+def _water(drops: np.ndarray) -> np.ndarray:
+    """How much drops of water reflect, unnormalised: embossed by the distance to their outline."""
+    drops = (drops * 255).astype(np.uint8)
+    distance = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
+    distance = cv2.blur(np.minimum(distance, 20), (3, 3)).astype(np.uint8)
+    relief = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
+    relief = cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief)
+    return drops * cv2.blur(relief, (3, 3)).astype(np.float32)

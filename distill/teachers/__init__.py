@@ -1,0 +1,1 @@
+"""Teachers: live, several as one, or read from a cache."""

@@ -1,0 +1,15 @@
+"""Files of mmengine's hooks that are never half written."""
+
+from mmengine.fileio import LocalBackend, register_backend
+
+from backbones.checkpoint import atomic_write
+
+
+@register_backend('atomic', force=True)
+class AtomicBackend(LocalBackend):
+    """Local files that are never half written: `CheckpointHook(backend_args=dict(backend='atomic'))`."""
+
+    def put(self, obj: bytes, filepath: str) -> None:
+        """Write bytes to a temporary file, then rename it."""
+        with atomic_write(filepath) as temporary:
+            temporary.write_bytes(obj)

@@ -1,0 +1,136 @@
+"""Teacher and student in one mmengine model."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from backbones.checkpoint import build_model
+from backbones.layers.depthwise import speed_up_depthwise
+from distill.base.forward import compiled, layer_channels
+from distill.data.preprocessor import ViewPreprocessor
+from distill.losses.terms import build_losses
+from distill.teachers.build import build_teacher
+from distill.training.batch_norm import share_statistics
+
+
+@MODELS.register_module()
+class Distiller(BaseModel):
+    """A student that learns from labels, from a teacher, or from both.
+
+    A student with a distillation token (timm's ``*_distilled`` models) trains it with the teacher, see
+    `distill.losses`; without a teacher it trains the mean of its two predictions.
+
+    Args:
+        student: Arguments of `backbones.checkpoint.build_model`.
+        teacher: The same for the teacher, or another source of its predictions, see
+            `distill.teachers.build.build_teacher`; None trains on labels alone.
+        losses: Terms of the loss, see `distill.losses.terms.WeightedLoss`.
+        data_preprocessor: Config of a `distill.data.preprocessor.ViewPreprocessor`.
+        compile: Whether to compile student and teacher, or options of `torch.compile`. In place of mmengine's own key
+            of that name, which would compile mixing and optimizer with them.
+        sync_bn: Let all processes share the statistics of the student's batch norms: n of them then do what one does
+            with n times the batch. In place of mmengine's own key of that name, which drops the activations of timm's
+            norms.
+
+    Raises:
+        ValueError: A loss needs a teacher and there is none; a teacher serves no loss or cannot give what a loss
+            needs; or the two do not have the same number of classes.
+    """
+
+    def __init__(
+        self,
+        student: dict,
+        teacher: dict | Sequence[dict] | None = None,
+        losses: Sequence[dict] = (dict(type='cross_entropy'),),
+        data_preprocessor: dict | None = None,
+        compile: bool | dict = False,
+        sync_bn: bool = False,
+    ):
+        super().__init__(data_preprocessor or ViewPreprocessor())
+        self.student = speed_up_depthwise(build_model(**student))
+        if sync_bn:
+            self.student = share_statistics(self.student)
+        self.student_config = dict(student)
+        if self.data_preprocessor.memory_format is torch.channels_last:
+            self.student = self.student.to(memory_format=torch.channels_last)
+        self.predict = compiled(compile)
+        self.losses = build_losses(losses)
+        self.teacher = self._build_teacher(teacher, compile)
+        if self.teacher is not None and hasattr(self.student, 'set_distilled_training'):
+            self.student.set_distilled_training(True)
+        pairs = [pair for loss in self.losses for pair in loss.layers]
+        self.student_layers, self.teacher_layers = sorted({s for s, _ in pairs}), sorted({t for _, t in pairs})
+
+    def _build_teacher(self, config: dict | Sequence[dict] | None, compile: bool | dict):
+        """Build the teacher that the losses ask for, and connect those that compare features."""
+        needing = [loss for loss in self.losses if loss.needs_teacher]
+        names = ', '.join(loss.name for loss in needing)
+        if needing and config is None:
+            raise ValueError(f'{names} needs a teacher and model.teacher is None; name one or drop it')
+        if config is None:
+            return None
+        if not needing:
+            raise ValueError('model.teacher serves no loss; add soft_target_kl or hard_label to model.losses')
+        teacher = build_teacher(config, compile)
+        if teacher.num_classes != self.student.num_classes:
+            raise ValueError(
+                f'the teacher has {teacher.num_classes} classes and the student {self.student.num_classes}; '
+                'both must be trained for the same classes'
+            )
+        for loss in needing:
+            if loss.needs_all_classes and not teacher.exact:
+                raise ValueError(
+                    f'{loss.name} softens or standardises logits and the teacher does not know those of all classes; '
+                    'set temperature=1.0, cache all classes or use the teacher itself'
+                )
+            if loss.layers and not teacher.features:
+                raise ValueError(
+                    f'{loss.name} compares feature maps, which only a single teacher that runs itself has; drop the '
+                    'loss, or the cache and the other teachers'
+                )
+            if loss.layers:
+                loss.connect(layer_channels(self.student, 'student'), teacher.layer_channels())
+        return teacher
+
+    def init_weights(self) -> None:
+        """Keep the weights: timm has initialised them, or a checkpoint was loaded."""
+        self._is_init = True
+
+    def _apply(self, fn, *args, **kwargs):
+        if getattr(self, 'teacher', None) is not None:
+            self.teacher.apply(fn)
+        return super()._apply(fn, *args, **kwargs)
+
+    def forward(self, images: Tensor, targets: Tensor | None = None, keys: Tensor | None = None, mode: str = 'tensor'):
+        """Run the student, and in ``loss`` mode the teacher beside it.
+
+        Args:
+            images: Normalised views [B, 3, H, W].
+            targets: Labels [B], or probabilities [B, K].
+            keys: Index and view of each image [B, 2], by which a cache finds what the teacher said.
+            mode: ``loss``, ``predict`` or ``tensor``.
+
+        Returns:
+            ``loss``: the terms by name. ``predict``: one dict with ``logits`` [B, K] and ``targets``, in a list.
+            ``tensor``: logits [B, K].
+        """
+        teacher_logits, teacher_maps = None, []
+        # The teacher first: what it needs on the way is free again when the student's activations pile up.
+        if mode == 'loss' and self.teacher is not None:
+            mean, std = self.data_preprocessor.mean, self.data_preprocessor.std
+            teacher_logits, teacher_maps = self.teacher(images, mean, std, keys, self.teacher_layers)
+        logits, maps = self.predict(self.student, images, self.student_layers if mode == 'loss' else ())
+        if mode == 'tensor':
+            return logits
+        if mode == 'predict':
+            return [dict(logits=logits.float(), targets=targets)]
+        by_label, by_teacher = logits if isinstance(logits, tuple) else (logits, logits)
+        maps = dict(zip(self.student_layers, maps, strict=True))
+        teacher_maps = dict(zip(self.teacher_layers, teacher_maps, strict=True))
+        return {
+            loss.name: loss(by_teacher if loss.needs_teacher else by_label, targets, teacher_logits, maps, teacher_maps)
+            for loss in self.losses
+        }

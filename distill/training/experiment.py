@@ -1,0 +1,199 @@
+"""From a config file and OpenMMLab's usual command line to a `Runner`: the same for all three tasks."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from backbones.checkpoint import read_weights
+from distill.base.processes import join_on_cpu
+from distill.training.resume import latest_checkpoint
+
+MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that `load_config` reads."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
+    parser.add_argument('--data-root', help="the data set's folder, in place of the config's data_root")
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings in place of the config',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Read a config and put ``--cfg-options`` and ``--data-root`` into it.
+
+    Args:
+        args: Parsed arguments, with those of `add_config_arguments`.
+
+    Raises:
+        FileNotFoundError: The config does not exist.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f"config '{args.config}' does not exist; see distill/configs, downstream_configs")
+    config = Config.fromfile(args.config)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    if args.data_root:
+        move_data_root(config, args.data_root)
+    return config
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read a config to run it.
+
+    Args:
+        args: Parsed arguments, with those of `add_config_arguments`.
+
+    Returns:
+        The config, with ``work_dir`` and ``launcher`` set.
+
+    Raises:
+        FileNotFoundError: The config or its data root does not exist.
+    """
+    config = read_config(args)
+    if 'data_root' in config and not Path(config.data_root).is_dir():
+        raise FileNotFoundError(
+            f"data root '{config.data_root}' does not exist; make or unpack the data there, or pass --data-root"
+        )
+    config.launcher = args.launcher
+    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return config
+
+
+def move_data_root(config: Config, data_root: str) -> None:
+    """Replace the config's ``data_root`` wherever a path of the config lies in it."""
+    if 'data_root' not in config:
+        raise ValueError(f'{config.filename} has no data_root to replace; drop --data-root and use --cfg-options')
+    old = config.data_root.rstrip('/')
+
+    def moved(value):
+        if isinstance(value, dict):
+            for key in value:
+                value[key] = moved(value[key])
+            return value
+        if isinstance(value, (list, tuple)):
+            return type(value)(moved(item) for item in value)
+        if isinstance(value, str) and (value.rstrip('/') == old or value.startswith(old + '/')):
+            return data_root.rstrip('/') + value[len(old) :]
+        return value
+
+    for key in list(config):
+        config[key] = moved(config[key])
+
+
+def resume_from(choice: str, work_dir: str) -> tuple[bool, str | None]:
+    """What ``--resume`` means.
+
+    Args:
+        choice: ``auto`` or a checkpoint's path.
+        work_dir: Where ``auto`` looks.
+
+    Returns:
+        mmengine's ``resume`` and ``load_from``. With ``auto`` and no checkpoint yet, training starts anew.
+
+    Raises:
+        FileNotFoundError: The path does not exist.
+    """
+    checkpoint = latest_checkpoint(work_dir) if choice == 'auto' else choice
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; pass another or --resume alone")
+    return checkpoint is not None, checkpoint
+
+
+def augment_test_time(config: Config) -> None:
+    """Have a config test with augmentation, as OpenMMLab's ``--tta`` does.
+
+    Raises:
+        ValueError: The config does not say how.
+    """
+    missing = [key for key in ('tta_model', 'tta_pipeline') if not config.get(key)]
+    if missing:
+        raise ValueError(f'{config.filename} has no {" and no ".join(missing)}; add it or drop --tta')
+    config.model = dict(**config.tta_model, module=config.model)
+    config.test_dataloader.dataset.pipeline = config.tta_pipeline
+
+
+def dump_predictions(config: Config, path: Path) -> None:
+    """Have a test write its predictions to a ``.pkl`` file too, as OpenMMLab's ``--out`` does."""
+    dump = dict(type='DumpDetResults' if config.get('default_scope') == 'mmdet' else 'DumpResults')
+    evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
+    config.test_evaluator = [*evaluators, dict(dump, out_file_path=str(path))]
+
+
+def check_weights(model: nn.Module, checkpoint: str) -> None:
+    """Check that a checkpoint has all weights of a model that is tested; mmengine only warns.
+
+    Raises:
+        ValueError: It lacks some, or they are of another shape.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    model = model.module if isinstance(model, BaseTTAModel) else model
+    own, weights = model.state_dict(), read_weights(checkpoint)
+    missing = [key for key in own if key not in weights]
+    shapes = [
+        f'{key} is {tuple(weights[key].shape)} there and {tuple(own[key].shape)} in the model'
+        for key in own
+        if key in weights and weights[key].shape != own[key].shape
+    ]
+    if missing or shapes:
+        problems = ([f'lacks {len(missing)} weights ({missing[0]}, …)'] if missing else []) + shapes[:1]
+        raise ValueError(
+            f"checkpoint '{checkpoint}' {'; '.join(problems)}; test it with the config it was trained with"
+        )
+
+
+def build_runner(config: Config, hooks: Sequence[Hook] = ()) -> Runner:
+    """Build the `Runner` of a config, with further hooks; whatever it loads, it loads with weights only."""
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    if config.get('sync_bn') and 'student' in config.model:
+        raise ValueError("mmengine's sync_bn drops activations of timm's norms; set model.sync_bn=True in its place")
+    if join_on_cpu(config.launcher):
+        _distribute_on_cpu(config)
+    # mmengine lets None switch off its own default hooks only.
+    config.default_hooks = {k: v for k, v in config.default_hooks.items() if v is not None or k in MMENGINE_HOOKS}
+    if config.get('default_scope') in ('mmdet', 'mmseg'):
+        hooks = [*prepare_downstream(config), *hooks]
+    runner = Runner.from_cfg(config)
+    for hook in hooks:
+        runner.register_hook(hook)
+    return runner
+
+
+def prepare_downstream(config: Config) -> list[Hook]:
+    """Have a detector's or segmenter's data checked and its samples seeded one by one; returns the hooks for it."""
+    # mmcv is slow to import, and distillation does without.
+    from distill.downstream.checks import CheckDataHook, check_annotations, insert_checks
+    from distill.downstream.seeding import NumberBatchesHook, seed_samples
+
+    check_annotations(config)
+    insert_checks(config)
+    if config.get('train_dataloader'):
+        seed_samples(config)
+    return [CheckDataHook(), NumberBatchesHook()]
+
+
+def _distribute_on_cpu(config: Config) -> None:
+    """Wrap the model as mmengine does for several processes, which it does for accelerators only."""
+    config.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=config.get('find_unused_parameters', False),
+    )

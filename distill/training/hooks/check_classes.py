@@ -1,0 +1,30 @@
+"""Classes of data and student, compared before training."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckClassesHook(Hook):
+    """Stop before training if data and model do not have the same number of classes."""
+
+    def before_train(self, runner) -> None:
+        """Compare the student with every data set.
+
+        Raises:
+            ValueError: The numbers differ.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        loaders = {
+            'training': runner.train_dataloader,
+            'validation': getattr(runner.val_loop, 'dataloader', None),
+        }
+        for part, loader in loaders.items():
+            classes = getattr(getattr(loader, 'dataset', None), 'classes', None)
+            if classes is not None and len(classes) != model.student.num_classes:
+                named = ', '.join(classes[:4]) + (', …' if len(classes) > 4 else '')
+                raise ValueError(
+                    f'the {part} set has {len(classes)} classes ({named}) and the student {model.student.num_classes}; '
+                    f'set model.student.num_classes={len(classes)}'
+                )

@@ -1,0 +1,48 @@
+"""Go on at the very batch that a checkpoint stands before."""
+
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop
+
+from distill.data.sampler import ViewSampler
+from distill.training.resume import MidEpochHook
+
+
+@HOOKS.register_module()
+class ExactResumeHook(MidEpochHook):
+    """Go on at the very batch and validation that a checkpoint stands before.
+
+    A checkpoint from the middle of an epoch (``default_hooks.checkpoint.by_epoch=False``) is resumed in the middle: the
+    views that were shown are passed over unread, where mmengine would show the whole epoch again. A run that was
+    stopped between a checkpoint and the end of the validation that follows it is validated there after all, so that
+    the best student is the best.
+    """
+
+    # Validates when all other hooks are ready for training.
+    priority = 'LOWEST'
+
+    def before_train(self, runner) -> None:
+        """Make up for a validation that may not have ended."""
+        loop = runner.train_loop
+        if not runner._resume or not runner.epoch or self.done or runner.val_loop is None:
+            return
+        due = runner.epoch % loop.val_interval == 0 or runner.epoch == loop.max_epochs
+        if due and runner.epoch >= loop.val_begin:
+            runner.val_loop.run()
+
+    def before_train_epoch(self, runner) -> None:
+        """Pass over what is done.
+
+        Raises:
+            ValueError: A checkpoint from the middle of an epoch is resumed, and the sampler cannot start there.
+        """
+        loader = runner.train_loop.dataloader
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            return
+        done = self.begin_epoch(runner)
+        if isinstance(loader.sampler, ViewSampler):
+            loader.sampler.skip = done * loader.batch_size
+        elif done:
+            raise ValueError(
+                f'the checkpoint is from the middle of an epoch, where a {type(loader.sampler).__name__} cannot start; '
+                'resume one from the end of an epoch or use a ViewSampler'
+            )

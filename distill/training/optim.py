@@ -1,0 +1,46 @@
+"""timm's way to group parameters, for mmengine."""
+
+import inspect
+
+from mmengine.model import is_model_wrapper
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from timm.optim import param_groups_weight_decay
+from torch import nn
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class TimmOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Two parameter groups: with weight decay, and without for norms, biases and what the model itself excepts.
+
+    mmengine's own constructor makes one group a parameter, each of which the optimizer updates apart. Differs from
+    it also in what a model says by ``no_weight_decay()``: timm's transformers except position embeddings and tokens.
+    Optimizers that can update a group in one call (``fused``) do, unless the config says otherwise.
+    """
+
+    def __call__(self, model: nn.Module):
+        """Build the optimizer wrapper of a model.
+
+        Raises:
+            ValueError: There is no optimizer of that name.
+        """
+        model = model.module if is_model_wrapper(model) else model
+        excepted = {
+            f'{prefix}.{name}' if prefix else name
+            for prefix, module in model.named_modules()
+            if hasattr(module, 'no_weight_decay')
+            for name in module.no_weight_decay()
+        }
+        config = self.optimizer_cfg.copy()
+        kind = OPTIMIZERS.get(config['type']) if isinstance(config['type'], str) else config['type']
+        if kind is None:
+            names = ', '.join(sorted(OPTIMIZERS.module_dict))
+            raise ValueError(f"optimizer '{config['type']}' is unknown; choose from {names}")
+        # torch has three ways to update, and takes one at a time.
+        if 'fused' in inspect.signature(kind).parameters and not {'foreach', 'differentiable'} & set(config):
+            config.setdefault('fused', True)
+        decay = config.pop('weight_decay', 0.0)
+        config['params'] = param_groups_weight_decay(model, decay, no_weight_decay_list=excepted)
+        wrapper = self.optim_wrapper_cfg.copy()
+        wrapper.setdefault('type', 'OptimWrapper')
+        return OPTIM_WRAPPERS.build(wrapper, default_args=dict(optimizer=OPTIMIZERS.build(config)))

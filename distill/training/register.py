@@ -1,0 +1,21 @@
+"""Importing this module puts into mmengine's registries whatever a distillation config names.
+
+Configs name it in ``custom_imports``; the models of `backbones` are then in timm's registry too.
+"""
+
+import backbones as backbones
+from distill.data import preprocessor as preprocessor
+from distill.data import sampler as sampler
+from distill.data import views as views
+from distill.training import atomic_backend as atomic_backend
+from distill.training import distiller as distiller
+from distill.training import metrics as metrics
+from distill.training import optim as optim
+from distill.training import schedules as schedules
+from distill.training.hooks import check_cache as check_cache
+from distill.training.hooks import check_classes as check_classes
+from distill.training.hooks import exact_resume as exact_resume
+from distill.training.hooks import plain_checkpoint as plain_checkpoint
+from distill.training.hooks import save_student as save_student
+from distill.training.hooks import seed_iteration as seed_iteration
+from distill.training.hooks import stop_on_bad_loss as stop_on_bad_loss

@@ -1,0 +1,142 @@
+"""Commands that need one another, several at a time, each in a process of its own; what was done is skipped."""
+
+import itertools
+import json
+import os
+import queue
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from distill.base.files import write_json
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Step:
+    """One command of this project.
+
+    Attributes:
+        name: For people, and of its log.
+        command: A module of `distill.cli`, and its arguments.
+        needs: Names of the steps before it.
+    """
+
+    name: str
+    command: list[str]
+    needs: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Workplace:
+    """Where and how steps run.
+
+    Attributes:
+        logs: Folder for each step's log, and a mark when it is done.
+        jobs: How many run at a time. With accelerators, each job has one of them, in turn.
+        threads: CPU threads a step.
+        launcher: Command that the step's own is appended to, such as a cluster's ``srun --gpus=1``.
+        again: What to call again after a failure, for the error message.
+        folder: Where the commands run; None takes the folder that one is in.
+    """
+
+    logs: Path
+    jobs: int = 2
+    threads: int = 1
+    launcher: Sequence[str] = ()
+    again: str = 'the command'
+    folder: Path | None = None
+
+    def mark(self, step: Step) -> Path:
+        """The file that tells that a step is done, and how long it took."""
+        return self.logs / f'{step.name.replace(" ", "-")}.json'
+
+    def is_done(self, step: Step) -> bool:
+        """Whether this very command was run to its end before."""
+        mark = self.mark(step)
+        return mark.is_file() and json.loads(mark.read_text())['command'] == step.command
+
+
+def run_step(step: Step, place: Workplace, slot: int = 0) -> float:
+    """Run a step's command, unless it has been done before, and log what it prints.
+
+    Args:
+        step: The step.
+        place: Where it runs.
+        slot: Which of the jobs this is; chooses the accelerator.
+
+    Returns:
+        Seconds it took; 0 if there was nothing to do.
+
+    Raises:
+        ValueError: The command failed.
+    """
+    if place.is_done(step):
+        return 0.0
+    mark = place.mark(step)
+    log = mark.with_suffix('.log')
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    environment = {**os.environ, 'OMP_NUM_THREADS': str(place.threads), 'COLUMNS': '120'}
+    environment['PYTHONPATH'] = os.pathsep.join([str(REPO), os.environ.get('PYTHONPATH', '')])
+    if torch.cuda.is_available() and not place.launcher:
+        environment.setdefault('CUDA_VISIBLE_DEVICES', str(slot % torch.cuda.device_count()))
+    module = [f'distill.cli.{step.command[0]}', *step.command[1:]]
+    with log.open('a') as file:
+        file.write(f'$ python -m {shlex.join(module)}\n')
+        file.flush()
+        command = [*place.launcher, sys.executable, '-m', *module]
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=place.folder)
+    if done.returncode != 0:
+        last = log.read_text().strip().splitlines()[-1]
+        raise ValueError(f"step '{step.name}' failed: {last} (see {log}); run {place.again} again to go on from here")
+    seconds = time.monotonic() - start
+    write_json(mark, {'command': step.command, 'seconds': seconds})
+    return seconds
+
+
+def run_steps(steps: Sequence[Step], place: Workplace, say: Callable[[str], None]) -> None:
+    """Run steps, several at a time, each after those that it needs, the first in the list first.
+
+    Args:
+        steps: The steps; those that they need must be among them.
+        place: Where they run.
+        say: Called with a line of text when a step starts and ends.
+
+    Raises:
+        ValueError: A step failed. Those that run are waited for, no others are started.
+    """
+    waiting, finished, start = list(steps), set(), time.monotonic()
+    slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for slot in range(place.jobs):
+        slots.put(slot)
+
+    def run(step: Step) -> float:
+        slot = slots.get()
+        try:
+            return run_step(step, place, slot)
+        finally:
+            slots.put(slot)
+
+    with ThreadPoolExecutor(place.jobs) as pool:
+        running: dict[Future, Step] = {}
+        while waiting or running:
+            ready = (step for step in waiting if finished.issuperset(step.needs))
+            for step in list(itertools.islice(ready, place.jobs - len(running))):
+                waiting.remove(step)
+                say(f'[{time.monotonic() - start:5.0f} s] {step.name} …')
+                running[pool.submit(run, step)] = step
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                step = running.pop(future)
+                seconds = future.result()
+                finished.add(step.name)
+                took = f'took {seconds:.0f} s' if seconds else 'was done before'
+                say(f'[{time.monotonic() - start:5.0f} s] {step.name} {took}')

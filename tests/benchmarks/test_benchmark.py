@@ -1,0 +1,22 @@
+"""The benchmarks run and write what they promise; their figures are judged on an idle machine."""
+
+import json
+
+import pytest
+
+from distill.cli.benchmark import main as benchmark
+
+
+@pytest.mark.slow
+def test_distillation_is_measured_against_timms(tmp_path, capsys):
+    out = tmp_path / 'distill.json'
+    assert benchmark(['distill', '--out', str(out), '--repeats', '1', '--batch-size', '2']) == 0
+    result = json.loads(out.read_text())
+    for name in ('peer', 'online', 'cached'):
+        row = result[name]
+        assert row['images_per_s'] == pytest.approx(2 / row['times_s'][0])
+        assert row['ratio'] == pytest.approx(row['images_per_s'] / result['peer']['images_per_s'])
+        # At least weights, gradients and Adam's two moments of 38.6 million parameters.
+        assert row['peak_mib'] > 4 * 4 * 38.5e6 / 2**20
+    assert result['loader']['predictions_per_s'] > result['cached']['images_per_s']
+    assert 'cached' in capsys.readouterr().out

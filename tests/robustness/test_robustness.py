@@ -1,0 +1,196 @@
+"""Robustness evaluation: the whole path on real files."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from backbones.checkpoint import save_model
+from distill.benchmarks.suite import benchmark_suite
+from distill.cli.robustness import build_parser, main, run
+from distill.report.collect import collect
+from distill.results.schema import validate
+from distill.robustness.corruptions import KINDS, corrupt
+from distill.robustness.runs import load_run
+from distill.robustness.suites import OWN_SUITES
+from distill.synthetic.ade20k import write_ade20k
+from distill.synthetic.coco import write_coco
+
+REPO = Path(__file__).parents[2]
+MODEL = dict(model='robust_resnet_dw_small', model_kwargs=dict(
+    dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), kernel_size=3, patch_size=4, num_classes=10
+))  # fmt: skip
+MEAN, STD = (0.5, 0.45, 0.4), (0.2, 0.25, 0.3)
+
+
+@pytest.fixture(scope='module')
+def checkpoints(shapes, tmp_path_factory) -> list:
+    """Two untrained students."""
+    paths = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        path = tmp_path_factory.mktemp('runs') / f'run{seed}' / 'student_best.pth'
+        classes = sorted(p.name for p in (shapes / 'val').iterdir())
+        network = timm.create_model(MODEL['model'], **MODEL['model_kwargs'])
+        description = dict(**MODEL, classes=classes, input_size=[3, 32, 32], mean=MEAN, std=STD, teacher=None)
+        save_model(path, network, description)
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture(scope='module')
+def results(checkpoints, shapes, tmp_path_factory):
+    out = tmp_path_factory.mktemp('results')
+    arguments = [*map(str, checkpoints), '--data-root', str(shapes), '--out', str(out), '--corruption-limit', '10']
+    run(build_parser().parse_args([*arguments, '--batch-size', '7']))
+    return out
+
+
+def test_an_image_that_shows_nothing_is_one_line_from_a_worker(checkpoints, shapes, tmp_path, capsys):
+    shutil.copytree(shapes / 'val', tmp_path / 'val')
+    Image.new('RGB', (1, 1)).save(tmp_path / 'val' / 'circle' / 'dot.png')
+    arguments = ['--data-root', str(tmp_path), '--out', str(tmp_path / 'out'), '--suite', 'clean', '--workers', '1']
+    assert main([str(checkpoints[0]), *arguments]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "dot.png' has 1x1 pixels, and the least is 8x8; replace or delete it" in lines[0]
+
+
+def read(folder):
+    """Images [N, H, W, 3] and class names of a folder of class folders, read without this project's code."""
+    paths = sorted(folder.rglob('*.jpg'))
+    return np.stack([np.array(Image.open(p)) for p in paths]), [p.parent.name for p in paths]
+
+
+def predict(checkpoint, images: np.ndarray) -> torch.Tensor:
+    network = timm.create_model(MODEL['model'], checkpoint_path=str(checkpoint), **MODEL['model_kwargs']).eval()
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        return network((x - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1))
+
+
+def test_results_fit_the_schema_and_name_every_suite(results):
+    content = json.loads((results / 'results.json').read_text())
+    validate(content, 'results.json')
+    for scores in content['classification'].values():
+        assert set(scores) == {suite.key for suite in OWN_SUITES}
+        assert set(scores['corruption']['cells']) == set(KINDS)
+    for sample in content['samples']:
+        assert (results / sample['image']).is_file()
+        assert set(sample['predictions']) == {'run0', 'run1'}
+    for record in content['runs'].values():
+        assert (results / record['checkpoint']).is_file()
+
+
+def test_scores_are_those_of_a_direct_computation(results, checkpoints, shapes):
+    scores = json.loads((results / 'results.json').read_text())['classification']['run1']
+    classes = sorted(p.name for p in (shapes / 'val').iterdir())
+    images, names = read(shapes / 'val')
+    labels = torch.tensor([classes.index(name) for name in names])
+    logits = predict(checkpoints[1], images)
+    assert scores['clean']['top1_pct'] == pytest.approx(100 * (logits.argmax(1) == labels).float().mean().item())
+    in_top5 = (logits.topk(5).indices == labels[:, None]).any(1).float().mean().item()
+    assert scores['clean']['top5_pct'] == pytest.approx(100 * in_top5)
+    # Rendition has 7 classes: the other logits do not take part in the decision.
+    present = sorted(p.name for p in (shapes / 'rendition').iterdir())
+    columns = [classes.index(name) for name in present]
+    images, names = read(shapes / 'rendition')
+    decisions = predict(checkpoints[1], images)[:, columns].argmax(1)
+    hits = [present[d] == name for d, name in zip(decisions.tolist(), names, strict=True)]
+    assert scores['rendition']['top1_pct'] == pytest.approx(100 * np.mean(hits))
+    among = torch.isin(labels, torch.tensor(columns))
+    subset = logits[among][:, columns].argmax(1) == torch.tensor([columns.index(k) for k in labels[among].tolist()])
+    assert scores['rendition']['clean_subset_top1_pct'] == pytest.approx(100 * subset.float().mean().item())
+
+
+def test_a_corrupted_cell_is_that_of_a_direct_computation(results, checkpoints, shapes):
+    scores = json.loads((results / 'results.json').read_text())['classification']['run0']['corruption']
+    stored = np.load(results / 'predictions' / 'run0' / 'corruption.npz')
+    assert scores['images'] == 10
+    assert len(set(stored['labels'].tolist())) == 10
+    images = np.stack([np.array(Image.open(shapes / 'val' / path)) for path in stored['paths']])
+    for kind, severity in (('gaussian_noise', 1), ('jpeg_compression', 4), ('snow', 5)):
+        corrupted = corrupt(images, kind, severity, [(0, i) for i in range(10)])
+        hits = predict(checkpoints[0], corrupted).argmax(1).numpy() == stored['labels']
+        assert scores['cells'][kind][severity - 1] == pytest.approx(100 * hits.mean()), kind
+
+
+def test_benchmark_of_a_suite(checkpoints, shapes, tmp_path):
+    result = benchmark_suite(load_run(str(checkpoints[0]), 'cpu'), [shapes], tmp_path, repeats=1)
+    images = {suite.name: len(list((shapes / suite.folders[0]).rglob('*.jpg'))) for suite in OWN_SUITES}
+    assert result['predictions'] == sum(images.values()) + 74 * images['corruption']
+    assert result['ratio'] == pytest.approx(result['whole_s'] / (result['forward_s'] + result['corruption_s']))
+    assert list(result['peak_memory_mib']) == [images['clean']]
+    assert len(list(tmp_path.rglob('results.json'))) == 1
+
+
+def test_what_is_there_is_not_computed_again_and_other_weights_are_refused(results, checkpoints, shapes, capsys):
+    before = (results / 'results.json').read_bytes()
+    common = ['--data-root', str(shapes), '--out', str(results), '--corruption-limit', '10']
+    assert main([*map(str, checkpoints), *common]) == 0
+    assert (results / 'results.json').read_bytes() == before
+    assert main([f'run0={checkpoints[1]}', *common]) == 1
+    assert "holds results of other weights_sha256 for 'run0'; choose another --out" in capsys.readouterr().err
+    assert main([str(checkpoints[0]), *common, '--seed', '1']) == 1
+    assert "holds results of other seed for 'run0' on 'corruption'" in capsys.readouterr().err
+    assert main([str(checkpoints[0]), *common[:-1], '9']) == 1
+    assert "holds results of other data for 'run0' on 'corruption'" in capsys.readouterr().err
+    assert main([str(checkpoints[0]), *common, '--input-size', '48']) == 1
+    assert "holds results of other input_size for 'run0'" in capsys.readouterr().err
+    assert (results / 'results.json').read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--suite', 'stylised'], "suite 'stylised' is unknown for these classes; choose from clean, stylized"),
+        (['--suite', 'sketch'], 'needs the folder'),
+        ([], 'has 1 that are no class of suite clean (blob)'),
+    ],
+)
+def test_mistakes_are_one_line(checkpoints, shapes, tmp_path, capsys, arguments, message):
+    shutil.copytree(shapes / 'val', tmp_path / 'val')
+    (tmp_path / 'val' / 'blob').mkdir()
+    shutil.copy(next((shapes / 'val' / 'circle').iterdir()), tmp_path / 'val' / 'blob')
+    out = tmp_path / 'out'
+    assert main([str(checkpoints[0]), '--data-root', str(tmp_path), '--out', str(out), *arguments]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not (out / 'results.json').exists()
+
+
+@pytest.mark.slow
+def test_every_producer_fits_the_schema(results, shapes, run_tool, tmp_path):
+    """tools/test.py in each of its tasks, and their merge with tools/robustness.py's, as in tools/demo.py."""
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmseg')
+    write_coco(tmp_path / 'coco', size=64, train=4, val=2)
+    write_ade20k(tmp_path / 'ade20k', size=64, train=4, val=2)
+    tasks = {
+        'distill/configs/shapes/robust-resnet-tiny_shapes.py': shapes,
+        'downstream_configs/cascade_rcnn/cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco.py': tmp_path / 'coco',
+        'downstream_configs/deeplabv3/deeplabv3_robust-resnet-dw_tiny_shapes-ade20k.py': tmp_path / 'ade20k',
+    }
+    folders = [results]
+    for name, data in tasks.items():
+        config = Config.fromfile(REPO / name)
+        scope = config.get('default_scope', 'mmengine')
+        init_default_scope(scope)
+        model = __import__(f'{scope}.registry', fromlist=['MODELS']).MODELS.build(config.model)
+        folders.append(tmp_path / Path(name).stem)
+        folders[-1].mkdir()
+        torch.save({'state_dict': model.state_dict()}, folders[-1] / 'iter_1.pth')
+        done = run_tool('test.py', name, 'auto', '--work-dir', folders[-1], '--data-root', data)
+        assert done.returncode == 0, done.stderr
+        validate(json.loads((folders[-1] / 'results.json').read_text()))
+    merged = collect(folders, tmp_path / 'merged')
+    validate(merged)
+    assert {'classification', 'detection', 'segmentation'} <= set(merged)

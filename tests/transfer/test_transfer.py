@@ -1,0 +1,169 @@
+"""The transfer experiment: its plan, its statistics by hand, and a small one from end to end."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from distill.transfer.collect import collect, longer_runs, mean_and_interval, to_markdown, to_tables
+from distill.transfer.matrix import (
+    Matrix,
+    Run,
+    evaluation_folder,
+    evaluations,
+    load_matrix,
+    longer,
+    training,
+    trainings,
+)
+
+MATRICES = sorted((Path(__file__).parents[2] / 'distill' / 'matrices').glob('*.py'))
+LOSS = dict(kd=[dict(type='soft_target_kl')])
+
+
+def matrix(tmp_path, **changes) -> Matrix:
+    configs = Path('distill/configs/shapes')
+    settings = dict(
+        data_root=str(tmp_path),
+        students=dict(cnn=str(configs / 'robust-resnet-tiny_shapes.py'), vit=str(configs / 'deit-tiny_shapes.py')),
+        teachers=dict(vit=dict(student='vit'), big=dict(model='deit_small_patch16_224', pretrained=True)),
+        losses=LOSS,
+        seeds=(3, 4),
+        work_dir=tmp_path / 'work',
+    )
+    return Matrix(**settings | changes)
+
+
+@pytest.mark.parametrize('path', MATRICES, ids=lambda path: path.stem)
+@pytest.mark.parametrize('cached', [True, False])
+def test_every_command_of_a_plan_is_understood(path, cached, tmp_path):
+    plan = load_matrix(str(path), str(tmp_path), str(tmp_path / 'work'))
+    if not cached:
+        plan.cache = None
+    known = set()
+    steps = [*trainings(plan), *evaluations(plan, plan.alone())]
+    for step in steps:
+        assert known.issuperset(step.needs), step.name
+        known.add(step.name)
+        tool = importlib.import_module(f'distill.cli.{step.command[0]}')
+        args = tool.build_parser().parse_args(step.command[1:])
+        assert Path(getattr(args, 'config', __file__)).is_file()
+    alone, taught = 3 * len(plan.seeds), 6 * len(plan.seeds)
+    caches = {step.name for step in steps if step.name.startswith('cache ')}
+    assert len(steps) == alone + taught + len(caches) + 3
+    assert bool(caches) == cached
+
+
+def test_each_student_learns_alone_and_from_every_teacher_but_itself(tmp_path):
+    plan = matrix(tmp_path)
+    assert [run.name for run in plan.alone()] == ['cnn_alone_s3', 'vit_alone_s3', 'cnn_alone_s4', 'vit_alone_s4']
+    names = [run.name for run in plan.taught()]
+    assert names == [
+        f'{group}_s{seed}' for seed in (3, 4) for group in ('cnn_from_vit_kd', 'cnn_from_big_kd', 'vit_from_big_kd')
+    ]
+    step = training(plan, plan.taught()[0])
+    assert step.needs == ['vit_alone_s3']
+    from mmengine.config import Config
+
+    config = Config.fromfile(step.command[1])
+    assert config.model.teacher.checkpoint == str(tmp_path / 'work/runs/vit_alone_s3/student_best.pth')
+    assert config.model.losses == LOSS['kd']
+    assert config.randomness.seed == 3
+    assert config.model.student.model == 'robust_resnet_dw_small'
+
+
+def test_another_length_takes_the_schedule_with_it(tmp_path):
+    from mmengine.config import Config
+
+    config = Config.fromfile(training(matrix(tmp_path), Run('cnn', 3, epochs=25)).command[1])
+    assert config.train_cfg.max_epochs == 25
+    assert config.train_cfg.val_interval == 2
+    assert [(s['begin'], s['end']) for s in config.param_scheduler] == [(0, 1), (1, 25)]
+
+
+def test_students_may_be_trained_for_different_lengths(tmp_path):
+    plan = matrix(tmp_path, epochs=dict(vit=3))
+    assert (plan.epochs_of('vit'), plan.epochs_of('cnn')) == (3, 10)
+    with pytest.raises(ValueError, match=r"epochs are given for 'vat'.* choose from cnn, vit"):
+        matrix(tmp_path, epochs=dict(vat=3))
+
+
+def write_log(folder: Path, step_s: float, steps: int) -> None:
+    path = folder / '20260101_000000' / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    lines = [dict(iter=steps // 2, time=9 * step_s, loss=1.0), dict(top1_pct=50.0, step=1)]
+    lines += [dict(iter=steps - i, time=step_s, loss=1.0) for i in (1, 0)]
+    path.write_text('\n'.join(map(json.dumps, lines)))
+
+
+def test_equal_time_is_the_time_that_the_steps_took(tmp_path):
+    plan = matrix(tmp_path, teachers=dict(vit=dict(student='vit')), seeds=(0,))
+    write_log(plan.folder(Run('cnn', 0)), 0.1, 100)
+    write_log(plan.folder(Run('cnn', 0, 'vit', 'kd')), 0.15, 100)
+    write_log(plan.folder(Run('vit', 0)), 0.3, 100)
+    epochs = longer(plan)
+    assert epochs == {'cnn_from_vit_kd': 15}
+    assert [run.name for run in longer_runs(plan, epochs)] == ['cnn_alone_15e_s0']
+
+
+def test_interval_by_hand():
+    # Mean 2, standard deviation 1, standard error 1/√3; Student's t with 2 degrees of freedom is 4.3027 at 97.5 %.
+    found = mean_and_interval([1.0, 2.0, 3.0])
+    assert found['mean'] == 2
+    assert found['half_width95'] == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
+    assert mean_and_interval([1.0]) == {'mean': 1.0, 'half_width95': None}
+
+
+def test_transfer_is_the_difference_seed_by_seed(tmp_path):
+    plan = matrix(tmp_path, teachers=dict(vit=dict(student='vit')), seeds=(0, 1))
+    clean = {
+        'cnn': {'cnn_alone_s0': 50.0, 'cnn_alone_s1': 60.0, 'cnn_alone_15e_s0': 51.0, 'cnn_alone_15e_s1': 63.0},
+        'vit': {'vit_alone_s0': 40.0, 'vit_alone_s1': 41.0},
+    }
+    clean['cnn'] |= {'cnn_from_vit_kd_s0': 53.0, 'cnn_from_vit_kd_s1': 64.0}
+    for student, runs in clean.items():
+        content = {
+            name: {
+                'clean': {'top1_pct': value},
+                'corrupted': {'top1_pct': 0.0, 'mean_error_pct': 90.0},
+                'cue_conflict': {'top1_pct': 1.0, 'shape_bias_pct': value / 2},
+            }
+            for name, value in runs.items()
+        }
+        folder = evaluation_folder(plan, student)
+        folder.mkdir(parents=True)
+        (folder / 'results.json').write_text(json.dumps({'classification': content}))
+    summary = collect(plan, {'cnn_from_vit_kd': 15})
+    assert summary['suites'] == ['clean', 'corrupted', 'cue_conflict', 'shape bias']
+    assert summary['groups']['cnn_alone']['scores']['clean'] == {'mean': 55.0, 'std': pytest.approx(50**0.5)}
+    assert summary['groups']['cnn_alone']['scores']['corrupted'] == {'mean': 10.0, 'std': 0.0}
+    entry = summary['transferred']['cnn_from_vit_kd']
+    assert entry['equal_epochs']['clean']['mean'] == 3.5
+    assert entry['equal_epochs']['clean']['half_width95'] == pytest.approx(12.706 * 0.5, abs=1e-2)
+    assert entry['equal_time']['clean']['mean'] == 1.5
+    assert entry['equal_time']['shape bias']['mean'] == 0.75
+    text = to_markdown(to_tables(summary))
+    assert '| cnn_alone | 55.0 ± 7.1 | 10.0 ± 0.0 | 1.0 ± 0.0 | 27.5 ± 3.5 |' in text
+    assert '| cnn_from_vit_kd | +3.5 ± 6.4 | +0.0 ± 0.0 | +0.0 ± 0.0 | +1.8 ± 3.2 |' in text
+    assert '| cnn_from_vit_kd | +1.5 ± 6.4 |' in text
+    assert text.count('## Transferred') == 2
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('data_root = "."\nstudents = dict(a="x.py")', r'missing: losses, teachers'),
+        ('data_root = "."\nstudents = {}\nteachers = {}\nlosses = {}\nsseeds = 1', r'unknown: sseeds'),
+        ('data_root = "."\nstudents = {}\nteachers = {}\nlosses = {}', r'one of them is empty'),
+        (
+            'data_root = "."\nstudents = {}\nteachers = dict(a=dict(student="b"))\nlosses = {}',
+            r"teacher 'a' is student 'b'",
+        ),
+    ],
+)
+def test_a_wrong_matrix_is_named(text, message, tmp_path):
+    path = tmp_path / 'm.py'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_matrix(str(path))
