@@ -4,18 +4,20 @@
 ``student_best.json`` holds the name and arguments, so that a path alone is enough here.
 """
 
-import contextlib
 import difflib
 import hashlib
-import json
 import os
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import timm
 import torch
 from torch import nn
+
+from backbones.files import atomic_write
+from backbones.record import ModelRecord
 
 PREFIXES = ('student.', 'backbone.net.', 'backbone.')
 """Under what a model's tensors lie in checkpoints of distillations, detectors and segmenters, and others' detectors."""
@@ -56,45 +58,18 @@ INERT = [
 ]
 
 
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and move it there when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_model(path: str | os.PathLike, model: nn.Module, description: Mapping) -> None:
-    """Write a model's weights, and beside them its description as JSON.
+def save_model(path: str | os.PathLike, model: nn.Module, record: ModelRecord) -> None:
+    """Write a model's weights, and the model's record beside them.
 
     Args:
         path: Where the weights go, ending in ``.pth``.
         model: A timm model.
-        description: At least ``model`` (timm's name) and ``model_kwargs``.
+        record: The model; the hash of the weights is added.
     """
     weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    description = {**description, 'weights_sha256': weights_sha256(weights)}
     with atomic_write(path) as temporary:
         torch.save(weights, temporary)
-    with atomic_write(Path(path).with_suffix('.json')) as temporary:
-        temporary.write_text(json.dumps(description, indent=1))
-
-
-def read_description(path: str | os.PathLike) -> dict | None:
-    """The description beside a checkpoint, or None if there is none."""
-    description = Path(path).with_suffix('.json')
-    if not description.is_file():
-        return None
-    try:
-        content = json.loads(description.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f'{description} is not valid JSON ({error}); save the model again') from None
-    return content if isinstance(content, dict) and 'model' in content else None
+    replace(record, weights_sha256=weights_sha256(weights)).write(path)
 
 
 def read_weights(path: str | os.PathLike, prefix: str | None = '') -> dict[str, torch.Tensor]:
@@ -171,9 +146,9 @@ def resolve_model(
     """Complete a model's name and arguments by what stands beside its checkpoint.
 
     Args:
-        model: timm's name, or None to take the description's.
+        model: timm's name, or None to take the record's.
         checkpoint: Path of the weights, or None.
-        model_kwargs: Arguments of ``timm.create_model``; they win over the description's.
+        model_kwargs: Arguments of ``timm.create_model``; they win over the record's.
 
     Returns:
         The name and all arguments.
@@ -184,17 +159,15 @@ def resolve_model(
     """
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; train it first or correct the path")
-    description = read_description(checkpoint) if checkpoint is not None else None
-    if description is None:
+    record = ModelRecord.read(checkpoint) if checkpoint is not None else None
+    if record is None:
         if model is None:
-            raise ValueError(
-                "no model is given; give timm's name, or a checkpoint with a description (.json) beside it"
-            )
+            raise ValueError("no model is given; give timm's name, or a checkpoint with a record (.json) beside it")
         return check_model_name(model), dict(model_kwargs)
-    if model not in (None, description['model']):
+    if model not in (None, record.model):
         check_model_name(model)
-        raise ValueError(f"checkpoint '{checkpoint}' holds {description['model']} and not {model}; change either")
-    return check_model_name(description['model']), {**description.get('model_kwargs', {}), **model_kwargs}
+        raise ValueError(f"checkpoint '{checkpoint}' holds {record.model} and not {model}; change either")
+    return check_model_name(record.model), {**record.model_kwargs, **model_kwargs}
 
 
 def build_model(
@@ -206,10 +179,10 @@ def build_model(
     """Build a timm model, from a name, a checkpoint of this project, or both.
 
     Args:
-        model: timm's name; may be left out for a checkpoint with a description beside it.
+        model: timm's name; may be left out for a checkpoint with a record beside it.
         checkpoint: Weights to load, all of them.
         pretrained: Load timm's pretrained weights instead.
-        **model_kwargs: Arguments of ``timm.create_model``; they win over the description's.
+        **model_kwargs: Arguments of ``timm.create_model``; they win over the record's.
 
     Returns:
         The model.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backbones.checkpoint import atomic_write
+from backbones.files import atomic_write
 
 
 def to_plain(value):

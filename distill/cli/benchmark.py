@@ -75,6 +75,7 @@ def measure_suite(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     import torch
 
     from backbones.checkpoint import save_model
+    from backbones.record import ModelRecord
     from distill.benchmarks.suite import benchmark_suite, table
     from distill.robustness.runs import load_run
     from distill.synthetic.imagenet_like import write_imagenet_like
@@ -83,9 +84,8 @@ def measure_suite(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     kwargs = dict(dims=(24, 48, 96, 192), depths=(2, 2, 4, 2), kernel_size=5, patch_size=4, num_classes=len(CLASSES))
-    description = dict(model='robust_resnet_dw_small', model_kwargs=kwargs, classes=sorted(CLASSES))
-    network = timm.create_model(description['model'], **kwargs)
-    save_model(folder / 'net.pth', network, description | dict(input_size=[3, 32, 32]))
+    record = ModelRecord('robust_resnet_dw_small', kwargs, classes=sorted(CLASSES), input_size=[3, 32, 32])
+    save_model(folder / 'net.pth', timm.create_model(record.model, **kwargs), record)
     roots = [folder / str(factor * args.images) for factor in (1, 4)]
     for root in roots:
         write_imagenet_like(root, train=0, val=int(root.name), shifted=int(root.name))

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from backbones.checkpoint import atomic_write
+from backbones.files import atomic_write
 from distill.cli.command import run_command
 from distill.training.experiment import add_config_arguments, read_config
 

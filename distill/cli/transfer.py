@@ -10,7 +10,7 @@ import sys
 from rich.console import Console
 from rich.table import Column, Table
 
-from backbones.checkpoint import atomic_write
+from backbones.files import atomic_write
 from distill.base.files import write_json
 from distill.cli.command import run_command
 from distill.transfer.collect import collect, longer_runs, to_markdown, to_tables

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
-from backbones.checkpoint import atomic_write
+from backbones.files import atomic_write
 
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8A8D91')
 MARKERS = 'os^Dv'

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from backbones.checkpoint import atomic_write
+from backbones.files import atomic_write
 from distill.explain.attribution import Attribution, attribute
 from distill.explain.cka import MIN_IMAGES, MinibatchCKA
 from distill.explain.images import Views, class_name, find_images, normalise

@@ -7,7 +7,7 @@ from pathlib import Path
 import timm
 import torch
 
-from backbones.checkpoint import atomic_write
+from backbones.files import atomic_write
 from distill.results.schema import FILE_NAME, SCHEMA_VERSION
 
 OWN_KEYS = {'schema_version', 'explain', 'provenance'}

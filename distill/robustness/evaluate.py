@@ -15,7 +15,7 @@ import timm
 import torch
 from torch import distributed
 
-from backbones.checkpoint import atomic_write
+from backbones.files import atomic_write
 from distill.robustness import imagenet
 from distill.robustness.compare import class_fingerprint, derive
 from distill.robustness.corruptions import DEFINITIONS, frost_source

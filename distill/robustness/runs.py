@@ -8,7 +8,8 @@ import torch
 from timm.data import resolve_data_config, resolve_model_data_config
 from torch import Tensor, nn
 
-from backbones.checkpoint import build_model, fixed_size, read_description, weights_sha256
+from backbones.checkpoint import build_model, fixed_size, weights_sha256
+from backbones.record import ModelRecord
 from distill.base.images import check_class_folders
 from distill.robustness import imagenet
 from distill.robustness.onnx_model import OnnxModel
@@ -69,30 +70,31 @@ def load_run(source: str, device: str, input_size: int | None = None) -> Run:
     name, _, path = source.rpartition('=')
     is_onnx = Path(path).suffix == '.onnx'
     is_file = is_onnx or Path(path).suffix in ('.pth', '.tar', '.pt') or Path(path).exists()
-    description = (read_description(path) if is_file else None) or {}
+    told = ModelRecord.read(path) if is_file else None
     network, facts = _load_onnx(path, device) if is_onnx else _load_timm(path, is_file, device, input_size)
     config, fixed = facts['config'], facts['fixed_size']
     if input_size and fixed not in (None, (input_size, input_size)):
         raise ValueError(f"'{path}' takes images of {fixed[0]}x{fixed[1]} pixels only; leave out --input-size for it")
-    own_size = fixed or description.get('input_size', config['input_size'])[-2:]
+    told = told or ModelRecord(Path(path).stem if is_onnx else path)
+    own_size = fixed or (told.input_size or config['input_size'])[-2:]
     size = (input_size, input_size) if input_size else tuple(own_size)
-    teacher = description.get('teacher') or {}
-    classes = description.get('classes')
+    teacher = told.teacher if isinstance(told.teacher, dict) else {}
+    classes = told.classes
     if classes is None and network.num_classes == len(imagenet.synsets()):
         classes = list(imagenet.synsets())
     record = {
-        'model': description.get('model', Path(path).stem if is_onnx else path),
-        'model_kwargs': description.get('model_kwargs', {}),
+        'model': told.model,
+        'model_kwargs': told.model_kwargs,
         'teacher': run_name(teacher['checkpoint']) if teacher.get('checkpoint') else teacher.get('model'),
         'params': facts['params'],
         'checkpoint': path if is_file else None,
         'weights_sha256': facts['sha256'],
         'input_size': [3, *size],
-        'mean': list(description.get('mean', config['mean'])),
-        'std': list(description.get('std', config['std'])),
+        'mean': list(told.mean or config['mean']),
+        'std': list(told.std or config['std']),
     }
     # A model trained at its own size is shown the whole image at that size; a pretrained one what it was tested with.
-    crop_pct = 1.0 if 'input_size' in description else config['crop_pct']
+    crop_pct = 1.0 if told.input_size else config['crop_pct']
     return Run(
         name or (run_name(path) if is_file else path),
         network,

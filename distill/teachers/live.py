@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from backbones.checkpoint import build_model, fixed_size, read_description
+from backbones.checkpoint import build_model, fixed_size
+from backbones.record import ModelRecord
 from distill.base.forward import compiled, layer_channels
 
 
@@ -34,9 +35,10 @@ class Teacher:
         self.predict = compiled(compile)
         self.source = model
         # A checkpoint of this project says what it was trained with.
-        description = read_description(model['checkpoint']) if model.get('checkpoint') else None
-        config = {**self.network.pretrained_cfg, **(description or {})}
-        self.mean, self.std = tuple(config['mean']), tuple(config['std'])
+        record = ModelRecord.read(model['checkpoint']) if model.get('checkpoint') else None
+        config = self.network.pretrained_cfg
+        self.mean = tuple(record.mean if record is not None and record.mean else config['mean'])
+        self.std = tuple(record.std if record is not None and record.std else config['std'])
         self.size = fixed_size(self.network)
         # Kept from one call to the next: to compare tensors on a device is to wait for it.
         self._compared: tuple[Tensor, Tensor, Tensor, bool] | None = None

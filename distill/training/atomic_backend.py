@@ -2,7 +2,7 @@
 
 from mmengine.fileio import LocalBackend, register_backend
 
-from backbones.checkpoint import atomic_write
+from backbones.files import atomic_write
 
 
 @register_backend('atomic', force=True)

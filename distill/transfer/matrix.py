@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from backbones.checkpoint import atomic_write
+from backbones.files import atomic_write
 from distill.transfer.steps import REPO, Step
 
 ALONE = 'alone'

@@ -20,6 +20,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from backbones.checkpoint import save_model
+from backbones.record import ModelRecord
 from distill.synthetic.ade20k import write_ade20k
 from distill.synthetic.coco import write_coco
 from distill.training.experiment import move_data_root
@@ -176,7 +177,7 @@ def test_loaded_backbone_survives_training(name, data, tmp_path):
     for p in student.parameters():
         torch.nn.init.normal_(p)
     description = {'model': 'robust_resnet_dw_small', 'model_kwargs': {**arguments, 'num_classes': 10}}
-    save_model(tmp_path / 'student_best.pth', student, description)
+    save_model(tmp_path / 'student_best.pth', student, ModelRecord.from_json(description))
     # What a user does: the checkpoint instead of the model's name and arguments.
     for key in ('model', *arguments):
         del config.model.backbone[key]

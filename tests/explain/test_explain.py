@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 from backbones.checkpoint import save_model
+from backbones.record import ModelRecord
 from distill.explain.attribution import GRAD_CAM, NONE, ROLLOUT, attention_rollout, attribute, recorded_attention
 from distill.explain.cka import MinibatchCKA, linear_cka, u_centred_gram
 from distill.explain.images import class_name
@@ -246,7 +247,7 @@ def models(tmp_path_factory) -> list[Path]:
         arguments = {**arguments, 'num_classes': 10}
         network = timm.create_model(name, **arguments)
         description = {'model': name, 'model_kwargs': arguments, 'input_size': [3, 32, 32]}
-        save_model(folder / f'{run}.pth', network, description)
+        save_model(folder / f'{run}.pth', network, ModelRecord.from_json(description))
     return [folder / 'vit.pth', folder / 'cnn.pth']
 
 

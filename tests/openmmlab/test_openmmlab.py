@@ -16,6 +16,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from backbones.checkpoint import save_model
 from backbones.openmmlab import LoadWholeImage, StagePyramid, TimmBackbone, check_strides
+from backbones.record import ModelRecord
 
 TINY = dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), kernel_size=3)
 VIT = dict(embed_dim=32, depth=4, num_heads=2, out_indices=(0, 1, 2, 3))
@@ -75,7 +76,11 @@ def test_checkpoint_is_loaded_and_survives_init_weights(model, tmp_path):
     out_indices = arguments.pop('out_indices', (-4, -3, -2, -1))
     network = timm.create_model(model, num_classes=7, **arguments)
     torch.save(network.state_dict(), tmp_path / 'plain.pth')
-    save_model(tmp_path / 'described.pth', network, {'model': model, 'model_kwargs': {**arguments, 'num_classes': 7}})
+    save_model(
+        tmp_path / 'described.pth',
+        network,
+        ModelRecord.from_json({'model': model, 'model_kwargs': {**arguments, 'num_classes': 7}}),
+    )
     plain = TimmBackbone(model, out_indices, checkpoint=str(tmp_path / 'plain.pth'), **arguments)
     described = TimmBackbone(out_indices=out_indices, checkpoint=str(tmp_path / 'described.pth'))
     expected = network.state_dict()
@@ -102,7 +107,7 @@ def test_checkpoint_that_does_not_fit(tmp_path):
     torch.save({'model': weights, 'extra': nn.ReLU()}, path)
     with pytest.raises(ValueError, match='holds Python objects'):
         TimmBackbone('resnet18', checkpoint=path, **arguments)
-    save_model(path, network, {'model': 'resnet18', 'model_kwargs': arguments})
+    save_model(path, network, ModelRecord.from_json({'model': 'resnet18', 'model_kwargs': arguments}))
     with pytest.raises(ValueError, match='holds resnet18 and not resnet34; change either'):
         TimmBackbone('resnet34', checkpoint=path)
     with pytest.raises(FileNotFoundError, match=r'none\.pth'):

@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from backbones.checkpoint import build_model, save_model
+from backbones.record import ModelRecord
 from distill.cli.robustness import main
 from distill.results.schema import validate
 from distill.robustness import metrics
@@ -52,7 +53,7 @@ def train(path: Path, agreement: float) -> None:
             optimizer.step()
             schedule.step()
     description = dict(model=MODEL, model_kwargs=MODEL_KWARGS, classes=sorted(CLASSES), input_size=[3, 32, 32])
-    save_model(path, network, description | dict(mean=[0.5] * 3, std=[0.25] * 3))
+    save_model(path, network, ModelRecord.from_json(description | dict(mean=[0.5] * 3, std=[0.25] * 3)))
 
 
 @pytest.fixture(scope='module')

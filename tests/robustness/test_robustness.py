@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from backbones.checkpoint import save_model
+from backbones.record import ModelRecord
 from distill.benchmarks.suite import benchmark_suite
 from distill.cli.robustness import build_parser, main, run
 from distill.report.collect import collect
@@ -40,7 +41,7 @@ def checkpoints(shapes, tmp_path_factory) -> list:
         classes = sorted(p.name for p in (shapes / 'val').iterdir())
         network = timm.create_model(MODEL['model'], **MODEL['model_kwargs'])
         description = dict(**MODEL, classes=classes, input_size=[3, 32, 32], mean=MEAN, std=STD, teacher=None)
-        save_model(path, network, description)
+        save_model(path, network, ModelRecord.from_json(description))
         paths.append(path)
     return paths
 

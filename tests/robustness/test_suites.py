@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from backbones.checkpoint import save_model
+from backbones.record import ModelRecord
 from distill.base.images import read_image
 from distill.cli.robustness import main, problem_lines
 from distill.results.schema import validate
@@ -396,7 +397,13 @@ def test_input_size(tmp_path):
     """A model of one size is resampled to another, where timm can."""
     network = timm.create_model('test_vit', num_classes=10)
     path = tmp_path / 'vit.pth'
-    save_model(path, network, {'model': 'test_vit', 'model_kwargs': {'num_classes': 10}, 'classes': list('abcdefghij')})
+    save_model(
+        path,
+        network,
+        ModelRecord.from_json(
+            {'model': 'test_vit', 'model_kwargs': {'num_classes': 10}, 'classes': list('abcdefghij')}
+        ),
+    )
     own, larger = load_run(str(path), 'cpu'), load_run(str(path), 'cpu', 192)
     assert (own.record['input_size'], larger.record['input_size']) == ([3, 160, 160], [3, 192, 192])
     assert own.record['weights_sha256'] == larger.record['weights_sha256']
@@ -460,7 +467,7 @@ def test_several_processes_find_what_one_does(shapes, tmp_path):
     network = timm.create_model('robust_resnet_dw_small', **kwargs)
     classes = sorted(path.name for path in (shapes / 'val').iterdir())
     description = dict(model='robust_resnet_dw_small', model_kwargs=kwargs, classes=classes, input_size=[3, 32, 32])
-    save_model(tmp_path / 'net.pth', network, description)
+    save_model(tmp_path / 'net.pth', network, ModelRecord.from_json(description))
     common = [str(tmp_path / 'net.pth'), '--data-root', str(shapes), '--corruption-limit', '5', '--workers', '0']
     common += ['--suite', 'clean', 'corruption', '--device', 'cpu']
     assert main([*common, '--out', str(tmp_path / 'one')]) == 0

@@ -14,6 +14,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from backbones.checkpoint import build_model, save_model
+from backbones.record import ModelRecord
 from distill.base.seeding import seed_everything
 from distill.cli.cache import main as cache_teacher
 from distill.cli.train import main as train
@@ -61,7 +62,7 @@ def checkpoint(tmp_path_factory) -> Path:
     model = build_model('deit_tiny_patch16_224', **TEACHER)
     torch.nn.init.normal_(model.head.weight, std=0.5)
     path = tmp_path_factory.mktemp('teacher') / 'student_best.pth'
-    save_model(path, model, {'model': 'deit_tiny_patch16_224', 'model_kwargs': TEACHER})
+    save_model(path, model, ModelRecord.from_json({'model': 'deit_tiny_patch16_224', 'model_kwargs': TEACHER}))
     return path
 
 
@@ -201,7 +202,7 @@ def test_each_mismatch_is_one_line_that_says_what_differs(shapes, checkpoint, ca
     weights = build_model(checkpoint=checkpoint)
     with torch.no_grad():
         weights.head.bias += 1
-    save_model(other, weights, {'model': 'deit_tiny_patch16_224', 'model_kwargs': TEACHER})
+    save_model(other, weights, ModelRecord.from_json({'model': 'deit_tiny_patch16_224', 'model_kwargs': TEACHER}))
     smaller = tmp_path / 'smaller'
     shutil.copytree(shapes, smaller)
     sorted((smaller / 'train' / 'circle').iterdir())[0].unlink()

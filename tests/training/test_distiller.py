@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.checkpoint import build_model, read_weights, save_model
+from backbones.record import ModelRecord
 from distill.base.forward import layer_channels, predict
 from distill.data.preprocessor import ViewPreprocessor
 from distill.teachers.live import Teacher
@@ -90,7 +91,7 @@ def test_teacher_sees_the_students_view_in_its_own_normalisation(distiller):
 def test_teacher_from_a_checkpoint_is_shown_what_it_was_trained_with(tmp_path):
     kwargs = {k: v for k, v in TEACHER.items() if k != 'model'}
     description = {'model': TEACHER['model'], 'model_kwargs': kwargs, 'mean': [0.1, 0.2, 0.3], 'std': [0.4, 0.5, 0.6]}
-    save_model(tmp_path / 'teacher.pth', build_model(**TEACHER), description)
+    save_model(tmp_path / 'teacher.pth', build_model(**TEACHER), ModelRecord.from_json(description))
     teacher = Teacher(checkpoint=tmp_path / 'teacher.pth')
     assert (teacher.mean, teacher.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert Teacher(**TEACHER).mean == tuple(teacher.network.pretrained_cfg['mean'])
@@ -306,7 +307,7 @@ def test_wrong_pairs_are_refused(teacher, losses, message):
 def test_saved_model_is_built_from_its_path_alone(tmp_path, distiller):
     kwargs = {k: v for k, v in STUDENT.items() if k != 'model'}
     path = tmp_path / 'student_best.pth'
-    save_model(path, distiller.student, {'model': STUDENT['model'], 'model_kwargs': kwargs})
+    save_model(path, distiller.student, ModelRecord.from_json({'model': STUDENT['model'], 'model_kwargs': kwargs}))
     image = torch.randn(1, 3, 32, 32)
     expected = distiller.student.eval()(image)
     torch.testing.assert_close(build_model(checkpoint=path).eval()(image), expected)

@@ -12,7 +12,8 @@ import pytest
 import timm
 import torch
 
-from backbones.checkpoint import build_model, read_description, read_weights, weights_sha256
+from backbones.checkpoint import build_model, read_weights, weights_sha256
+from backbones.record import ModelRecord
 from distill.cli.cache import main as cache_teacher
 from distill.cli.train import main as train
 from distill.data.views import Views
@@ -53,7 +54,7 @@ def trained(shapes, tmp_path_factory) -> Path:
 
 
 def test_best_student_loads_in_timm_and_is_what_was_measured(trained, shapes):
-    description = read_description(trained / 'student_best.pth')
+    description = ModelRecord.read(trained / 'student_best.pth')
     model = timm.create_model(
         description['model'], checkpoint_path=str(trained / 'student_best.pth'), **description['model_kwargs']
     ).eval()
@@ -104,7 +105,7 @@ def test_run_stopped_at_any_write_ends_with_the_checkpoint_and_best_student_of_o
                 raise Killed
             replace(*paths)
 
-        monkeypatch.setattr('backbones.checkpoint.os.replace', counted)
+        monkeypatch.setattr('backbones.files.os.replace', counted)
 
     # Before the best student's weights, after them and before their description, and before the second checkpoint.
     for write in (2, 2, 3):
@@ -115,7 +116,7 @@ def test_run_stopped_at_any_write_ends_with_the_checkpoint_and_best_student_of_o
     stop_at(0)
     assert run_training('robust-resnet-tiny_shapes.py', shapes, tmp_path, '--resume') == 0
     assert_same_checkpoints(trained / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
-    assert read_description(tmp_path / 'student_best.pth') == read_description(trained / 'student_best.pth')
+    assert ModelRecord.read(tmp_path / 'student_best.pth') == ModelRecord.read(trained / 'student_best.pth')
     assert weights_sha256(read_weights(tmp_path / 'student_best.pth')) == weights_sha256(
         read_weights(trained / 'student_best.pth')
     )

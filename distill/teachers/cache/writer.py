@@ -11,7 +11,8 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, MODELS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from backbones.checkpoint import atomic_write, weights_sha256
+from backbones.checkpoint import weights_sha256
+from backbones.files import atomic_write
 from distill.base.files import write_json
 from distill.base.processes import join_on_cpu
 from distill.teachers.cache.manifest import (

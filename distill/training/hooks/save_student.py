@@ -7,7 +7,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from backbones.checkpoint import read_description, save_model
+from backbones.checkpoint import save_model
+from backbones.record import ModelRecord
 from distill.base.files import to_plain
 
 
@@ -30,9 +31,9 @@ class SaveStudentHook(Hook):
 
     def before_train(self, runner) -> None:
         """Go on from the best student of the run that is resumed."""
-        description = read_description(self.path(runner)) if runner._resume else None
-        if description is not None and description['epoch'] <= runner.epoch:
-            self.best = description[self.metric]
+        record = ModelRecord.read(self.path(runner)) if runner._resume else None
+        if record is not None and record.epoch is not None and record.epoch <= runner.epoch:
+            self.best = record.scores.get(self.metric, self.best)
 
     @staticmethod
     def path(runner) -> Path:
@@ -47,18 +48,20 @@ class SaveStudentHook(Hook):
             return
         self.best = score
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        description = dict(model.student_config)
-        description = {
-            'model': description.pop('model', None) or model.student.pretrained_cfg['architecture'],
-            'model_kwargs': {k: v for k, v in description.items() if k not in ('checkpoint', 'pretrained')},
-            'teacher': model.teacher.source if model.teacher is not None else None,
-            'classes': runner.train_dataloader.dataset.classes,
-            'input_size': list(runner.val_dataloader.dataset[0][0].shape),
-            'mean': [round(v, 6) for v in model.data_preprocessor.mean.flatten().tolist()],
-            'std': [round(v, 6) for v in model.data_preprocessor.std.flatten().tolist()],
-            'epoch': runner.epoch,
-            self.metric: score,
-            'seed': runner.seed,
-        }
-        save_model(self.path(runner), model.student, to_plain(description))
+        kwargs = dict(model.student_config)
+        name = kwargs.pop('model', None) or model.student.pretrained_cfg['architecture']
+        preprocessor = model.data_preprocessor
+        record = ModelRecord(
+            model=name,
+            model_kwargs=to_plain({k: v for k, v in kwargs.items() if k not in ('checkpoint', 'pretrained')}),
+            teacher=to_plain(model.teacher.source) if model.teacher is not None else None,
+            classes=runner.train_dataloader.dataset.classes,
+            input_size=list(runner.val_dataloader.dataset[0][0].shape),
+            mean=[round(v, 6) for v in preprocessor.mean.flatten().tolist()],
+            std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
+            epoch=runner.epoch,
+            seed=runner.seed,
+            scores={self.metric: score},
+        )
+        save_model(self.path(runner), model.student, record)
         runner.logger.info(f'student_best.pth: {self.metric} {score:.2f} at epoch {runner.epoch}')
