@@ -24,15 +24,41 @@ def to_plain(value):
     return value
 
 
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Write bytes in one piece."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike, content: str) -> None:
+    """Write text, in UTF-8, in one piece."""
+    write_bytes(path, content.encode())
+
+
 def write_json(path: str | os.PathLike, content) -> None:
     """Write JSON in one piece."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(to_plain(content), indent=1) + '\n')
+    write_text(path, json.dumps(to_plain(content), indent=1, ensure_ascii=False) + '\n')
+
+
+def read_json(path: str | os.PathLike, way_out: str = 'write it again'):
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        way_out: What to do if it is damaged, for the error.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f"'{path}' is not valid JSON ({error}); {way_out}") from None
 
 
 def write_npz(path: Path, arrays: Mapping, compress: bool = True) -> None:
     """Write arrays in one piece."""
     buffer = io.BytesIO()
     (np.savez_compressed if compress else np.savez)(buffer, **arrays)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    write_bytes(path, buffer.getvalue())

@@ -3,8 +3,38 @@
 import os
 import subprocess
 
-from mmengine.device import get_device
-from torch import distributed
+import torch
+from torch import distributed, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, FullyShardedDataParallel)
+"""What a model is wrapped in for several devices; mmengine's own wrappers are subclasses."""
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model itself, out of whatever wraps it for several devices."""
+    while isinstance(model, WRAPPERS):
+        model = model.module
+    return model
+
+
+def default_device() -> str:
+    """``cuda``, ``mps`` or another accelerator that torch finds, otherwise ``cpu``."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found.type if found is not None else 'cpu'
+
+
+def rank_and_count() -> tuple[int, int]:
+    """The number of this process, from 0, and how many there are."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def barrier() -> None:
+    """Wait for the other processes of the run, if there are any."""
+    if rank_and_count()[1] > 1:
+        distributed.barrier()
 
 
 def join_on_cpu(launcher: str) -> bool:
@@ -19,7 +49,7 @@ def join_on_cpu(launcher: str) -> bool:
     Raises:
         ValueError: Slurm has not started this process.
     """
-    if launcher not in ('pytorch', 'slurm') or get_device() != 'cpu':
+    if launcher not in ('pytorch', 'slurm') or default_device() != 'cpu':
         return False
     if launcher == 'slurm':
         _read_slurm()

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.progress import track
 
+from distill.base.processes import default_device
 from distill.cli.command import run_command
 from distill.teachers.cache.writer import CacheWriter, join_processes, size_bytes
 from distill.training.experiment import add_config_arguments, load_config
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> dict:
     config = load_config(args)
     init_default_scope('mmengine')
     join_processes(args.launcher)
-    writer = CacheWriter(config, args.out, args.views, args.topk, args.dtype, get_device(), args.teacher)
+    writer = CacheWriter(config, args.out, args.views, args.topk, args.dtype, default_device(), args.teacher)
     console = Console(quiet=writer.rank != 0)
 
     def progress(batches: Iterable, total: int) -> Iterable:

@@ -7,9 +7,9 @@ import argparse
 import sys
 
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.hooks import Hook
 
+from distill.base.processes import default_device
 from distill.cli.command import run_command
 from distill.training.experiment import add_config_arguments, build_runner, load_config, resume_from
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> dict:
     """Train; returns the work directory and where training stopped."""
     config = load_config(args)
     if args.amp:
-        if get_device() == 'cpu':
+        if default_device() == 'cpu':
             raise ValueError('--amp needs an accelerator and there is only the CPU; drop it')
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')

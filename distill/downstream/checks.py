@@ -16,9 +16,11 @@ from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel
 from mmengine.registry import DATASETS, HOOKS, TRANSFORMS
 from torch import nn
+
+from distill.base.processes import unwrap
 
 LOADED_BEFORE = 32
 """Samples of each set that are loaded before training starts at the least."""
@@ -280,7 +282,7 @@ def check_crop(dataset, strides: Sequence[int]) -> None:
 
 
 def _bare(model: nn.Module) -> nn.Module:
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrap(model)
     return model.module if isinstance(model, BaseTTAModel) else model
 
 

@@ -22,22 +22,13 @@ from mmengine.runner import Runner
 
 from backbones.checkpoint import read_weights, weights_sha256
 from distill.base.files import write_json
+from distill.base.records import GROUPS
 from distill.downstream.corruption_report import write_report
 from distill.downstream.scores import main_scores, task_scores
 from distill.downstream.transforms import Corrupt
-from distill.robustness.corruptions import EXTRA_KINDS, KINDS, SEVERITIES, check_choices, frost_source
+from distill.robustness.corruptions import KINDS, SEVERITIES, check_choices, frost_source
 from distill.training.experiment import build_runner, check_weights
 
-GROUPS = {
-    'benchmark': KINDS,
-    'all': KINDS + EXTRA_KINDS,
-    'noise': KINDS[:3],
-    'blur': KINDS[3:7],
-    'weather': KINDS[7:11],
-    'digital': KINDS[11:],
-    'holdout': EXTRA_KINDS,
-}
-"""Names for several kinds, as mmdet's robustness test knows them."""
 CLEAN = 'clean'
 
 

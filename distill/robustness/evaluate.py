@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from torch import distributed
 
 from backbones.files import atomic_write
+from distill.base.processes import barrier, rank_and_count
 from distill.robustness import imagenet
 from distill.robustness.compare import class_fingerprint, derive
 from distill.robustness.corruptions import DEFINITIONS, frost_source
@@ -99,7 +99,7 @@ def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> dict:
             preprocessing or seed.
     """
     find_classes(runs, settings.data_root)
-    rank, processes = _rank()
+    rank, processes = rank_and_count()
     path = settings.out / RESULTS
     results = json.loads(path.read_text()) if path.is_file() else {'schema_version': SCHEMA_VERSION}
     before = json.dumps(results)
@@ -108,7 +108,7 @@ def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> dict:
     plan = {suite.key: make_jobs(suite, runs, results, settings) for suite in suites}
     counts = [len(job.images) * len(job.image_set.cells) for jobs in plan.values() for job in jobs]
     settings.begin(sum(counts) // processes)
-    _barrier()
+    barrier()
     for key, jobs in plan.items():
         recorders = {}
         for job in jobs:
@@ -118,12 +118,12 @@ def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> dict:
             _write(path, results, settings, runs[0].device)
             for part in (part for name in recorders for part in _parts(settings, name, key)):
                 part.unlink()
-        _barrier()
+        barrier()
     if rank == 0:
         derive(results, settings.out, settings.baselines)
         if json.dumps(results) != before:
             _write(path, results, settings, runs[0].device)
-    _barrier()
+    barrier()
     return json.loads(path.read_text())
 
 
@@ -190,7 +190,7 @@ def predict(job: Job, settings: Settings) -> dict[str, Recorder]:
     Returns:
         By run, what was predicted on all images in the first process.
     """
-    rank, processes = _rank()
+    rank, processes = rank_and_count()
     image_set, key = job.image_set, job.image_set.suite.key
     recorders = {name: Recorder(image_set, job.fingerprints[name], job.subsets) for name in job.runs}
 
@@ -204,7 +204,7 @@ def predict(job: Job, settings: Settings) -> dict[str, Recorder]:
             recorder.save_part(settings.out / 'predictions' / name / f'{key}.part{rank}.npz')
 
     load_parts()
-    _barrier()
+    barrier()
     cells = len(image_set.cells)
     left = np.flatnonzero(~np.logical_and.reduce([recorder.done for recorder in recorders.values()]))
     settings.advance((len(job.images) - len(left)) * cells // processes)
@@ -221,7 +221,7 @@ def predict(job: Job, settings: Settings) -> dict[str, Recorder]:
             saved = time.monotonic()
     if processes > 1:
         save_parts()
-        _barrier()
+        barrier()
         load_parts()
     return recorders
 
@@ -229,17 +229,6 @@ def predict(job: Job, settings: Settings) -> dict[str, Recorder]:
 def _parts(settings: Settings, run: str, key: str) -> list[Path]:
     """What processes have saved of a suite that is not finished."""
     return sorted((settings.out / 'predictions' / run).glob(f'{key}.part*.npz'))
-
-
-def _rank() -> tuple[int, int]:
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
-
-
-def _barrier() -> None:
-    if _rank()[1] > 1:
-        distributed.barrier()
 
 
 def _subsets(suite: Suite, classes: Sequence[str], settings: Settings) -> dict[str, list[int]]:

@@ -1,9 +1,10 @@
 """Batch norms that share their statistics among the processes of a run."""
 
 import torch
-from mmengine.device import get_device
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, distributed, nn
+
+from distill.base.processes import default_device
 
 
 def share_statistics(network: nn.Module) -> nn.Module:
@@ -18,7 +19,7 @@ def share_statistics(network: nn.Module) -> nn.Module:
     Returns:
         The network.
     """
-    if get_device() != 'cpu':
+    if default_device() != 'cpu':
         return convert_sync_batchnorm(network)
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner
 from torch import nn
 
 from backbones.checkpoint import read_weights
-from distill.base.processes import join_on_cpu
+from distill.base.processes import join_on_cpu, unwrap
 from distill.training.resume import latest_checkpoint
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
@@ -143,7 +143,7 @@ def check_weights(model: nn.Module, checkpoint: str) -> None:
     Raises:
         ValueError: It lacks some, or they are of another shape.
     """
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrap(model)
     model = model.module if isinstance(model, BaseTTAModel) else model
     own, weights = model.state_dict(), read_weights(checkpoint)
     missing = [key for key in own if key not in weights]

@@ -2,11 +2,12 @@
 
 import inspect
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from timm.optim import param_groups_weight_decay
 from torch import nn
+
+from distill.base.processes import unwrap
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -24,7 +25,7 @@ class TimmOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         Raises:
             ValueError: There is no optimizer of that name.
         """
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap(model)
         excepted = {
             f'{prefix}.{name}' if prefix else name
             for prefix, module in model.named_modules()

@@ -79,7 +79,7 @@ def test_checkpoint_is_loaded_and_survives_init_weights(model, tmp_path):
     save_model(
         tmp_path / 'described.pth',
         network,
-        ModelRecord.from_json({'model': model, 'model_kwargs': {**arguments, 'num_classes': 7}}),
+        ModelRecord(model, {**arguments, 'num_classes': 7}),
     )
     plain = TimmBackbone(model, out_indices, checkpoint=str(tmp_path / 'plain.pth'), **arguments)
     described = TimmBackbone(out_indices=out_indices, checkpoint=str(tmp_path / 'described.pth'))

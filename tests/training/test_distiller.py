@@ -265,7 +265,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
 
 
 def test_shared_batch_norms_keep_their_activations_and_names(monkeypatch):
-    monkeypatch.setattr('distill.base.processes.get_device', lambda: 'cuda')
+    monkeypatch.setattr('distill.training.batch_norm.default_device', lambda: 'cuda')
     plain, shared = (Distiller(dict(model='mobilenetv3_small_050'), sync_bn=sync_bn) for sync_bn in (False, True))
     assert {type(m).__name__ for m in shared.modules() if isinstance(m, _BatchNorm)} == {'SyncBatchNormAct'}
     shared.load_state_dict(plain.state_dict())

@@ -54,16 +54,21 @@ def trained(shapes, tmp_path_factory) -> Path:
 
 
 def test_best_student_loads_in_timm_and_is_what_was_measured(trained, shapes):
-    description = ModelRecord.read(trained / 'student_best.pth')
+    record = ModelRecord.read(trained / 'student_best.pth')
     model = timm.create_model(
-        description['model'], checkpoint_path=str(trained / 'student_best.pth'), **description['model_kwargs']
+        record.model, checkpoint_path=str(trained / 'student_best.pth'), **record.model_kwargs
     ).eval()
     val = Views(str(shapes), 'val', transform=dict(input_size=32, interpolation='bicubic', crop_pct=1.0))
-    mean, std = (torch.tensor(description[key]).view(1, 3, 1, 1) for key in ('mean', 'std'))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (record.mean, record.std))
     images = (torch.stack([val[i][0] for i in range(len(val))]).float() / 255 - mean) / std
     hits = model(images).argmax(1) == torch.tensor([val[i][1] for i in range(len(val))])
-    assert 100 * hits.float().mean().item() == pytest.approx(description['top1_pct'], abs=1e-3)
-    assert description['classes'] == sorted(p.name for p in (shapes / 'train').iterdir())
+    assert 100 * hits.float().mean().item() == pytest.approx(record.scores['top1_pct'], abs=1e-3)
+    assert record.classes == sorted(p.name for p in (shapes / 'train').iterdir())
+    assert (record.input_size, record.teacher, record.weights_sha256) == (
+        [3, 32, 32],
+        None,
+        weights_sha256(model.state_dict()),
+    )
 
 
 def test_checkpoints_hold_plain_values_and_tensors(trained):

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from distill.base.records import EXTRA_KINDS, KINDS, SEVERITIES
 from distill.robustness.corruptions import blurs as _blurs
 from distill.robustness.corruptions import digital as _digital
 from distill.robustness.corruptions import noise as _noise
@@ -37,7 +38,6 @@ __all__ = [
     'generator',
 ]
 
-SEVERITIES = (1, 2, 3, 4, 5)
 DEFINITIONS = ('imagenet_c', 'imagecorruptions')
 MIN_SIZE_PX = 32
 
@@ -98,10 +98,6 @@ _PORT = {
 }
 """What imagecorruptions defines in another way."""
 
-KINDS = tuple(_CORRUPTIONS)[:15]
-"""The kinds that ImageNet-C is scored on, in its order: noise, blur, weather, digital."""
-EXTRA_KINDS = tuple(_CORRUPTIONS)[15:]
-"""The held-out kinds, meant for validation."""
 DETERMINISTIC = (
     'defocus_blur',
     'zoom_blur',

@@ -1,9 +1,9 @@
 """A teacher's cache and the run's views, compared before training."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
+from distill.base.processes import unwrap
 from distill.teachers.cached import CachedTeacher
 
 
@@ -17,7 +17,7 @@ class CheckCacheHook(Hook):
         Raises:
             ValueError: Something differs.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         loader = runner.train_dataloader
         for teacher in getattr(model.teacher, 'teachers', [model.teacher]):
             if isinstance(teacher, CachedTeacher):

@@ -1,8 +1,9 @@
 """Classes of data and student, compared before training."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+
+from distill.base.processes import unwrap
 
 
 @HOOKS.register_module()
@@ -15,7 +16,7 @@ class CheckClassesHook(Hook):
         Raises:
             ValueError: The numbers differ.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         loaders = {
             'training': runner.train_dataloader,
             'validation': getattr(runner.val_loop, 'dataloader', None),

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from backbones.checkpoint import save_model
 from backbones.record import ModelRecord
 from distill.base.files import to_plain
+from distill.base.processes import unwrap
 
 
 @HOOKS.register_module()
@@ -47,7 +47,7 @@ class SaveStudentHook(Hook):
         if score <= self.best:
             return
         self.best = score
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         kwargs = dict(model.student_config)
         name = kwargs.pop('model', None) or model.student.pretrained_cfg['architecture']
         preprocessor = model.data_preprocessor

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
+from distill.base.processes import unwrap
 from distill.robustness.images import SuiteImages, load_batches
 from distill.robustness.recorder import Recorder
 from distill.robustness.suites import choose_suites, open_suite
@@ -76,7 +76,7 @@ class ShiftScoresHook(Hook):
         """Score, if it is time."""
         if (runner.epoch + 1) % self.interval and runner.epoch + 1 < runner.max_epochs:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         networks = {'student': model.student}
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):

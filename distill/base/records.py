@@ -1,0 +1,86 @@
+"""One cell of a corrupted suite: a kind of corruption at one severity.
+
+This module is light, so that a command's ``--help`` can list the choices; `distill.robustness.corruptions` makes the
+images.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+KINDS = (
+    *('gaussian_noise', 'shot_noise', 'impulse_noise'),
+    *('defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur'),
+    *('snow', 'frost', 'fog', 'brightness'),
+    *('contrast', 'elastic_transform', 'pixelate', 'jpeg_compression'),
+)
+"""The kinds that ImageNet-C is scored on, in its order: noise, blur, weather, digital."""
+
+EXTRA_KINDS = ('speckle_noise', 'gaussian_blur', 'spatter', 'saturate')
+"""The held-out kinds, meant for validation."""
+
+GROUPS = {
+    'benchmark': KINDS,
+    'all': KINDS + EXTRA_KINDS,
+    'noise': KINDS[:3],
+    'blur': KINDS[3:7],
+    'weather': KINDS[7:11],
+    'digital': KINDS[11:],
+    'holdout': EXTRA_KINDS,
+}
+"""Names for several kinds, as mmdet's robustness test knows them."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A kind of corruption at one severity; ``str`` and `parse` are the one spelling in files and on screens.
+
+    Attributes:
+        kind: Of ``KINDS`` or ``EXTRA_KINDS``.
+        severity: Of ``SEVERITIES``.
+
+    Raises:
+        ValueError: One is unknown.
+    """
+
+    kind: str
+    severity: int
+
+    def __post_init__(self):
+        if self.kind not in KINDS + EXTRA_KINDS:
+            raise ValueError(
+                f'corruption {self.kind!r} is unknown; choose from {", ".join(sorted(KINDS + EXTRA_KINDS))}'
+            )
+        if self.severity not in SEVERITIES or isinstance(self.severity, bool):
+            raise ValueError(f'severity {self.severity!r} is unknown; choose from {", ".join(map(str, SEVERITIES))}')
+
+    def __str__(self) -> str:
+        return f'{self.kind} {self.severity}'
+
+    @property
+    def label(self) -> str:
+        """For people: ``gaussian noise, severity 3``."""
+        return f'{self.kind.replace("_", " ")}, severity {self.severity}'
+
+    @property
+    def is_extra(self) -> bool:
+        """Whether the kind is no part of the benchmark."""
+        return self.kind in EXTRA_KINDS
+
+    @classmethod
+    def parse(cls, text: str) -> 'Cell':
+        """The cell that ``str`` wrote.
+
+        Raises:
+            ValueError: It is no cell.
+        """
+        kind, _, severity = text.rpartition(' ')
+        if not severity.isdigit():
+            raise ValueError(f"'{text}' is no cell; expected a kind and a severity, such as 'fog 3'")
+        return cls(kind, int(severity))
+
+
+def cells_of(kinds: Iterable[str], severities: Sequence[int] = SEVERITIES) -> list[Cell]:
+    """All cells of these kinds and severities, kind by kind."""
+    return [Cell(kind, severity) for kind in kinds for severity in severities]
