@@ -1,26 +1,18 @@
 """Images through timm's readers and transforms, with every view fixed by (seed, image, view)."""
 
-import hashlib
 import logging
-import os
-import random
-from collections.abc import Iterator
-from pathlib import Path
-import numpy as np
+
 import torch
-from mmengine.dataset import DefaultSampler
 from mmengine.logging import print_log
-from mmengine.registry import DATA_SAMPLERS, DATASETS
+from mmengine.registry import DATASETS
 from PIL import Image
-from timm.data import create_dataset, create_transform
-from timm.data.readers.reader import Reader
+from timm.data import create_transform
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from torch.utils.data import Dataset
-from distill.data.plan import ViewPlan, permutation
-from distill.data.shards import ShardReader
-from distill.data.readers import open_reader
-from distill.base.seeding import seed_everything
+
 from distill.base.images import decode
+from distill.base.seeding import seed_everything
+from distill.data.readers import open_reader
 
 
 @DATASETS.register_module()

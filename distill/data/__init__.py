@@ -1,0 +1,1 @@
+"""Views of images, each fixed by (seed, image, view)."""

@@ -1,0 +1,75 @@
+"""Erasing and mixing that follow from the seeds of the views alone."""
+
+import random
+
+import numpy as np
+import torch
+from timm.data import Mixup
+from timm.data.mixup import cutmix_bbox_and_lam, one_hot
+from timm.data.random_erasing import RandomErasing
+from torch import Tensor
+
+from distill.base.seeding import kept_generators
+
+
+def erase(erasing: RandomErasing, images: Tensor, seeds: Tensor) -> None:
+    """Erase in place, each image by its own seed.
+
+    Args:
+        erasing: timm's, with noise drawn on the CPU: an accelerator's generator draws other numbers.
+        images: Normalised [B, 3, H, W].
+        seeds: Seeds of the views [B].
+    """
+    with kept_generators():
+        for image, seed in zip(images, seeds.tolist(), strict=True):
+            random.seed(seed)
+            torch.default_generator.manual_seed(seed)
+            erasing(image)
+
+
+def mix_pairs(mixup: Mixup, images: Tensor, labels: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    """Mixup or cutmix between images 2k and 2k + 1, both with the same λ or box.
+
+    Differs from timm's mode ``pair`` in the partners, which there are the first and the last of the batch, and in
+    the source of randomness: λ and box follow from the seed of image 2k.
+
+    Args:
+        mixup: timm's, whose settings and functions are used.
+        images: Normalised [B, 3, H, W], B even.
+        labels: [B].
+        seeds: Seeds of the views [B].
+
+    Returns:
+        Mixed images, in the memory format of ``images``, and probabilities [B, K].
+    """
+    device, (height, width) = images.device, images.shape[-2:]
+    shares, boxes, lams = [], [], []
+    with kept_generators():
+        for seed in seeds[::2].tolist():
+            np.random.seed(seed % 2**32)
+            lam, cut = mixup._params_per_batch()
+            share, box = lam, (0, 0, 0, 0)
+            if cut:
+                box, lam = cutmix_bbox_and_lam(images.shape, lam, mixup.cutmix_minmax, mixup.correct_lam)
+                share = 1.0
+            shares.append(share)
+            boxes.append([int(edge) for edge in box])
+            lams.append(float(lam))
+
+    def per_image(values: list) -> Tensor:
+        return torch.tensor(values, device=device).repeat_interleave(2, dim=0)
+
+    top, bottom, left, right = per_image(boxes).T[..., None, None, None]
+    rows, columns = torch.arange(height, device=device).view(-1, 1), torch.arange(width, device=device)
+    inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    own = torch.where(inside, 0.0, per_image(shares).view(-1, 1, 1, 1))
+    mixed = partners(images).lerp_(images, own)
+
+    smoothing = mixup.label_smoothing / mixup.num_classes
+    targets = one_hot(labels, mixup.num_classes, 1 - mixup.label_smoothing + smoothing, smoothing)
+    return mixed, partners(targets).lerp_(targets, per_image(lams).view(-1, 1))
+
+
+def partners(values: Tensor) -> Tensor:
+    """A copy of [B, …] in which 2k and 2k + 1 have changed places."""
+    return values.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)

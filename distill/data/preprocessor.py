@@ -1,0 +1,103 @@
+"""From a batch of decoded views to what a model sees, replayed bit for bit."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from mmengine.registry import MODELS
+from timm.data import Mixup
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data.random_erasing import RandomErasing
+from torch import Tensor
+
+from distill.data.mixing import erase, mix_pairs
+
+
+@MODELS.register_module()
+class ViewPreprocessor(BaseDataPreprocessor):
+    """Normalise, then in training erase and mix, on the device: one tensor for teacher and student alike.
+
+    Erasing, and mixing with ``mode='pair'``, follow from the seeds of the views alone: not from the device, the rest
+    of the batch or the iteration. timm's modes ``batch`` and ``elem`` mix an image with whatever the batch has at its
+    other end, by the generators of the run.
+
+    Args:
+        mean: Per channel, of values in [0, 1].
+        std: Per channel, of values in [0, 1].
+        random_erasing: Probability of timm's random erasing, with per-pixel noise.
+        mixup: Arguments of timm's `Mixup`; ``num_classes`` among them. The labels become probabilities. With
+            ``mode='pair'`` see `mix_pairs`.
+        channels_last: Memory format of the result.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+        std: Sequence[float] = IMAGENET_DEFAULT_STD,
+        random_erasing: float = 0.0,
+        mixup: dict | None = None,
+        channels_last: bool = True,
+    ):
+        super().__init__(non_blocking=True)
+        self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.random_erasing = random_erasing
+        self.mixup = Mixup(**mixup) if mixup else None
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def forward(self, data: Sequence[Tensor], training: bool = False) -> dict:
+        """Prepare a batch.
+
+        Args:
+            data: Collated items of `distill.data.Views`: views [B, 3, H, W] in uint8, labels, indices, view numbers
+                and seeds, [B] each. The last three may be left out if nothing is erased or mixed in pairs.
+            training: Erase and mix.
+
+        Returns:
+            ``images``: normalised [B, 3, H, W]; ``targets``: labels [B], or probabilities [B, K] if mixed; ``keys``:
+            index and view [B, 2] on the CPU, or None.
+
+        Raises:
+            ValueError: The batch does not consist of pairs, and pairs are mixed.
+        """
+        # Keys and seeds stay on the CPU, where they are needed.
+        images, targets = self.cast_data(list(data[:2]))
+        keys, seeds = (torch.stack(list(data[2:4]), dim=1), data[4]) if len(data) > 2 else (None, None)
+        images = images.to(memory_format=self.memory_format).float().div_(255).sub_(self.mean).div_(self.std)
+        if training:
+            images, targets = self._augment(images, targets, keys, seeds)
+        return dict(images=images, targets=targets, keys=keys)
+
+    def _augment(self, images: Tensor, targets: Tensor, keys: Tensor | None, seeds: Tensor | None):
+        pairs = self.mixup is not None and self.mixup.mode == 'pair'
+        if seeds is None and (pairs or self.random_erasing):
+            raise ValueError('random erasing and mixup mode pair need the seeds of the views; load them by `Views`')
+        if self.mixup is not None and len(images) % 2:
+            raise ValueError(f'a batch of {len(images)} cannot be mixed in pairs; set an even batch_size and drop_last')
+        if self.random_erasing:
+            erase(RandomErasing(self.random_erasing, mode='pixel', device='cpu'), images, seeds)
+        if pairs:
+            if not torch.equal(keys[0::2, 1], keys[1::2, 1]):
+                raise ValueError('neighbours in the batch are no partners; let a ViewSampler deal them')
+            return mix_pairs(self.mixup, images, targets, seeds)
+        return (images, targets) if self.mixup is None else self.mixup(images, targets)
+
+    def describe(self) -> dict:
+        """What decides the images, in plain values.
+
+        Raises:
+            ValueError: Mixing depends on more than the views.
+        """
+        mixup = self.mixup
+        if mixup is not None and mixup.mode != 'pair':
+            raise ValueError(
+                f"mixup mode '{mixup.mode}' depends on the batch and cannot be replayed; "
+                'set model.data_preprocessor.mixup.mode=pair'
+            )
+        options = ('mixup_alpha', 'cutmix_alpha', 'cutmix_minmax', 'mix_prob', 'switch_prob', 'correct_lam')
+        return {
+            'mean': [round(value, 6) for value in self.mean.flatten().tolist()],
+            'std': [round(value, 6) for value in self.std.flatten().tolist()],
+            'random_erasing': self.random_erasing,
+            'mixup': {name: getattr(mixup, name) for name in options} if mixup is not None else None,
+        }

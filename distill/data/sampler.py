@@ -1,0 +1,51 @@
+"""Which views of which images a process sees, in which order."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from mmengine.dataset import DefaultSampler
+from mmengine.registry import DATA_SAMPLERS
+
+from distill.data.plan import ViewPlan, permutation
+from distill.data.views import Views
+
+
+@DATA_SAMPLERS.register_module()
+class ViewSampler(DefaultSampler):
+    """mmengine's sampler that says beside each index which view of the image is meant, and deals pairs.
+
+    Views 2k and 2k + 1 of a batch are partners for mixing, so a batch should have an even size. Who is whose partner
+    follows from the seed of the views (`Views.seed`), as all that is random about a view does; the run's seed orders
+    the pairs. Processes get every n-th pair, so that n of them see together what one would with n times the batch.
+
+    Args:
+        dataset: A `Views`.
+        shuffle: Draw pairs and their order.
+        seed: The run's seed.
+        repeats: Repeated augmentation: views of an image in an epoch, which different processes get (DeiT: 3). An
+            epoch has as many views as without, see `ViewPlan`.
+
+    Attributes:
+        epochs: Epochs after which the views start again; None for never. A teacher's cache sets it.
+        skip: How many of this process's views to leave out at the beginning of the epoch, since a resumed run has seen
+            them.
+    """
+
+    def __init__(self, dataset: 'Views', shuffle: bool = True, seed: int | None = None, repeats: int = 1):
+        super().__init__(dataset, shuffle=shuffle, seed=seed)
+        self.plan = ViewPlan(len(dataset), repeats, shuffle, dataset.seed)
+        self.epochs: int | None = None
+        self.skip = 0
+
+    def __len__(self) -> int:
+        return 2 * -(-self.plan.pairs // self.world_size)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        groups = self.plan.epoch_pairs(self.epoch % self.epochs if self.epochs else self.epoch)
+        if self.shuffle:
+            groups = groups[permutation(len(groups), self.seed, self.epoch)]
+        pairs = groups.reshape(-1, 2, 2)[: self.plan.pairs]
+        # Like mmengine's, it starts again at the first to give each process the same number.
+        pairs = np.resize(pairs, (len(self) // 2 * self.world_size, 2, 2))[self.rank :: self.world_size]
+        keys = pairs.reshape(-1, 2)[self.skip :]
+        return zip(keys[:, 0].tolist(), keys[:, 1].tolist(), strict=True)
