@@ -8,7 +8,7 @@ P is the score on clean images, mPC the mean over kinds and severities, rPC = mP
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from mmengine.runner import Runner
 
 from backbones.checkpoint import read_weights, weights_sha256
 from distill.base.files import write_json
-from distill.base.records import GROUPS
 from distill.downstream.corruption_report import write_report
 from distill.downstream.scores import main_scores, task_scores
 from distill.downstream.transforms import Corrupt
@@ -59,21 +58,6 @@ class Cells:
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         return itertools.product(self.kinds, self.severities)
-
-
-def choose_kinds(names: Sequence[str]) -> tuple[str, ...]:
-    """Kinds by their names and the names of groups.
-
-    Raises:
-        ValueError: A name is unknown.
-    """
-    kinds = [kind for name in names for kind in GROUPS.get(name, (name,))]
-    for kind in kinds:
-        try:
-            check_choices(kind, 1)
-        except ValueError as error:
-            raise ValueError(f'{error}; or the groups {", ".join(GROUPS)}') from None
-    return tuple(dict.fromkeys(kinds))
 
 
 def insert_corrupt(pipeline: list, seed: int) -> list:

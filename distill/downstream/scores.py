@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from distill.robustness.runs import run_name
+from distill.robustness.sources import run_name
 
 SCHEMA_VERSION = 1
 

@@ -13,6 +13,7 @@ from backbones.record import ModelRecord
 from distill.base.images import check_class_folders
 from distill.robustness import imagenet
 from distill.robustness.onnx_model import OnnxModel
+from distill.robustness.sources import Source, run_name
 
 
 @dataclass
@@ -49,12 +50,6 @@ class Run:
         return self.network(images).float().cpu()
 
 
-def run_name(checkpoint: str) -> str:
-    """The name of a run: the work directory of a ``student_best.pth``, else the file's own."""
-    path = Path(checkpoint)
-    return path.resolve().parent.name if path.stem == 'student_best' else path.stem
-
-
 def load_run(source: str, device: str, input_size: int | None = None) -> Run:
     """Load a model to evaluate.
 
@@ -67,9 +62,9 @@ def load_run(source: str, device: str, input_size: int | None = None) -> Run:
     Raises:
         FileNotFoundError, ValueError: It cannot be loaded, or does not take that size.
     """
-    name, _, path = source.rpartition('=')
-    is_onnx = Path(path).suffix == '.onnx'
-    is_file = is_onnx or Path(path).suffix in ('.pth', '.tar', '.pt') or Path(path).exists()
+    named = Source.parse(source)
+    named.check()
+    path, is_file, is_onnx = named.path, named.is_file, named.is_onnx
     told = ModelRecord.read(path) if is_file else None
     network, facts = _load_onnx(path, device) if is_onnx else _load_timm(path, is_file, device, input_size)
     config, fixed = facts['config'], facts['fixed_size']
@@ -96,7 +91,7 @@ def load_run(source: str, device: str, input_size: int | None = None) -> Run:
     # A model trained at its own size is shown the whole image at that size; a pretrained one what it was tested with.
     crop_pct = 1.0 if told.input_size else config['crop_pct']
     return Run(
-        name or (run_name(path) if is_file else path),
+        named.name,
         network,
         classes,
         record['mean'],
@@ -119,8 +114,6 @@ def _load_timm(path: str, is_file: bool, device: str, input_size: int | None) ->
 
 
 def _load_onnx(path: str, device: str) -> tuple[nn.Module, dict]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"model '{path}' does not exist; export it first or correct the path")
     network = OnnxModel(path, device)
     size = network.fixed_size or (224, 224)
     config = resolve_data_config(pretrained_cfg={'input_size': (3, *size)})

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from distill.base.images import check_class_folders
+from distill.base.records import EXTRA_KINDS, KINDS, SEVERITIES
 from distill.robustness import imagenet
-from distill.robustness.corruptions import EXTRA_KINDS, KINDS, SEVERITIES
 
 ON_THE_FLY, DISK = 'on-the-fly', 'disk'
 

@@ -32,13 +32,14 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from backbones.cost import count
+from distill.base.records import choose_kinds
 from distill.cli.browse import main as browse_dataset
 from distill.cli.flops import main as get_flops
 from distill.cli.print_config import main as print_config
 from distill.cli.test import main as run_test
 from distill.cli.train import main as train
 from distill.downstream.checks import CheckSample, check_samples
-from distill.downstream.corruption import choose_kinds, insert_corrupt
+from distill.downstream.corruption import insert_corrupt
 from distill.downstream.seeding import NumberedBatches
 from distill.downstream.transforms import Corrupt
 from distill.results.schema import validate

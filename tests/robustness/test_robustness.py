@@ -20,7 +20,7 @@ from distill.report.collect import collect
 from distill.results.schema import validate
 from distill.robustness.corruptions import KINDS, corrupt
 from distill.robustness.runs import load_run
-from distill.robustness.suites import OWN_SUITES
+from distill.robustness.suites import OWN_SUITES, choose_suites
 from distill.synthetic.ade20k import write_ade20k
 from distill.synthetic.coco import write_coco
 
@@ -148,10 +148,15 @@ def test_what_is_there_is_not_computed_again_and_other_weights_are_refused(resul
     assert (results / 'results.json').read_bytes() == before
 
 
+def test_a_suite_of_imagenet_does_not_fit_other_classes(shapes):
+    with pytest.raises(ValueError, match="suite 'v2' is unknown for these classes; choose from clean, stylized"):
+        choose_suites(['v2'], str(shapes), ['circle', 'star'])
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--suite', 'stylised'], "suite 'stylised' is unknown for these classes; choose from clean, stylized"),
+        (['--suite', 'stylised'], "suite 'stylised' is unknown; choose from clean, v2"),
         (['--suite', 'sketch'], 'needs the folder'),
         ([], 'has 1 that are no class of suite clean (blob)'),
     ],

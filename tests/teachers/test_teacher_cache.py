@@ -274,7 +274,7 @@ def test_writing_goes_on_where_it_stopped_and_verifying_finds_what_is_false(writ
     ('arguments', 'overrides', 'message'),
     [
         (['--topk', '11'], {}, '--topk is 11 and the teacher has 10 classes; give 1 to 10'),
-        (['--views', '0'], {}, '0 views cannot be had with 1 an epoch; give a multiple of it'),
+        (['--views', '0'], {}, '--views is 0; give 1 or more'),
         (['--views', '3'], dict(train_dataloader__sampler__repeats=2), '3 views cannot be had with 2 an epoch'),
         ([], {'model.data_preprocessor.mixup.mode': 'elem'}, "mixup mode 'elem' depends on the batch"),
         ([], {'model.teacher': 'None', 'model.losses': '[{"type":"cross_entropy"}]'}, 'has 0 teachers and no number 0'),

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from distill.base.records import EXTRA_KINDS, KINDS, SEVERITIES
+from distill.base.records import DEFINITIONS, EXTRA_KINDS, KINDS, SEVERITIES
 from distill.robustness.corruptions import blurs as _blurs
 from distill.robustness.corruptions import digital as _digital
 from distill.robustness.corruptions import noise as _noise
@@ -28,6 +28,7 @@ from distill.robustness.corruptions import weather as _weather
 from distill.robustness.corruptions.frost import frost_source
 
 __all__ = [
+    'DEFINITIONS',
     'DETERMINISTIC',
     'EXTRA_KINDS',
     'KINDS',
@@ -38,7 +39,6 @@ __all__ = [
     'generator',
 ]
 
-DEFINITIONS = ('imagenet_c', 'imagecorruptions')
 MIN_SIZE_PX = 32
 
 _CORRUPTIONS: dict[str, tuple[Callable, Sequence]] = {
