@@ -12,6 +12,7 @@ from rich.progress import track
 
 from distill.cli.command import run_command
 from distill.downstream.browse import browse
+from distill.downstream.complete import complete
 from distill.downstream.pictures import save_picture
 from distill.training.experiment import add_config_arguments, load_config
 
@@ -30,6 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict:
     """Write the pictures; returns their paths."""
     config = load_config(args)
+    for note in complete(config):
+        Console(stderr=True).print(note)
     if f'{args.split}_dataloader' not in config:
         raise ValueError(f'{args.config} has no {args.split}_dataloader; choose another --split')
     if args.number < 1:

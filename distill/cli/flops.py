@@ -17,6 +17,7 @@ from rich.table import Table
 
 from distill.base.files import write_json
 from distill.cli.command import run_command
+from distill.downstream.complete import complete
 from distill.downstream.flops import COUNTED, count_parts, default_shape
 from distill.training.experiment import add_config_arguments, read_config
 
@@ -39,6 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict:
     """Count; returns what ``--out`` writes."""
     config = read_config(args)
+    for note in complete(config):
+        Console(stderr=True).print(note)
     shape = default_shape(config) if args.shape is None else tuple(args.shape)
     shape = shape * 2 if len(shape) == 1 else shape
     if len(shape) != 2 or min(shape) < 32:

@@ -1,4 +1,4 @@
-"""Print a config with everything that it inherits and what the command line sets.
+"""Print a config as it runs: with all that it inherits, what the command line sets and what the commands add.
 
 python tools/print_config.py downstream_configs/deeplabv3/CONFIG.py --cfg-options model.decode_head.channels=256
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from backbones.files import atomic_write
 from distill.cli.command import run_command
+from distill.downstream.complete import complete
 from distill.training.experiment import add_config_arguments, read_config
 
 ENDINGS = ('.py', '.json', '.yaml', '.yml')
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace) -> dict:
     if args.out and args.out.suffix not in ENDINGS:
         raise ValueError(f"--out '{args.out}' has no known ending; choose {', '.join(ENDINGS)}")
     config = read_config(args)
+    for line in complete(config):
+        print(f'# {line}')
     print(config.pretty_text)
     if args.out:
         with atomic_write(args.out) as temporary:

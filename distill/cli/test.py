@@ -15,6 +15,7 @@ from rich.table import Table
 
 from distill.base.files import write_json
 from distill.cli.command import run_command
+from distill.downstream.complete import complete
 from distill.downstream.pictures import PictureHook
 from distill.downstream.scores import to_results
 from distill.robustness.corruptions import SEVERITIES
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> dict:
         raise ValueError(f"--out '{out}' has no known ending; choose .json for scores or .pkl for predictions")
     if args.tta:
         augment_test_time(config)
+    notes = complete(config)
     if args.corruptions:
         return run_corrupted(args, config, out)
 
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> dict:
     out = Path(config.work_dir) / 'results.json' if predictions else out
     if predictions:
         dump_predictions(config, temporary := predictions.with_name(f'.{predictions.stem}.{os.getpid()}.tmp.pkl'))
-    runner = build_runner(config, [PictureHook(args.show_dir, args.show_interval)] if args.show_dir else [])
+    runner = build_runner(config, [PictureHook(args.show_dir, args.show_interval)] if args.show_dir else [], notes)
     check_weights(runner.model, config.load_from)
     scores = runner.test()
     pictures = sorted(args.show_dir.glob('*.png')) if args.show_dir else []
