@@ -38,10 +38,13 @@ def run(args: argparse.Namespace) -> dict:
     from rich.progress import track
 
     from distill.downstream.browse import browse
+    from distill.downstream.complete import complete
     from distill.downstream.pictures import save_picture
     from distill.training.experiment import load_config
 
     config = load_config(args)
+    for note in complete(config):
+        Console(stderr=True).print(note)
     if f'{args.split}_dataloader' not in config:
         raise ValueError(f'{args.config} has no {args.split}_dataloader; choose another --split')
     out = args.output_dir or Path(config.work_dir) / f'browse_{args.split}'

@@ -60,10 +60,13 @@ def run(args: argparse.Namespace) -> dict:
 
     from distill.base.files import write_json
     from distill.cli.screen import result_table
+    from distill.downstream.complete import complete
     from distill.downstream.flops import COUNTED, count_parts, default_shape
     from distill.training.experiment import read_config
 
     config = read_config(args)
+    for note in complete(config):
+        Console(stderr=True).print(note)
     shape = tuple(args.shape or default_shape(config))
     check_shape(shape)
     height, width = shape * 2 if len(shape) == 1 else shape

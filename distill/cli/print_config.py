@@ -1,4 +1,4 @@
-"""Print a config with everything that it inherits and what the command line sets.
+"""Print a config as it runs: with all that it inherits, what the command line sets and what the commands add.
 
 python tools/print_config.py downstream_configs/deeplabv3/CONFIG.py --cfg-options model.decode_head.channels=256
 """
@@ -37,9 +37,12 @@ def run(args: argparse.Namespace) -> dict:
     """Print; returns the config as a dict."""
     check(args)
     from backbones.files import atomic_write
+    from distill.downstream.complete import complete
     from distill.training.experiment import read_config
 
     config = read_config(args)
+    for line in complete(config):
+        print(f'# {line}')
     print(config.pretty_text)
     if args.out:
         with atomic_write(args.out) as temporary:

@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> dict:
     from rich.console import Console
 
     from distill.base.files import write_json
+    from distill.downstream.complete import complete
     from distill.downstream.pictures import PictureHook
     from distill.downstream.scores import to_results
     from distill.training.experiment import (
@@ -97,13 +98,14 @@ def run(args: argparse.Namespace) -> dict:
     out = Path(config.work_dir) / 'results.json' if predictions or not args.out else args.out
     if args.tta:
         augment_test_time(config)
+    notes = complete(config)
     if args.corruptions:
         return run_corrupted(args, config, out)
 
     if predictions:
         temporary = predictions.with_name(f'.{predictions.stem}.{os.getpid()}.tmp.pkl')
         dump_predictions(config, temporary)
-    runner = build_runner(config, [PictureHook(args.show_dir, args.show_interval)] if args.show_dir else [])
+    runner = build_runner(config, [PictureHook(args.show_dir, args.show_interval)] if args.show_dir else [], notes)
     check_weights(runner.model, config.load_from)
     scores = runner.test()
     pictures = sorted(args.show_dir.glob('*.png')) if args.show_dir else []

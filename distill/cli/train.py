@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> dict:
     check(args)
     prepare_torch()
     from distill.base.processes import default_device
+    from distill.downstream.complete import complete
     from distill.training.experiment import build_runner, load_config, resume_from
 
     config = load_config(args)
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> dict:
         config.auto_scale_lr.enable = True
     if args.resume:
         config.resume, config.load_from = resume_from(args.resume, config.work_dir)
-    runner = build_runner(config, shift_hooks(config, args.shifts))
+    runner = build_runner(config, shift_hooks(config, args.shifts), notes=complete(config))
     runner.train()
     return {'work_dir': config.work_dir, 'epoch': runner.epoch, 'iter': runner.iter}
 

@@ -38,7 +38,7 @@ from distill.cli.flops import main as get_flops
 from distill.cli.print_config import main as print_config
 from distill.cli.test import main as run_test
 from distill.cli.train import main as train
-from distill.downstream.checks import CheckSample, check_samples
+from distill.downstream.checks.sample import CheckSample, check_samples
 from distill.downstream.corruption import insert_corrupt
 from distill.downstream.seeding import NumberedBatches
 from distill.downstream.transforms import Corrupt
@@ -380,7 +380,7 @@ def rename_class(root: Path) -> str:
 def lose_objects(root: Path) -> str:
     path = root / 'annotations' / 'instances_train2017.json'
     path.write_text(json.dumps({**json.loads(path.read_text()), 'annotations': []}))
-    return f"training set '{path}' has no image with an object of the classes arrow, bolt"
+    return f"data set '{path}' has no image with an object of the classes arrow, bolt"
 
 
 def cut_annotations(root: Path) -> str:
@@ -438,7 +438,7 @@ WRONG_DATA = [
     (
         'seg',
         'RandomCrop.crop_size (7, 96) is smaller than the largest stride of the backbone, 8',
-        ['train_dataloader.dataset.pipeline.3.crop_size=(7,96)'],
+        ['train_dataloader.dataset.pipeline.4.crop_size=(7,96)'],
     ),
 ]
 
