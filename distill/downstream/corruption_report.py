@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 
 from backbones.files import atomic_write
+from distill.base.markdown import table
 
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8A8D91')
 MARKERS = 'os^Dv'
@@ -41,22 +42,23 @@ def render(entry: dict, names: list[str], config: Config) -> str:
         f'`{entry["weights_sha256"][:12]}`; {", ".join(f"{k} {v}" for k, v in entry["versions"].items())}.',
         'P is the score on clean images, mPC the mean over all cells, rPC = mPC / P (Michaelis et al., 2019).',
         '',
-        '| score | P | mPC | rPC |',
-        '| --- | --- | --- | --- |',
+        table(['score', 'P', 'mPC', 'rPC'], [_summary(name, entry[name]) for name in names]),
+        '',
+        '![score against severity](corruptions.png)',
+        '',
     ]
     for name in names:
-        score = entry[name]
-        relative = '–' if score['rPC_pct'] is None else f'{score["rPC_pct"]:.1f} %'
-        lines.append(f'| {name} | {100 * score["P"]:.1f} | {100 * score["mPC"]:.1f} | {relative} |')
-    lines += ['', '![score against severity](corruptions.png)', '']
-    for name in names:
-        lines += [f'## {name}', '', f'| kind | {" | ".join(map(str, severities))} | mean |']
-        lines.append('| --- ' * (len(severities) + 2) + '|')
-        for kind, scores in entry[name]['cells'].items():
-            cells = ' | '.join(f'{100 * score:.1f}' for score in [*scores, np.mean(scores)])
-            lines.append(f'| {kind.replace("_", " ")} | {cells} |')
-        lines.append('')
+        rows = [
+            [kind.replace('_', ' '), *(f'{100 * score:.1f}' for score in [*scores, np.mean(scores)])]
+            for kind, scores in entry[name]['cells'].items()
+        ]
+        lines += [f'## {name}', '', table(['kind', *map(str, severities), 'mean'], rows), '']
     return '\n'.join(lines)
+
+
+def _summary(name: str, score: dict) -> list[str]:
+    relative = '–' if score['rPC_pct'] is None else f'{score["rPC_pct"]:.1f} %'
+    return [name, f'{100 * score["P"]:.1f}', f'{100 * score["mPC"]:.1f}', relative]
 
 
 def draw(entry: dict, names: list[str]) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from scipy.stats import t as student_t
 
+from distill.base.markdown import table
 from distill.transfer.matrix import Matrix, Run, evaluation_folder
 
 CONFIDENCE = 0.95
@@ -122,12 +123,8 @@ def to_tables(summary: Mapping) -> list[tuple[str, list[list[str]]]]:
 
 
 def to_markdown(tables: Sequence[tuple[str, list[list[str]]]]) -> str:
-    """Tables of `to_tables` in Markdown."""
-    parts = []
-    for title, (head, *rows) in tables:
-        lines = [f'## {title}', '', f'| {" | ".join(head)} |', '|---' + '|--:' * (len(head) - 1) + '|']
-        parts.append('\n'.join([*lines, *(f'| {" | ".join(row)} |' for row in rows)]) + '\n')
-    return '\n'.join(parts)
+    """Lay out the tables of `to_tables` as a page of Markdown."""
+    return '\n'.join(f'## {title}\n\n{table(head, rows)}\n' for title, (head, *rows) in tables)
 
 
 def _spread(score: Mapping) -> str:
