@@ -9,11 +9,10 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 
 from backbones.files import atomic_write
+from distill.base.figures import GRID, INK, PALETTE, PNG_DPI
 from distill.base.markdown import table
 
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8A8D91')
 MARKERS = 'os^Dv'
-INK = '#24292e'
 
 
 def write_report(entry: dict, config: Config, out: Path) -> None:
@@ -71,8 +70,8 @@ def draw(entry: dict, names: list[str]) -> bytes:
             axes.plot(
                 severities,
                 [100 * clean, *(100 * score for score in scores)],
-                color=COLOURS[number % len(COLOURS)],
-                marker=MARKERS[number // len(COLOURS) % len(MARKERS)],
+                color=PALETTE[number % len(PALETTE)],
+                marker=MARKERS[number // len(PALETTE) % len(MARKERS)],
                 markersize=4,
                 linewidth=1,
                 label=kind.replace('_', ' '),
@@ -82,11 +81,11 @@ def draw(entry: dict, names: list[str]) -> bytes:
         axes.set(xlabel='severity', ylabel=f'{name} × 100', xticks=severities)
         axes.set_ylim(bottom=0)
         axes.set_title(f'P {100 * clean:.1f}, mPC {100 * entry[name]["mPC"]:.1f}', loc='left', fontsize=10)
-        axes.grid(color='#d5dae0', linewidth=0.6)
+        axes.grid(color=GRID, linewidth=0.6)
         axes.spines[['top', 'right']].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside right center', frameon=False, fontsize=8)
     buffer = io.BytesIO()
-    with matplotlib.rc_context({'savefig.dpi': 144}):
+    with matplotlib.rc_context({'savefig.dpi': PNG_DPI}):
         figure.savefig(buffer, format='png')
     return buffer.getvalue()

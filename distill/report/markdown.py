@@ -1,4 +1,4 @@
-"""The report as Markdown (GitHub's flavour) that refers to the pictures by relative path."""
+"""The report in GitHub's Markdown, which refers to the pictures by relative paths."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -11,12 +11,12 @@ MARKS = {'best': '**{}**', 'gain': '▲ {}', 'loss': '▼ {}', '': '{}'}
 
 
 def render_markdown(title: str, sections: list[Section], folder: Path) -> str:
-    """The whole report.
+    """Render the whole report.
 
     Args:
         title: Heading.
-        sections: What to say.
-        folder: Where the report will lie and the paths of pictures start; figures lie in its ``figures/``.
+        sections: The contents.
+        folder: Where the report goes and the paths of pictures start; the figures lie in its ``figures/``.
     """
     lines = [f'# {escape(title)}', '']
     for section in sections:
@@ -33,7 +33,7 @@ def _block(block: Block, folder: Path) -> list[str]:
         text = escape(block.text)
         return [f'*{text}*' if block.kind == 'question' else text, '']
     if isinstance(block, Tiles):
-        return []  # The sentences and tables hold the same numbers.
+        return []  # Sentences and tables hold the same numbers.
     if isinstance(block, Plot):
         return [f'![{escape(block.caption)}](figures/{quote(block.name)}.png)', '', escape(block.caption), '']
     if isinstance(block, Gallery):
