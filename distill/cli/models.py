@@ -16,22 +16,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from backbones.cost import Cost, count
-from backbones.zoo import FAMILIES, Family, Published
-from distill.base.markdown import table as markdown_table
+from backbones.cost import count
+from backbones.zoo import FAMILIES
 from distill.cli.command import run_command
+from distill.report.models_page import cells, to_markdown
 
 DOCS = Path(__file__).parents[2] / 'docs' / 'models.md'
 COLUMNS = ('model', 'M params (published)', 'GMACs (published)', 'px', 'strides', 'channels', 'top-1 %', 'source')
-
-
-MARKDOWN_HEADER = """# Models
-
-Every name works with `timm.create_model` after `import backbones`. Parameters in millions, and GMACs (billions of
-multiply-adds) of one image, are counted; published figures are in brackets. From the nearest number that rounds to
-the published one, parameters are within 0.5 % and GMACs within 2 %, but for what a note explains. Strides and channels
-are those of the feature maps. Made by `python tools/list_models.py --markdown`.
-"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -86,37 +77,6 @@ def run(args: argparse.Namespace) -> dict:
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     return result
-
-
-def to_markdown(costs: dict[str, Cost]) -> str:
-    """Lay out docs/models.md.
-
-    Args:
-        costs: Cost of each model by name.
-    """
-    return MARKDOWN_HEADER + ''.join(section(family, costs) for family in FAMILIES)
-
-
-def section(family: Family, costs: dict[str, Cost]) -> str:
-    """Lay out the part of docs/models.md about a family."""
-    links = ', '.join(f'<{source}>' for source in family.sources)
-    head = ['model', 'parameters', 'GMACs', 'pixels', 'strides', 'channels', f'{family.dataset} top-1 %']
-    table = markdown_table(head, [cells(published, costs[published.name]) for published in family.models])
-    return '\n'.join(['', f'## {family.title}', '', f'Source: {links}. {family.note}'.rstrip(), '', table, ''])
-
-
-def cells(published: Published, cost: Cost) -> list[str]:
-    """A row of the table: name, parameters, GMACs, pixels, strides, channels, top-1."""
-    gmacs = f'{published.gmacs}, see above' if published.at_odds else published.gmacs
-    return [
-        published.name,
-        f'{cost.params:.2f} ({published.params or "–"})',
-        f'{cost.gmacs:.3f} ({gmacs or "–"})',
-        str(cost.size_px),
-        ', '.join(map(str, cost.strides)),
-        ', '.join(map(str, cost.channels)),
-        published.top1 or '–',
-    ]
 
 
 def _short(url: str) -> str:
