@@ -13,9 +13,11 @@ from rich.table import Column, Table
 from backbones.files import atomic_write
 from distill.base.files import write_json
 from distill.cli.command import run_command
-from distill.transfer.collect import collect, longer_runs, to_markdown, to_tables
-from distill.transfer.matrix import evaluations, load_matrix, longer, training, trainings
+from distill.transfer.collect import collect, to_markdown, to_tables
+from distill.transfer.matrix import load_matrix
+from distill.transfer.plan import evaluations, training, trainings
 from distill.transfer.steps import Workplace, run_steps
+from distill.transfer.timing import epochs_at_equal_time, longer_runs
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> dict:
             console.print(f'{"done" if place.is_done(step) else "to do":5} {step.name}', highlight=False)
         return {'steps': [step.name for step in steps]}
     run_steps(steps, place, console.print)
-    epochs = longer(matrix) if matrix.equal_time else {}
+    epochs = epochs_at_equal_time(matrix) if matrix.equal_time else {}
     more = longer_runs(matrix, epochs)
     run_steps([training(matrix, run) for run in more], place, console.print)
     run_steps(evaluations(matrix, [*matrix.alone(), *more, *matrix.taught()]), place, console.print)
