@@ -18,7 +18,7 @@ from distill.base.files import read_json, write_json
 
 REPO = Path(__file__).resolve().parents[2]
 FORMER_NAMES = {'make_data.py': 'data', 'cache_teacher.py': 'cache'}
-"""Commands in the marks of earlier versions, which recorded a file of tools/; the other files only lost their ending."""
+"""Commands in the marks of earlier versions, which recorded a file of tools/; others have only lost their ending."""
 
 
 @dataclass
