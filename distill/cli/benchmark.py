@@ -93,7 +93,7 @@ def measure_suite(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     from distill.benchmarks.suite import benchmark_suite, table
     from distill.robustness.runs import load_run
     from distill.synthetic.imagenet_like import write_imagenet_like
-    from distill.synthetic.render import CLASSES
+    from distill.synthetic.shapes import CLASSES
 
     torch.manual_seed(0)
     torch.set_num_threads(1)

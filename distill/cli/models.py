@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> dict:
 
     from backbones.cost import count
     from backbones.files import atomic_write
-    from backbones.zoo import FAMILIES, to_markdown
+    from backbones.zoo import FAMILIES
+    from distill.report.models_page import to_markdown
 
     listed = [
         (family, published)
@@ -90,8 +91,8 @@ def run(args: argparse.Namespace) -> dict:
 
 def screen_table(listed: 'list[tuple[Family, Published]]', costs: 'dict[str, Cost]') -> 'Table':
     """A row for each model, and a line below each family."""
-    from backbones.zoo import cells
     from distill.cli.screen import result_table
+    from distill.report.models_page import cells
 
     rows = [[*cells(published, costs[published.name]), _short(family.sources[0])] for family, published in listed]
     families = [family for family, _ in listed]

@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> dict:
     from backbones.files import atomic_write
     from distill.base.files import write_json
     from distill.transfer.collect import collect, to_markdown, to_tables
-    from distill.transfer.matrix import load_matrix, trainings
+    from distill.transfer.matrix import load_matrix
+    from distill.transfer.plan import trainings
     from distill.transfer.steps import Workplace
 
     matrix = load_matrix(args.matrix, args.data_root, args.work_dir)
@@ -90,12 +91,12 @@ def run_experiment(matrix: 'Matrix', place: 'Workplace', say: Callable[[str], No
     Returns:
         For each group of taught runs the epochs that its student alone has time for, if the matrix asks for equal time.
     """
-    from distill.transfer.collect import longer_runs
-    from distill.transfer.matrix import evaluations, longer, training, trainings
+    from distill.transfer.plan import evaluations, training, trainings
     from distill.transfer.steps import run_steps
+    from distill.transfer.timing import epochs_at_equal_time, longer_runs
 
     run_steps(trainings(matrix), place, say)
-    epochs = longer(matrix) if matrix.equal_time else {}
+    epochs = epochs_at_equal_time(matrix) if matrix.equal_time else {}
     more = longer_runs(matrix, epochs)
     run_steps([training(matrix, run) for run in more], place, say)
     run_steps(evaluations(matrix, [*matrix.alone(), *more, *matrix.taught()]), place, say)

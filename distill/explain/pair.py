@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from backbones.files import atomic_write
+from distill.base.figures import house_style, render
+from distill.base.files import write_bytes, write_text
 from distill.explain.attribution import Attribution, attribute
 from distill.explain.cka import MIN_IMAGES, MinibatchCKA
 from distill.explain.images import Views, class_name, find_images, normalise
 from distill.explain.pictures import draw_attributions, draw_cka, draw_receptive_fields
 from distill.explain.receptive_field import ReceptiveField, square_side
 from distill.explain.stages import spread, stage_features, stage_names
-from distill.report.style import house_style, render
 from distill.robustness.runs import Run
 
 FIELD_STAGES = 4
@@ -175,10 +175,9 @@ def _attribution_figure(subjects: Sequence[Subject], views: dict[str, Tensor], f
 
 
 def _write(out: Path, name: str, figure: Figure) -> str:
-    """Write a picture as SVG and PNG; the path of the PNG relative to ``out``."""
+    """Write a picture as SVG and PNG; returns the path of the PNG relative to ``out``."""
     svg, png = render(figure)
     path = Path('explain') / f'{name}.png'
-    for target, content in ((path.with_suffix('.svg'), svg.encode()), (path, png)):
-        with atomic_write(out / target) as temporary:
-            temporary.write_bytes(content)
+    write_text(out / path.with_suffix('.svg'), svg)
+    write_bytes(out / path, png)
     return path.as_posix()

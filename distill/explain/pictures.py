@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from distill.base.figures import GRID, HEAT_COLORS, INK, add_color_bar, draw_heat_cells, short
 from distill.explain.attribution import NONE
-from distill.report.style import GRID, HEAT_COLORS, INK, add_color_bar, draw_heat_cells, short
 
 FRAME = '#ff9e45'
 """Seen on the dark and on the light end of the colours of heat."""

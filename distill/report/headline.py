@@ -1,21 +1,24 @@
-"""The headline: sentences computed from the numbers, for whoever reads no further."""
+"""The headline of the report: the answer in a few sentences that are computed from the numbers."""
 
 from distill.report.blocks import Block, Paragraph, Tile, Tiles
-from distill.report.collect import downstream
+from distill.report.entries import backbone, downstream
 from distill.report.scores import (
     Score,
     Transfer,
+    judged_runs,
     ood_difference,
     ood_score,
     subtract,
     suite_difference,
     suite_label,
     suite_names,
+    suite_values,
     transfers,
 )
 from distill.report.tables import signed
 
-TRANSFERS_TOLD = 4  # One by one in the headline; more are counted there and read in the table.
+TRANSFERS_LISTED = 4
+"""More transfers are counted in the headline, and listed in the table only."""
 DOWNSTREAM_METRICS = (('detection', 'bbox_mAP', 'box mAP'), ('segmentation', 'mIoU', 'mIoU'))
 QUESTION = (
     'Does out-of-distribution robustness pass between a vision transformer and a CNN when one teaches the '
@@ -24,7 +27,7 @@ QUESTION = (
 
 
 def default_title(results: dict) -> str:
-    """The heading of a report that is given none."""
+    """The heading of a report whose user gives none."""
     return 'Robustness transfer' if transfers(results) else 'Robustness'
 
 
@@ -32,7 +35,7 @@ def headline(results: dict) -> list[Block]:
     """The question, the answer in a few sentences, and its key numbers."""
     tiles = _tiles(results)
     sentences = [_verdict_sentence(results)] if suite_names(results) else []
-    sentences += [_transfer_sentence(results, pair) for pair in _told(results)]
+    sentences += [_transfer_sentence(results, pair) for pair in _listed_transfers(results)]
     sentences.append(_downstream_sentence(results))
     kinds = ['answer', *[''] * len(sentences)]
     return [
@@ -43,9 +46,9 @@ def headline(results: dict) -> list[Block]:
     ]
 
 
-def _told(results: dict) -> list[Transfer]:
+def _listed_transfers(results: dict) -> list[Transfer]:
     pairs = transfers(results)
-    return pairs if len(pairs) <= TRANSFERS_TOLD else []
+    return pairs if len(pairs) <= TRANSFERS_LISTED else []
 
 
 def _gain(results: dict, pair: Transfer) -> Score | None:
@@ -61,14 +64,14 @@ def _verdict_sentence(results: dict) -> str:
         return _no_transfer(results)
     gained, lost = ([name for name, gain in gains.items() if gain.sign == sign] for sign in (1, -1))
     text = f'Robustness was measurably passed on in {len(gained)} of {len(gains)} distillations'
-    if len(gains) > TRANSFERS_TOLD:
+    if len(gains) > TRANSFERS_LISTED:
         return f'{text}, and measurably lost in {len(lost)}.'
     text += f' ({", ".join(gained)})' if gained else ''
     return text + (f', and measurably lost in {", ".join(lost)}.' if lost else '.')
 
 
 def _change(score: Score) -> str:
-    """A difference as words: the direction is only claimed where the interval supports it."""
+    """A difference in words, which claim a direction only where the interval supports it."""
     interval = f'95 % interval {signed(score.low)} to {signed(score.high)}'
     if score.sign:
         verb = 'rose' if score.sign > 0 else 'fell'
@@ -77,7 +80,7 @@ def _change(score: Score) -> str:
 
 
 def _transfer_sentence(results: dict, pair: Transfer) -> str:
-    alone, distilled, taught = (ood_score(results, run) for run in (pair.reference, pair.student, pair.teacher))
+    alone, distilled, teacher = (ood_score(results, run) for run in (pair.reference, pair.student, pair.teacher))
     change = _gain(results, pair)
     if change is None:
         return ''
@@ -88,9 +91,9 @@ def _transfer_sentence(results: dict, pair: Transfer) -> str:
     clean = suite_difference(results, pair.student, pair.reference, 'clean')
     if clean:
         text += f' Clean accuracy moved by {signed(clean.value)}.'
-    lead = subtract(taught, alone)
+    lead = subtract(teacher, alone)
     if lead and lead.value <= 0:
-        text += f' The teacher had no lead to pass on: its OOD mean is {taught.value:.1f} %.'
+        text += f' The teacher had no lead to pass on: its OOD mean is {teacher.value:.1f} %.'
     elif lead and change.value > 0:
         share_pct = 100 * change.value / lead.value
         text += f' The teacher led by {lead.value:.1f} points; {share_pct:.0f} % of that was passed on.'
@@ -100,7 +103,7 @@ def _transfer_sentence(results: dict, pair: Transfer) -> str:
 
 
 def _no_transfer(results: dict) -> str:
-    """Why there is nothing to compare."""
+    """A sentence for results without a comparison: the reason, or a ranking."""
     pairs = transfers(results)
     if not pairs:
         return _ranking_sentence(results)
@@ -114,8 +117,8 @@ def _no_transfer(results: dict) -> str:
 
 
 def _ranking_sentence(results: dict) -> str:
-    """Who is ahead, where no run was distilled."""
-    scores = {run: score for run in results['classification'] if (score := ood_score(results, run))}
+    """The best run, where no run was distilled."""
+    scores = {run: score for run in judged_runs(results) if (score := ood_score(results, run))}
     if not scores:
         return ''
     best, *others = sorted(scores, key=lambda run: -scores[run].value)
@@ -133,18 +136,17 @@ def _downstream_sentence(results: dict) -> str:
     parts = []
     for section, metric, label in DOWNSTREAM_METRICS:
         for entry in downstream(results, section):
-            backbone = f' with {entry["backbone"]}' if 'backbone' in entry else ''
-            parts.append(f'{entry[metric]:.3f} {label} in {section}{backbone}')
+            name = backbone(entry)
+            parts.append(f'{entry[metric]:.3f} {label} in {section}' + (f' with {name}' if name else ''))
     return f'As a backbone: {"; ".join(parts)}.' if parts else ''
 
 
 def _scope(results: dict) -> str:
-    counts = {}
-    for suites in results['classification'].values():
-        for suite, entry in suites.items():
-            counts.setdefault(suite_label(suite), set()).add(entry['images'])
+    counts = {
+        suite_label(suite): set(suite_values(results, suite, 'images').values()) for suite in suite_names(results)
+    }
     images = ', '.join(f'{suite} {"/".join(map(str, sorted(count)))}' for suite, count in counts.items())
-    runs = len(results['classification'])
+    runs = len(judged_runs(results))
     return (
         f'{runs} {"run" if runs == 1 else "runs"}; images: {images}. '
         'Intervals cover the choice of test images, not of the training seed.'
@@ -153,7 +155,7 @@ def _scope(results: dict) -> str:
 
 def _tiles(results: dict) -> list[Tile]:
     tiles = []
-    for pair in _told(results):
+    for pair in _listed_transfers(results):
         change = _gain(results, pair)
         if change:
             mark = {1: 'gain', -1: 'loss', 0: ''}[change.sign]
@@ -161,5 +163,5 @@ def _tiles(results: dict) -> list[Tile]:
             tiles.append(Tile(signed(change.value), 'OOD points transferred', note, mark))
     for section, metric, label in DOWNSTREAM_METRICS:
         for entry in downstream(results, section):
-            tiles.append(Tile(f'{entry[metric]:.3f}', label, entry.get('backbone', '')))
+            tiles.append(Tile(f'{entry[metric]:.3f}', label, backbone(entry)))
     return tiles

@@ -1,4 +1,4 @@
-"""The figures of the report: a figure is a function of the results."""
+"""The figures of the report, each a function of the results: transfers, and corruptions by severity and kind."""
 
 import math
 
@@ -7,11 +7,13 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
+from distill.base.figures import GRID, INK, SOFT, add_color_bar, draw_heat_cells, house_style, render, short
 from distill.report.plots_models import draw_radar, draw_scatter, draw_shape_bias
 from distill.report.scores import (
     Score,
     corrupted_suites,
     corruption_kinds,
+    judged_runs,
     kind_label,
     ood_score,
     shifted_suites,
@@ -24,30 +26,22 @@ from distill.report.scores import (
 from distill.report.style import (
     ALONE,
     DISTILLED,
-    GRID,
-    INK,
     ONLY_NAME,
     PANEL_NAME,
-    SOFT,
-    add_color_bar,
-    draw_heat_cells,
-    house_style,
-    render,
     run_colors,
     run_line,
     run_marker,
     run_role,
-    short,
 )
 from distill.results.schema import SEVERITIES
 
 LEGEND_COLUMNS = 5
 ARROW_FROM = 1.5
-"""Points; a shorter arrow would be a smudge between its ends."""
+"""Points; a shorter arrow would be a smudge between two markers."""
 
 
 def draw_figures(results: dict) -> dict[str, tuple[str, bytes]]:
-    """Draws every figure that the results have numbers for.
+    """Draw every figure for which the results hold numbers.
 
     Returns:
         By name: the SVG text and the bytes of the PNG. The same results give the same bytes.
@@ -66,7 +60,7 @@ def draw_transfer(results: dict) -> Figure | None:
     if not suites:
         return None
     pairs = transfers(results)
-    panels = [pair.runs(results) for pair in pairs] or [list(results['classification'])]
+    panels = [pair.runs(results) for pair in pairs] or [judged_runs(results)]
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     lane = max(0.52, 0.12 * max(map(len, panels)))
@@ -132,7 +126,7 @@ def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str], n
 def draw_severity(results: dict, suite: str) -> Figure:
     """Error against severity, one panel a corruption, one line a run; severity 0 is the clean set."""
     kinds = corruption_kinds(results, suite)
-    cells = {run: suite_cells(results, run, suite) for run in results['classification']}
+    cells = {run: suite_cells(results, run, suite) for run in judged_runs(results)}
     rows = -(-len(kinds) // 5)
     legend_rows = -(-sum(map(bool, cells.values())) // LEGEND_COLUMNS)
     figure = Figure(figsize=(10.8, 1.75 * rows + 0.5 + 0.2 * legend_rows), layout='constrained')
@@ -169,7 +163,7 @@ def draw_severity(results: dict, suite: str) -> Figure:
 def draw_heat_map(results: dict, suite: str) -> Figure:
     """Mean top-1 over severities, runs by corruptions."""
     kinds = corruption_kinds(results, suite)
-    table = {run: suite_cells(results, run, suite) for run in results['classification']}
+    table = {run: suite_cells(results, run, suite) for run in judged_runs(results)}
     table = {run: cells for run, cells in table.items() if cells}
     figure = Figure(figsize=(10.8, 0.36 * len(table) + 1.75), layout='constrained')
     axes = figure.subplots()
@@ -193,4 +187,4 @@ FIGURES = {
     'scatter': draw_scatter,
     'shape_bias': draw_shape_bias,
 }
-"""Each takes the results and returns None where they have nothing to draw."""
+"""Functions of the results, which return None where there is nothing to draw."""

@@ -1,6 +1,6 @@
 """Tables of detection and segmentation."""
 
-from distill.report.collect import downstream
+from distill.report.entries import backbone, downstream
 from distill.report.tables import BACKBONE, IMAGES, Cell, Column, Table, backbone_cell, mark_best, number_cell
 from distill.results.schema import PRECISIONS
 
@@ -57,7 +57,7 @@ def _class_table(results: dict) -> Table | None:
     classes = list(dict.fromkeys(name for entry in entries for name in entry['per_class_IoU']))
     columns = [
         Column('Class', number=False),
-        *(Column('IoU', entry.get('backbone', '')) for entry in entries),
+        *(Column('IoU', backbone(entry)) for entry in entries),
     ]
     rows = [
         [Cell(name), *(number_cell(entry['per_class_IoU'].get(name), '{:.3f}') for entry in entries)]

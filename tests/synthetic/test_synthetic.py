@@ -13,7 +13,8 @@ from distill.cli.data import main
 from distill.synthetic.ade20k import write_ade20k
 from distill.synthetic.coco import mask_to_polygons, render_scene, write_coco
 from distill.synthetic.imagenet_like import SHIFTED, SPLITS, SUBSETS, render_image, write_imagenet_like
-from distill.synthetic.render import CLASSES, TEXTURES, outline, random_texture
+from distill.synthetic.shapes import CLASSES, outline
+from distill.synthetic.textures import TEXTURES, random_texture
 
 SMALL = {'size': 32, 'train': 40, 'val': 20, 'shifted': 20}
 

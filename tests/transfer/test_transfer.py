@@ -6,17 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from distill.transfer.collect import collect, longer_runs, mean_and_interval, to_markdown, to_tables
-from distill.transfer.matrix import (
-    Matrix,
-    Run,
-    evaluation_folder,
-    evaluations,
-    load_matrix,
-    longer,
-    training,
-    trainings,
-)
+from distill.transfer.collect import collect, mean_and_interval, to_markdown, to_tables
+from distill.transfer.matrix import Matrix, Run, load_matrix
+from distill.transfer.plan import evaluations, training, trainings
+from distill.transfer.timing import epochs_at_equal_time, longer_runs
 
 MATRICES = sorted((Path(__file__).parents[2] / 'distill' / 'matrices').glob('*.py'))
 LOSS = dict(kd=[dict(type='soft_target_kl')])
@@ -102,7 +95,7 @@ def test_equal_time_is_the_time_that_the_steps_took(tmp_path):
     write_log(plan.folder(Run('cnn', 0)), 0.1, 100)
     write_log(plan.folder(Run('cnn', 0, 'vit', 'kd')), 0.15, 100)
     write_log(plan.folder(Run('vit', 0)), 0.3, 100)
-    epochs = longer(plan)
+    epochs = epochs_at_equal_time(plan)
     assert epochs == {'cnn_from_vit_kd': 15}
     assert [run.name for run in longer_runs(plan, epochs)] == ['cnn_alone_15e_s0']
 
@@ -131,7 +124,7 @@ def test_transfer_is_the_difference_seed_by_seed(tmp_path):
             }
             for name, value in runs.items()
         }
-        folder = evaluation_folder(plan, student)
+        folder = plan.scores_folder(student)
         folder.mkdir(parents=True)
         (folder / 'results.json').write_text(json.dumps({'classification': content}))
     summary = collect(plan, {'cnn_from_vit_kd': 15})
