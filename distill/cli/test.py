@@ -13,10 +13,10 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
-from distill.base.files import write_json
 from distill.cli.command import run_command
 from distill.downstream.pictures import PictureHook
 from distill.downstream.scores import to_results
+from distill.results.files import write_results
 from distill.robustness.corruptions import SEVERITIES
 from distill.training.experiment import (
     add_config_arguments,
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> dict:
         if predictions:
             os.replace(temporary, predictions)
             Console().print(f'predictions: {predictions}')
-        write_json(out, results)
+        write_results(out, results)
         Console().print(f'results: {out}')
     return results
 
@@ -101,7 +101,7 @@ def run_corrupted(args: argparse.Namespace, config: Config, out: Path) -> dict:
     section = next(key for key in ('detection', 'segmentation') if key in results)
     results[section]['corruption'] = corruption
     if runner.rank == 0:
-        write_json(out, results)
+        write_results(out, results)
         table = Table('score', 'P', 'mPC', 'rPC %')
         for name, score in corruption.items():
             if isinstance(score, dict) and 'mPC' in score:

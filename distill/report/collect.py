@@ -1,14 +1,14 @@
 """Read ``results.json`` files and merge them into one."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
 from distill.report.scores import corrupted_suites
-from distill.results.schema import FILE_NAME, validate
+from distill.results.files import read_results
+from distill.results.schema import FILE_NAME
 
 
 def load(folder: Path) -> dict:
@@ -23,12 +23,7 @@ def load(folder: Path) -> dict:
         raise FileNotFoundError(f'folder {folder} does not exist; give a folder that holds a {FILE_NAME}')
     if not path.is_file():
         raise FileNotFoundError(f'{folder} holds no {FILE_NAME}; tools/robustness.py writes one')
-    try:
-        results = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{path} is not valid JSON ({error}); write it again') from error
-    validate(results, str(path))
-    return results
+    return read_results(path)
 
 
 def collect(folders: Sequence[str | Path], out: str | Path) -> dict:

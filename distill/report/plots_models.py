@@ -9,7 +9,6 @@ from matplotlib.lines import Line2D
 
 from distill.report.scores import (
     Fit,
-    logit,
     ood_score,
     shape_bias,
     shape_bias_suite,
@@ -32,6 +31,7 @@ from distill.report.style import (
     run_marker,
     short,
 )
+from distill.results.statistics import logit
 
 LEGEND_COLUMNS = 4
 RADAR_AXES = 3
@@ -39,8 +39,8 @@ RADAR_AXES = 3
 RADAR_RUNS = 7
 """As many as there are colours; more polygons cannot be told apart."""
 LOGIT_TICKS_PCT = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99)
-LOGIT_LIMITS_PCT = (0.5, 99.5)
-"""Scores at the ends have no logit; they are drawn at these."""
+LOGIT_MARGIN = 0.005
+"""Scores of 0 and 100 % have no logit; they are drawn this far from the ends."""
 
 
 def draw_radar(results: dict) -> Figure | None:
@@ -156,8 +156,7 @@ def _fit_label(fit: Fit) -> str:
 
 def _logit(pct: float) -> float:
     """The log-odds of a score in percent, kept off the ends."""
-    low, high = LOGIT_LIMITS_PCT
-    return logit(min(max(pct, low), high))
+    return float(logit(pct, LOGIT_MARGIN))
 
 
 def _set_logit_axis(axis, values: Sequence[float]) -> None:

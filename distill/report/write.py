@@ -13,6 +13,7 @@ from distill.report.html import render_html
 from distill.report.markdown import render_markdown
 from distill.report.plots import draw_figures
 from distill.report.style import run_colors
+from distill.results.files import write_results
 from distill.results.schema import FILE_NAME
 
 
@@ -55,7 +56,7 @@ def write_report(
     for name, (_, png) in figures.items():
         _write(paths['figures'][name], png)
     if merged:
-        _write(paths['results'], (json.dumps(results, indent=1, ensure_ascii=False) + '\n').encode())
+        write_results(paths['results'], results)
     _write(paths['markdown'], render_markdown(title, parts, out).encode())
     _write(paths['html'], render_html(title, parts, figures, run_colors(results), out).encode())
     return results, paths

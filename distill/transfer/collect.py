@@ -1,15 +1,11 @@
 """From the scores of all runs to what was transferred: means over seeds, and differences with their intervals."""
 
-import json
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from scipy.stats import t as student_t
-
+from distill.results.files import read_results
+from distill.results.statistics import mean_and_half_width95
 from distill.transfer.matrix import Matrix, Run, evaluation_folder
-
-CONFIDENCE = 0.95
 
 
 def read_scores(matrix: Matrix) -> dict[str, dict[str, float]]:
@@ -20,8 +16,7 @@ def read_scores(matrix: Matrix) -> dict[str, dict[str, float]]:
     """
     scores = {}
     for student in matrix.students:
-        path = evaluation_folder(matrix, student) / 'results.json'
-        for run, suites in json.loads(path.read_text())['classification'].items():
+        for run, suites in read_results(evaluation_folder(matrix, student))['classification'].items():
             scores[run] = {}
             for suite, entry in suites.items():
                 if 'mean_error_pct' in entry:
@@ -42,12 +37,8 @@ def mean_and_interval(differences: Sequence[float]) -> dict:
     Returns:
         ``mean``; ``half_width95`` of the interval, or None with a single seed, which tells nothing about the spread.
     """
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return {'mean': mean, 'half_width95': None}
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    half = float(student_t.ppf(0.5 + CONFIDENCE / 2, len(differences) - 1)) * error
-    return {'mean': mean, 'half_width95': half}
+    mean, half_width95 = mean_and_half_width95(differences)
+    return {'mean': mean, 'half_width95': half_width95}
 
 
 def collect(matrix: Matrix, longer: Mapping[str, int]) -> dict:
