@@ -79,7 +79,7 @@ def _corrupt(run: Run, image_sets: list[ImageSet]) -> None:
         pixels = SuiteImages(plain, run.transform).__getitems__(range(len(plain.paths)))[0][:, 0]
         pixels = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         for cell in image_set.cells:
-            corrupt(pixels, *cell, range(len(pixels)))
+            corrupt(pixels, cell.kind, cell.severity, range(len(pixels)))
 
 
 def _peak_mib() -> float:

@@ -77,10 +77,10 @@ def run(args: argparse.Namespace) -> dict:
     prepare_torch()
     from rich.console import Console
 
-    from distill.base.files import write_json
     from distill.downstream.complete import complete
     from distill.downstream.pictures import PictureHook
     from distill.downstream.scores import to_results
+    from distill.results.files import write_results
     from distill.training.experiment import (
         augment_test_time,
         build_runner,
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> dict:
         if predictions:
             os.replace(temporary, predictions)
             Console().print(f'predictions: {predictions}')
-        write_json(out, results)
+        write_results(out, results)
         Console().print(f'results: {out}')
     return results
 
@@ -132,9 +132,9 @@ def run_corrupted(args: argparse.Namespace, config: 'Config', out: Path) -> dict
     """
     from rich.console import Console
 
-    from distill.base.files import write_json
     from distill.downstream.corruption import Cells, measure
     from distill.downstream.scores import to_results
+    from distill.results.files import write_results
 
     if config.get('default_scope') not in ('mmdet', 'mmseg'):
         raise ValueError(f'{args.config} is no detector or segmenter; test a student with tools/robustness.py')
@@ -144,7 +144,7 @@ def run_corrupted(args: argparse.Namespace, config: 'Config', out: Path) -> dict
     section = next(key for key in ('detection', 'segmentation') if key in results)
     results[section]['corruption'] = corruption
     if runner.rank == 0:
-        write_json(out, results)
+        write_results(out, results)
         Console().print(corruption_table(corruption))
         Console().print(f'results: {out}, cells: {out.parent / "corruptions.md"}')
     return results

@@ -10,6 +10,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
+from distill.base.images import normalise
 from distill.data.mixing import erase, mix_pairs
 
 
@@ -63,7 +64,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
         # Keys and seeds stay on the CPU, where they are needed.
         images, targets = self.cast_data(list(data[:2]))
         keys, seeds = (torch.stack(list(data[2:4]), dim=1), data[4]) if len(data) > 2 else (None, None)
-        images = images.to(memory_format=self.memory_format).float().div_(255).sub_(self.mean).div_(self.std)
+        images = normalise(images.to(memory_format=self.memory_format), self.mean, self.std)
         if training:
             images, targets = self._augment(images, targets, keys, seeds)
         return dict(images=images, targets=targets, keys=keys)

@@ -1,4 +1,4 @@
-"""A detector's or segmenter's scores under corruption, as Markdown and as a plot of score against severity."""
+"""The scores of a detector or segmenter under corruption, as Markdown and as a plot of score against severity."""
 
 import io
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
-from backbones.files import atomic_write
 from distill.base.figures import GRID, INK, PALETTE, PNG_DPI
+from distill.base.files import write_bytes, write_text
 from distill.base.markdown import table
 
 MARKERS = 'os^Dv'
@@ -24,14 +24,18 @@ def write_report(entry: dict, config: Config, out: Path) -> None:
         out: Folder for both.
     """
     names = [name for name, value in entry.items() if isinstance(value, dict) and 'mPC' in value]
-    with atomic_write(out / 'corruptions.png') as temporary:
-        temporary.write_bytes(draw(entry, names))
-    with atomic_write(out / 'corruptions.md') as temporary:
-        temporary.write_text(render(entry, names, config), encoding='utf-8')
+    write_bytes(out / 'corruptions.png', draw(entry, names))
+    write_text(out / 'corruptions.md', render(entry, names, config))
 
 
 def render(entry: dict, names: list[str], config: Config) -> str:
-    """The Markdown page: the three numbers, then every cell, all × 100."""
+    """Write the page in Markdown: P, mPC and rPC of each score, then every cell, all × 100.
+
+    Args:
+        entry: The entry ``corruption`` of ``results.json``.
+        names: The scores to show.
+        config: The config that was tested.
+    """
     severities = entry['severities']
     lines = [
         f'# {Path(config.filename).stem} under corruption',
@@ -61,8 +65,13 @@ def _summary(name: str, score: dict) -> list[str]:
 
 
 def draw(entry: dict, names: list[str]) -> bytes:
-    """A PNG with one panel a score: a line a kind, and the mean of all in black; severity 0 is the clean images."""
-    severities = [0, *entry['severities']]
+    """Draw a PNG with a panel for each score: a line for each kind, and the mean of all in black.
+
+    Args:
+        entry: The entry ``corruption`` of ``results.json``.
+        names: The scores to show.
+    """
+    severities = [0, *entry['severities']]  # 0 stands for the clean images
     figure = Figure(figsize=(6.4 * len(names), 4.8), layout='constrained')
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         clean, by_kind = entry[name]['P'], entry[name]['cells']

@@ -9,6 +9,7 @@ from timm.data import ImageNetInfo, create_transform, get_img_extensions
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from distill.base import images as base_images
 from distill.base.images import decode
 from distill.explain.cka import MIN_IMAGES
 from distill.explain.stages import spread
@@ -55,8 +56,7 @@ def find_images(folder: Path, count: int) -> list[Path]:
 def normalise(run: Run, images: Tensor) -> Tensor:
     """What a model takes, on its device, from uint8 images [B, 3, H, W]."""
     device = next((parameter.device for parameter in run.network.parameters()), 'cpu')
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (run.mean, run.std))
-    return images.to(device).float().div_(255).sub_(mean).div_(std)
+    return base_images.normalise(images.to(device), run.mean, run.std)
 
 
 def class_name(run: Run, index: int) -> str:

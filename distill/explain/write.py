@@ -1,14 +1,12 @@
 """The ``results.json`` of explained pairs, which `distill.report` shows."""
 
 import json
-from datetime import datetime, timezone
 from pathlib import Path
 
-import timm
-import torch
-
-from backbones.files import atomic_write
-from distill.results.schema import FILE_NAME, SCHEMA_VERSION
+from distill.results import files
+from distill.results.files import new_results
+from distill.results.provenance import provenance
+from distill.results.schema import FILE_NAME
 
 OWN_KEYS = {'schema_version', 'explain', 'provenance'}
 
@@ -41,16 +39,6 @@ def write_results(folder: Path, entry: dict, command: str) -> dict:
     Returns:
         The contents of the file.
     """
-    results = {
-        'schema_version': SCHEMA_VERSION,
-        'explain': [entry],
-        'provenance': {
-            'command': command,
-            'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-            'seed': entry['seed'],
-            'versions': {'torch': torch.__version__, 'timm': timm.__version__},
-        },
-    }
-    with atomic_write(folder / FILE_NAME) as temporary:
-        temporary.write_text(json.dumps(results, indent=1, allow_nan=False))
+    results = {**new_results(), 'explain': [entry], 'provenance': provenance(entry['seed'], command=command)}
+    files.write_results(folder / FILE_NAME, results)
     return results

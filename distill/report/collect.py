@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
-from distill.base.files import read_json
 from distill.report.entries import DOWNSTREAM, downstream, provenances
 from distill.report.scores import corrupted_suites, suite_values
-from distill.results.schema import FILE_NAME, validate
+from distill.results.files import read_results
+from distill.results.schema import FILE_NAME
 
 
 def load(folder: Path) -> dict:
@@ -24,9 +24,7 @@ def load(folder: Path) -> dict:
         raise FileNotFoundError(f'folder {folder} does not exist; give a folder that holds a {FILE_NAME}')
     if not path.is_file():
         raise FileNotFoundError(f'{folder} holds no {FILE_NAME}; tools/robustness.py writes one')
-    results = read_json(path)
-    validate(results, str(path))
-    return results
+    return read_results(path)
 
 
 def collect(folders: Sequence[str | Path], out: str | Path) -> dict:

@@ -8,6 +8,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from distill.base.figures import GRID, INK, SOFT, add_color_bar, draw_heat_cells, house_style, render, short
+from distill.base.records import SEVERITIES
 from distill.report.plots_models import draw_radar, draw_scatter, draw_shape_bias
 from distill.report.scores import (
     Score,
@@ -33,7 +34,6 @@ from distill.report.style import (
     run_marker,
     run_role,
 )
-from distill.results.schema import SEVERITIES
 
 LEGEND_COLUMNS = 5
 ARROW_FROM = 1.5
@@ -138,11 +138,11 @@ def draw_severity(results: dict, suite: str) -> Figure:
                 continue
             clean = suite_score(results, run, 'clean')
             errors = [100 - value for value in ([clean.value] if clean else []) + cells[run][kind]]
-            severities = range(SEVERITIES + 1 - len(errors), SEVERITIES + 1)
+            severities = range(len(SEVERITIES) + 1 - len(errors), len(SEVERITIES) + 1)
             (handles[run],) = axes.plot(severities, errors, **run_line(results, run), linewidth=1.6)
         axes.set_title(kind_label(kind), color=INK, pad=3)
         axes.grid(axis='x', visible=False)
-        axes.set_xticks(range(SEVERITIES + 1))
+        axes.set_xticks(range(len(SEVERITIES) + 1))
     for axes in grid.flat[len(kinds) :]:
         axes.set_visible(False)
     for axes in grid.flat[max(len(kinds) - 5, 0) : len(kinds)]:

@@ -11,7 +11,6 @@ from distill.base.figures import GRID, INK, SOFT, short
 from distill.report.scores import (
     Fit,
     judged_runs,
-    logit,
     ood_score,
     shape_bias,
     shape_bias_suite,
@@ -25,6 +24,7 @@ from distill.report.scores import (
     transfers,
 )
 from distill.report.style import ONLY_NAME, PANEL_NAME, run_colors, run_line, run_marker
+from distill.results.statistics import logit
 
 LEGEND_COLUMNS = 4
 RADAR_AXES = 3
@@ -32,8 +32,8 @@ RADAR_AXES = 3
 RADAR_RUNS = 7
 """As many runs as there are colours; more polygons cannot be told apart."""
 LOGIT_TICKS_PCT = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99)
-LOGIT_LIMITS_PCT = (0.5, 99.5)
-"""Scores of 0 and 100 % have no logit and are drawn here."""
+LOGIT_MARGIN = 0.005
+"""Scores of 0 and 100 % have no logit; they are drawn this far from the ends."""
 
 
 def draw_radar(results: dict) -> Figure | None:
@@ -148,8 +148,7 @@ def _fit_label(fit: Fit) -> str:
 
 def _logit(pct: float) -> float:
     """The log-odds of a score in percent, kept off the ends."""
-    low, high = LOGIT_LIMITS_PCT
-    return logit(min(max(pct, low), high))
+    return float(logit(pct, LOGIT_MARGIN))
 
 
 def _set_logit_axis(axis, values: Sequence[float]) -> None:

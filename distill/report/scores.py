@@ -3,11 +3,10 @@
 Each fact of ``results.json`` about runs and suites is read here; `distill.report.entries` reads the other sections.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, linear_regression
 from typing import Any
+
+from distill.results.statistics import Score, logit_line, mean_score, wilson_score
 
 SUITES = {
     'clean': 'Clean',
@@ -33,56 +32,6 @@ CORRUPTIONS = (
 
 FIT_RUNS = 3
 """The fewest runs for a fit: a line goes through any two points."""
-
-Z95 = NormalDist().inv_cdf(0.975)
-
-
-@dataclass(frozen=True)
-class Score:
-    """A value and its 95 % interval, in percent or in points.
-
-    Differences and means combine the intervals of independent scores by the method of variance estimates
-    recovery (Zou and Donner, Statistics in Medicine 2008); for the difference of two Wilson intervals that is
-    Newcombe's hybrid score interval. Two models judged on the same images are usually positively correlated,
-    so the interval of their difference is rather too wide than too narrow.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def __sub__(self, other: 'Score') -> 'Score':
-        value = self.value - other.value
-        below = math.hypot(self.value - self.low, other.high - other.value)
-        above = math.hypot(self.high - self.value, other.value - other.low)
-        return Score(value, value - below, value + above)
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the interval lies on one side of zero, else 0."""
-        return (self.low > 0) - (self.high < 0)
-
-
-def mean_score(scores: Sequence[Score]) -> Score:
-    """The plain mean of independent scores."""
-    count = len(scores)
-    value = sum(score.value for score in scores) / count
-    below = math.hypot(*(score.value - score.low for score in scores)) / count
-    above = math.hypot(*(score.high - score.value for score in scores)) / count
-    return Score(value, value - below, value + above)
-
-
-def wilson_score(top1_pct: float, images: int) -> Score:
-    """A top-1 accuracy in percent with its Wilson score interval (Wilson, JASA 1927).
-
-    ``(p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)``
-    """
-    p, n = top1_pct / 100, images
-    centre = p + Z95**2 / (2 * n)
-    half = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2))
-    scale = 100 / (1 + Z95**2 / n)
-    # Rounding must not push the bound past the value itself at 0 and 100 %.
-    return Score(top1_pct, min((centre - half) * scale, top1_pct), max((centre + half) * scale, top1_pct))
 
 
 def run_entries(results: dict) -> dict[str, dict]:
@@ -230,16 +179,11 @@ def suite_fit(results: dict, suite: str) -> Fit | None:
     points = {run: (clean_pct[run], shifted_pct[run]) for run in clean_pct if run in shifted_pct}
     # A score of 0 or 100 % has no logit.
     points = {run: pair for run, pair in points.items() if all(0 < value < 100 for value in pair)}
-    clean = [logit(pair[0]) for pair in points.values()]
+    clean, shifted = [pair[0] for pair in points.values()], [pair[1] for pair in points.values()]
     if len(points) < FIT_RUNS or max(clean) == min(clean):
         return None
-    slope, intercept = linear_regression(clean, [logit(pair[1]) for pair in points.values()])
+    slope, intercept = logit_line(clean, shifted)
     return Fit(slope, intercept, tuple(points), baseline=False)
-
-
-def logit(pct: float) -> float:
-    """The log-odds of a score in percent."""
-    return math.log(pct / (100 - pct))
 
 
 def corrupted_suites(results: dict) -> list[str]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.base.files import write_bytes, write_json, write_text
+from distill.base.files import write_bytes, write_text
 from distill.report.collect import collect
 from distill.report.contents import sections
 from distill.report.explained import read_figures
@@ -13,6 +13,7 @@ from distill.report.html import render_html
 from distill.report.markdown import render_markdown
 from distill.report.plots import draw_figures
 from distill.report.style import run_colors
+from distill.results.files import write_results
 from distill.results.schema import FILE_NAME
 
 
@@ -55,7 +56,7 @@ def write_report(
     for name, (_, png) in figures.items():
         write_bytes(paths['figures'][name], png)
     if merged:
-        write_json(paths['results'], results)
+        write_results(paths['results'], results)
     write_text(paths['markdown'], render_markdown(title, parts, out))
     write_text(paths['html'], render_html(title, parts, figures, run_colors(results), out))
     return results, paths

@@ -27,7 +27,7 @@ _CATEGORIES = {
 
 @lru_cache
 def synsets(subset: str = '') -> tuple[str, ...]:
-    """WordNet ids of ImageNet's classes in their order, from timm's lists.
+    """List the WordNet ids of ImageNet's classes in their order, from timm's lists.
 
     Args:
         subset: '' for all 1,000; 'a' or 'r' for the 200 of ImageNet-A or -R.
@@ -41,7 +41,7 @@ def synsets(subset: str = '') -> tuple[str, ...]:
 
 
 def categories() -> dict[str, list[int]]:
-    """Indices of the ImageNet classes of each of the 16 categories of cue conflict."""
+    """List the indices of the ImageNet classes of each of the 16 categories of cue conflict."""
     indices = {}
     for name, text in _CATEGORIES.items():
         bounds = [part.partition('-') for part in text.split()]

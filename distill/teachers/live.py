@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from backbones.checkpoint import build_model, fixed_size
 from backbones.record import ModelRecord
 from distill.base.forward import compiled, layer_channels
+from distill.base.images import renormalise
 
 
 class Teacher:
@@ -78,7 +79,7 @@ class Teacher:
             self._compared = (mean, *self._compare(mean, std))
         _, own_mean, own_std, same = self._compared
         if not same:
-            images = (images * std + mean - own_mean) / own_std
+            images = renormalise(images, mean, std, own_mean, own_std)
         if self.size is not None and tuple(images.shape[-2:]) != self.size:
             images = nn.functional.interpolate(images, self.size, mode='bicubic', antialias=True)
         return self.predict(self.network, images, layers)

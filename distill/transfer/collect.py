@@ -1,19 +1,14 @@
 """The results of a transfer experiment: mean scores over seeds, and differences to students alone with intervals."""
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from scipy.stats import t as student_t
-
-from distill.base.files import read_json
 from distill.base.markdown import table
-from distill.results.schema import FILE_NAME
+from distill.results.files import read_results
+from distill.results.statistics import mean_and_half_width95
 from distill.transfer.matrix import Matrix, Run
 from distill.transfer.timing import longer_runs
-
-CONFIDENCE = 0.95
 
 Scores = Mapping[str, Mapping[str, float]]
 """Percent by run and suite."""
@@ -28,8 +23,7 @@ def read_scores(matrix: Matrix) -> dict[str, dict[str, float]]:
     """
     scores = {}
     for student in matrix.students:
-        results = read_json(matrix.scores_folder(student) / FILE_NAME)
-        for run, suites in results['classification'].items():
+        for run, suites in read_results(matrix.scores_folder(student))['classification'].items():
             scores[run] = {}
             for suite, entry in suites.items():
                 if 'mean_error_pct' in entry:
@@ -50,12 +44,8 @@ def mean_and_interval(differences: Sequence[float]) -> dict:
     Returns:
         ``mean``; ``half_width95`` of the interval, or None for a single seed, which has no spread.
     """
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return {'mean': mean, 'half_width95': None}
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    half = float(student_t.ppf(0.5 + CONFIDENCE / 2, len(differences) - 1)) * error
-    return {'mean': mean, 'half_width95': half}
+    mean, half_width95 = mean_and_half_width95(differences)
+    return {'mean': mean, 'half_width95': half_width95}
 
 
 def collect(matrix: Matrix, epochs_of_group: Mapping[str, int]) -> dict:

@@ -28,7 +28,7 @@ REPO = Path(__file__).parents[2]
 MODEL = dict(model='robust_resnet_dw_small', model_kwargs=dict(
     dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), kernel_size=3, patch_size=4, num_classes=10
 ))  # fmt: skip
-MEAN, STD = (0.5, 0.45, 0.4), (0.2, 0.25, 0.3)
+MEAN, STD = [0.5, 0.45, 0.4], [0.2, 0.25, 0.3]
 
 
 @pytest.fixture(scope='module')

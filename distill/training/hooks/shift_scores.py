@@ -9,6 +9,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
+from distill.base.images import normalise
 from distill.base.processes import unwrap
 from distill.robustness.images import SuiteImages, load_batches
 from distill.robustness.recorder import Recorder
@@ -135,7 +136,7 @@ class ShiftScoresHook(Hook):
     @staticmethod
     def _normalise(images: Tensor, preprocessor: nn.Module) -> Tensor:
         images = images.to(preprocessor.mean.device).to(memory_format=preprocessor.memory_format)
-        return images.float().div_(255).sub_(preprocessor.mean).div_(preprocessor.std)
+        return normalise(images, preprocessor.mean, preprocessor.std)
 
     @staticmethod
     def _means(sums: dict[str, float], shown: int, with_teacher: bool) -> dict[str, float]:
