@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> dict:
     from distill.synthetic.ade20k import write_ade20k
     from distill.synthetic.coco import write_coco
     from distill.synthetic.imagenet_like import SHIFTED, write_imagenet_like
-    from distill.synthetic.render import check_arguments
+    from distill.synthetic.sets import check_arguments
 
     sets = set_arguments(args)
     for one in sets.values():  # All before the first is drawn, which takes minutes.

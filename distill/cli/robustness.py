@@ -23,14 +23,14 @@ from distill.cli.arguments import (
 )
 from distill.cli.command import prepare_torch, run_command
 from distill.robustness.sources import Source
-from distill.robustness.suites import IMAGENET_SUITES, OWN_SUITES, SUITE_NAMES, find_folder, plain_suite
+from distill.robustness.suite_table import IMAGENET_SUITES, OWN_SUITES, SUITE_NAMES, find_folder, plain_suite
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from distill.robustness.runs import Run
-    from distill.robustness.suites import Suite
+    from distill.robustness.suite_table import Suite
 
 
 def build_parser() -> argparse.ArgumentParser:

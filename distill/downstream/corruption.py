@@ -26,7 +26,7 @@ from distill.downstream.transforms import Corrupt
 from distill.results.cells import cells_to_json
 from distill.results.provenance import library_versions
 from distill.robustness.corruptions import frost_source
-from distill.robustness.suites import ON_THE_FLY
+from distill.robustness.suite_table import ON_THE_FLY
 from distill.training.experiment import build_runner, check_weights
 
 CLEAN = 'clean'

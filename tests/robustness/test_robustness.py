@@ -20,7 +20,8 @@ from distill.report.collect import collect
 from distill.results.schema import validate
 from distill.robustness.corruptions import KINDS, corrupt
 from distill.robustness.runs import load_run
-from distill.robustness.suites import OWN_SUITES, choose_suites
+from distill.robustness.suite_table import OWN_SUITES
+from distill.robustness.suites import choose_suites
 from distill.synthetic.ade20k import write_ade20k
 from distill.synthetic.coco import write_coco
 

@@ -24,7 +24,8 @@ from distill.robustness import imagenet
 from distill.robustness.corruptions import EXTRA_KINDS, KINDS, SEVERITIES
 from distill.robustness.evaluate import Settings, evaluate
 from distill.robustness.runs import Run, load_run
-from distill.robustness.suites import choose_suites, open_suite, plain_suite, suites_for
+from distill.robustness.suite_table import plain_suite
+from distill.robustness.suites import choose_suites, open_suite, suites_for
 
 REPO = Path(__file__).parents[2]
 WNIDS = list(imagenet.synsets())
