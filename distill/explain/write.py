@@ -1,20 +1,19 @@
 """The ``results.json`` of explained pairs, which `distill.report` shows."""
 
-import json
 from datetime import datetime, timezone
 from pathlib import Path
 
 import timm
 import torch
 
-from backbones.files import atomic_write
-from distill.results.schema import FILE_NAME, SCHEMA_VERSION
+from distill.base.files import read_json, write_json
+from distill.results.schema import FILE_NAME, SCHEMA_VERSION, validate
 
 OWN_KEYS = {'schema_version', 'explain', 'provenance'}
 
 
 def check_replaceable(folder: Path) -> None:
-    """Results of explained pairs may be replaced, others not.
+    """Refuse to replace results other than those of explained pairs.
 
     Raises:
         ValueError: The folder's file holds something else.
@@ -23,7 +22,7 @@ def check_replaceable(folder: Path) -> None:
     if not path.is_file():
         return
     try:
-        others = sorted(json.loads(path.read_text()).keys() - OWN_KEYS)
+        others = sorted(read_json(path).keys() - OWN_KEYS)
     except (ValueError, AttributeError):
         others = ['no results']
     if others:
@@ -34,7 +33,7 @@ def write_results(folder: Path, entry: dict, command: str) -> dict:
     """Write one explained pair.
 
     Args:
-        folder: Where the file goes; the paths in the entry start there.
+        folder: Folder of the file, at which the paths in the entry start.
         entry: What `explain_pair` returns.
         command: The command line.
 
@@ -51,6 +50,6 @@ def write_results(folder: Path, entry: dict, command: str) -> dict:
             'versions': {'torch': torch.__version__, 'timm': timm.__version__},
         },
     }
-    with atomic_write(folder / FILE_NAME) as temporary:
-        temporary.write_text(json.dumps(results, indent=1, allow_nan=False))
+    validate(results, str(folder / FILE_NAME))
+    write_json(folder / FILE_NAME, results)
     return results
