@@ -1,4 +1,4 @@
-"""A folder of images as a model sees them."""
+"""A folder of images, as several models take them."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -16,8 +16,8 @@ from distill.explain.stages import spread
 from distill.robustness.runs import Run
 
 
-class Views(Dataset):
-    """Images as each of several models sees them, not normalised.
+class ModelInputs(Dataset):
+    """Each image at the size and crop of each of several models, not yet normalised.
 
     Args:
         paths: Image files.
@@ -32,17 +32,17 @@ class Views(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> list[Tensor]:
-        """A view for each model, uint8 [3, H, W]."""
+        """The image for each model, uint8 [3, H, W]."""
         image = decode(self.paths[index].open('rb'), lambda: self.paths[index])
         return [torch.as_tensor(transform(image)) for transform in self.transforms]
 
 
 def find_images(folder: Path, count: int) -> list[Path]:
-    """Image files anywhere below a folder, at most ``count`` of them, evenly spread.
+    """Find image files anywhere below a folder, at most ``count`` of them, evenly spread.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It holds too few images for CKA, or ``count`` asks for too few.
+        ValueError: The folder holds too few images for CKA, or ``count`` is too small.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"image folder '{folder}' does not exist; give a folder with images")
@@ -60,7 +60,7 @@ def normalise(run: Run, images: Tensor) -> Tensor:
 
 
 def class_name(run: Run, index: int) -> str:
-    """A class for people: as the checkpoint tells it, or of ImageNet."""
+    """The name of a class for people: that of the checkpoint, or of ImageNet."""
     info = _imagenet()
     if run.classes is None and run.network.num_classes != info.num_classes():
         return f'class {index}'

@@ -1,8 +1,8 @@
 """The ``results.json`` of explained pairs, which `distill.report` shows."""
 
-import json
 from pathlib import Path
 
+from distill.base.files import read_json
 from distill.results import files
 from distill.results.files import new_results
 from distill.results.provenance import provenance
@@ -12,7 +12,7 @@ OWN_KEYS = {'schema_version', 'explain', 'provenance'}
 
 
 def check_replaceable(folder: Path) -> None:
-    """Results of explained pairs may be replaced, others not.
+    """Refuse to replace results other than those of explained pairs.
 
     Raises:
         ValueError: The folder's file holds something else.
@@ -21,7 +21,7 @@ def check_replaceable(folder: Path) -> None:
     if not path.is_file():
         return
     try:
-        others = sorted(json.loads(path.read_text()).keys() - OWN_KEYS)
+        others = sorted(read_json(path).keys() - OWN_KEYS)
     except (ValueError, AttributeError):
         others = ['no results']
     if others:
@@ -32,7 +32,7 @@ def write_results(folder: Path, entry: dict, command: str) -> dict:
     """Write one explained pair.
 
     Args:
-        folder: Where the file goes; the paths in the entry start there.
+        folder: Folder of the file, at which the paths in the entry start.
         entry: What `explain_pair` returns.
         command: The command line.
 
