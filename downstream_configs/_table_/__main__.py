@@ -17,8 +17,10 @@ def main() -> int:
             print(f'\rparameters of config {number} of {len(configs())}', end=end, flush=True)
         millions[name] = count_millions(name)
     given = files(millions)
-    for path in sorted({*changed, *write(given)}):
+    changed = sorted({*changed, *write(given)})
+    for path in changed:
         print(f'wrote {path.relative_to(ROOT.parent)}')
+    print(f'{len(changed)} of {len(given)} files of downstream_configs have changed')
     for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).glob('*.py') if path not in given):
         print(f'{path.relative_to(ROOT.parent)} is in no row of the table; delete it or add a row')
     return 0
