@@ -20,7 +20,7 @@ from downstream_configs._table_.leaves import fragment, leaf
 from downstream_configs._table_.pages import readme
 from downstream_configs._table_.recipes import RECIPES, configs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def given() -> dict[Path, str]:
