@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> dict:
             console.print(f'{"done" if place.is_done(step) else "to do":5} {step.name}', highlight=False)
         return {'steps': [step.name for step in steps]}
     run_steps(steps, place, console.print)
-    epochs = epochs_at_equal_time(matrix) if matrix.equal_time else {}
+    epochs = epochs_at_equal_time(matrix, place) if matrix.equal_time else {}
     more = longer_runs(matrix, epochs)
     run_steps([training(matrix, run) for run in more], place, console.print)
     run_steps(evaluations(matrix, [*matrix.alone(), *more, *matrix.taught()]), place, console.print)

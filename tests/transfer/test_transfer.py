@@ -9,7 +9,8 @@ from mmengine.config import Config
 
 from distill.transfer.collect import collect, mean_and_interval, to_markdown, to_tables
 from distill.transfer.matrix import Matrix, Run, load_matrix
-from distill.transfer.plan import evaluations, training, trainings
+from distill.transfer.plan import cache_name, evaluations, training, trainings
+from distill.transfer.steps import Workplace
 from distill.transfer.timing import epochs_at_equal_time, longer_runs
 
 MATRICES = sorted((Path(__file__).parents[2] / 'distill' / 'matrices').glob('*.py'))
@@ -92,9 +93,19 @@ def test_equal_time_is_the_time_that_the_steps_took(tmp_path):
     write_log(plan.folder(Run('cnn', 0)), 0.1, 100)
     write_log(plan.folder(Run('cnn', 0, 'vit', 'kd')), 0.15, 100)
     write_log(plan.folder(Run('vit', 0)), 0.3, 100)
-    epochs = epochs_at_equal_time(plan)
+    epochs = epochs_at_equal_time(plan, Workplace(tmp_path / 'logs'))
     assert epochs == {'cnn_from_vit_kd': 15}
     assert [run.name for run in longer_runs(plan, epochs)] == ['cnn_alone_15e_s0']
+
+
+def test_the_time_to_write_a_cache_is_shared_by_the_runs_that_read_it(tmp_path):
+    plan = matrix(tmp_path, teachers=dict(vit=dict(student='vit')), seeds=(0, 1), cache=dict(topk=2))
+    for run in [*plan.alone(), *plan.taught()]:
+        write_log(plan.folder(run), 0.1, 100)
+    place = Workplace(tmp_path)
+    # 10 s each alone and taught, and 8 s for the cache that two runs read: 14 s, for which 10 epochs become 14.
+    place.mark(cache_name(plan, 'vit', 'cnn')).write_text(json.dumps({'seconds': 8.0}))
+    assert epochs_at_equal_time(plan, place) == {'cnn_from_vit_kd': 14}
 
 
 def test_interval_by_hand():
