@@ -96,7 +96,7 @@ def run_experiment(matrix: 'Matrix', place: 'Workplace', say: Callable[[str], No
     from distill.transfer.timing import epochs_at_equal_time, longer_runs
 
     run_steps(trainings(matrix), place, say)
-    epochs = epochs_at_equal_time(matrix) if matrix.equal_time else {}
+    epochs = epochs_at_equal_time(matrix, place) if matrix.equal_time else {}
     more = longer_runs(matrix, epochs)
     run_steps([training(matrix, run) for run in more], place, say)
     run_steps(evaluations(matrix, [*matrix.alone(), *more, *matrix.taught()]), place, say)

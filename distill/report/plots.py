@@ -81,10 +81,10 @@ def draw_transfer(results: dict) -> Figure | None:
 
 
 def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str], name: int) -> Legend:
-    """One lane a run within each suite's row, whiskers for the 95 % interval.
+    """Draw one lane a run within each suite's row, with whiskers for the 95 % interval.
 
     Returns:
-        The legend, with ``name`` characters of each run.
+        The legend, with ``name`` characters of each run's name.
     """
     colors = run_colors(results)
     lanes = {run: (index - (len(runs) - 1) / 2) * 0.7 / max(len(runs), 3) for index, run in enumerate(runs)}

@@ -67,7 +67,15 @@ def _leaders(results: dict) -> list[str]:
 
 
 def _draw_polygons(axes: Axes, results: dict, runs: Sequence[str], suites: Sequence[str], name: int) -> None:
-    """A closed line a run; a suite that a run lacks opens it. ``name``: characters of a run in the legend."""
+    """Draw a closed line a run, which is open at a suite that the run lacks.
+
+    Args:
+        axes: Polar axes.
+        results: Checked results.
+        runs: Runs to draw.
+        suites: Suites, in order.
+        name: Characters of a run's name in the legend.
+    """
     angles = [2 * math.pi * index / len(suites) for index in range(len(suites))]
     axes.set_theta_zero_location('N')
     axes.set_theta_direction(-1)
@@ -147,7 +155,7 @@ def _fit_label(fit: Fit) -> str:
 
 
 def _logit(pct: float) -> float:
-    """The log-odds of a score in percent, kept off the ends."""
+    """The log-odds of a score in percent, which is first moved off the ends."""
     return float(logit(pct, LOGIT_MARGIN))
 
 

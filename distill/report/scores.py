@@ -61,6 +61,7 @@ def shifted_suites(results: dict) -> list[str]:
 
 
 def suite_label(suite: str) -> str:
+    """The name of a suite for people."""
     return SUITES.get(suite, suite)
 
 

@@ -87,19 +87,22 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def text_cell(value: object) -> Cell:
+    """A text; None and an empty text are shown as missing."""
     return Cell(MISSING if value in (None, '') else str(value))
 
 
 def number_cell(value: float | None, pattern: str = '{:.1f}', note: str = '') -> Cell:
+    """A number by a format pattern, with a true minus; None is shown as missing."""
     return Cell() if value is None else Cell(pattern.format(value).replace('-', '−'), value, note)
 
 
 def score_cell(score: Score | None) -> Cell:
+    """A score with its interval as small print."""
     return Cell() if score is None else number_cell(score.value, note=f'{score.low:.1f}–{score.high:.1f}')
 
 
 def difference_cell(score: Score | None) -> Cell:
-    """A difference in points, marked where its interval leaves zero out."""
+    """A difference in points, marked as gain or loss where its interval leaves out zero."""
     if score is None:
         return Cell()
     mark = {1: 'gain', -1: 'loss', 0: ''}[score.sign]

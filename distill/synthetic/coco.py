@@ -128,7 +128,10 @@ def mask_to_polygons(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _walk(successors: dict[tuple[int, int], list[tuple[int, int]]]) -> list[tuple[int, int]]:
-    """Take one closed walk out of the edges; where only corners meet, turn right: the parts stay apart."""
+    """Take one closed walk out of the edges.
+
+    The walk turns right where parts of the mask meet at a corner only, so that they stay apart.
+    """
     start = next(iter(successors))
     loop, here, step = [], start, (0, 0)
     while True:

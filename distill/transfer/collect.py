@@ -1,4 +1,4 @@
-"""The results of a transfer experiment: mean scores over seeds, and differences to students alone with intervals."""
+"""The results of a transfer experiment: mean scores over seeds, and differences to students alone."""
 
 import statistics
 from collections.abc import Mapping, Sequence

@@ -135,11 +135,6 @@ class Matrix:
         """The folder with the scores of a student's runs."""
         return self.work_dir / 'robustness' / student
 
-    @property
-    def logs(self) -> Path:
-        """The folder with the log of each command."""
-        return self.work_dir / 'logs'
-
     def teacher(self, name: str) -> dict:
         """Arguments of ``model.teacher``, but for the cache."""
         arguments = dict(self.teachers[name])

@@ -30,10 +30,14 @@ def train_time_s(folder: Path) -> float:
     return statistics.median(steps.values()) * max(steps)
 
 
-def epochs_at_equal_time(matrix: Matrix) -> dict[str, int]:
+def epochs_at_equal_time(matrix: Matrix, place: Workplace) -> dict[str, int]:
     """For each group of taught runs, the epochs for which its student alone has time, at least its usual ones.
 
     With a cache, the time to write the cache counts too, divided among the runs that read it.
+
+    Args:
+        matrix: The experiment, whose runs at equal epochs are done.
+        place: Where they ran.
     """
     taught = matrix.taught()
     readers = Counter(matrix.cache_folder(run.teacher, run.student) for run in taught)
@@ -44,7 +48,7 @@ def epochs_at_equal_time(matrix: Matrix) -> dict[str, int]:
         alone_s = statistics.median(train_time_s(matrix.folder(Run(student, seed))) for seed in matrix.seeds)
         taught_s = statistics.median(train_time_s(matrix.folder(run)) for run in runs)
         if matrix.cache is not None:
-            cache_s = Workplace(matrix.logs).seconds(cache_name(matrix, teacher, student))
+            cache_s = place.seconds(cache_name(matrix, teacher, student))
             taught_s += cache_s / readers[matrix.cache_folder(teacher, student)]
         epochs = matrix.epochs_of(student)
         epochs_of_group[group] = max(epochs, round(epochs * taught_s / alone_s))
