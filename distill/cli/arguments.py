@@ -15,7 +15,7 @@ LAUNCHERS = {
     'slurm': ('SLURM_PROCID', 'srun'),
     'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
 }
-"""For each ``--launcher`` a variable that it sets in the environment, and its program."""
+"""The choices of ``--launcher``: for each a variable that it sets in the environment, and the program to start."""
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,12 +56,12 @@ def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``, whose default `default_device` knows."""
+    """Add ``--device``; `cuda_or_cpu` is its default."""
     parser.add_argument('--device', help='device of torch (default: cuda if there is one, otherwise cpu)')
 
 
-def default_device() -> str:
-    """The default of ``--device``, which needs torch."""
+def cuda_or_cpu() -> str:
+    """The default of ``--device``, which takes torch to know."""
     import torch
 
     return 'cuda' if torch.cuda.is_available() else 'cpu'

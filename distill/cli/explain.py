@@ -16,7 +16,7 @@ from distill.cli.arguments import (
     check_at_least,
     check_can_write,
     check_is_folder,
-    default_device,
+    cuda_or_cpu,
 )
 from distill.cli.command import prepare_torch, run_command
 from distill.robustness.sources import Source
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> dict:
     from distill.robustness.runs import load_run
 
     check_replaceable(args.out)
-    runs = [load_run(source, args.device or default_device()) for source in args.models]
+    runs = [load_run(source, args.device or cuda_or_cpu()) for source in args.models]
     console = Console()
     with counting_progress(console) as progress:
         task = progress.add_task('images', total=args.count)

@@ -19,7 +19,7 @@ from distill.cli.arguments import (
     check_can_write,
     check_is_folder,
     check_launcher,
-    default_device,
+    cuda_or_cpu,
 )
 from distill.cli.command import prepare_torch, run_command
 from distill.robustness.sources import Source
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> dict:
     from distill.robustness.runs import find_classes, load_run
     from distill.robustness.suites import choose_suites
 
-    device = args.device or default_device()
+    device = args.device or cuda_or_cpu()
     if args.launcher == 'pytorch':
         # Processes exchange nothing but barriers, so gloo serves on any device.
         distributed.init_process_group('gloo')
