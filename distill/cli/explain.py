@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> dict:
 
     from distill.cli.screen import counting_progress
     from distill.explain.pair import Settings, explain_pair
-    from distill.explain.write import check_replaceable, write_results
+    from distill.explain.write import check_replaceable, write_pair
     from distill.results.schema import FILE_NAME
     from distill.robustness.runs import load_run
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> dict:
         )
         entry = explain_pair(runs, settings)
         progress.update(task, total=entry['images'])
-    results = write_results(args.out, entry, shlex.join(['tools/explain.py', *sys.argv[1:]]))
+    results = write_pair(args.out, entry, shlex.join(['tools/explain.py', *sys.argv[1:]]))
     console.print(summary(entry))
     console.print(f'pictures: {args.out / "explain"}')
     console.print(f'results: {args.out / FILE_NAME}')

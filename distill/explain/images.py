@@ -9,8 +9,7 @@ from timm.data import ImageNetInfo, create_transform, get_img_extensions
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.base import images as base_images
-from distill.base.images import decode
+from distill.base.images import decode, normalise
 from distill.explain.cka import MIN_IMAGES
 from distill.explain.stages import spread
 from distill.robustness.runs import Run
@@ -53,10 +52,10 @@ def find_images(folder: Path, count: int) -> list[Path]:
     return [found[index] for index in spread(len(found), count)]
 
 
-def normalise(run: Run, images: Tensor) -> Tensor:
-    """What a model takes, on its device, from uint8 images [B, 3, H, W]."""
+def to_input(run: Run, images: Tensor) -> Tensor:
+    """Normalise uint8 images [B, 3, H, W] for a model, on its device."""
     device = next((parameter.device for parameter in run.network.parameters()), 'cpu')
-    return base_images.normalise(images.to(device), run.mean, run.std)
+    return normalise(images.to(device), run.mean, run.std)
 
 
 def class_name(run: Run, index: int) -> str:

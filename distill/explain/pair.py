@@ -14,7 +14,7 @@ from distill.base.figures import house_style, render
 from distill.base.files import write_bytes, write_text
 from distill.explain.attribution import Attribution, attribute
 from distill.explain.cka import MIN_IMAGES, MinibatchCKA
-from distill.explain.images import ModelInputs, class_name, find_images, normalise
+from distill.explain.images import ModelInputs, class_name, find_images, to_input
 from distill.explain.pictures import draw_attributions, draw_cka, draw_receptive_fields
 from distill.explain.receptive_field import ReceptiveField, square_side
 from distill.explain.stages import spread, stage_features, stage_names
@@ -60,20 +60,20 @@ class Subject:
 
     def __init__(self, run: Run, image: Tensor, seed: int):
         self.run, self.name = run, run.name
-        self.stages = stage_names(run.network, normalise(run, image[None]))
+        self.stages = stage_names(run.network, to_input(run, image[None]))
         self.indices = spread(len(self.stages), FIELD_STAGES)
         self.receptive_field = ReceptiveField(run.network, self.indices, seed)
 
     def take(self, images: Tensor) -> list[Tensor]:
         """Add a batch of images to the receptive fields; returns the features of all stages."""
-        images = normalise(self.run, images)
+        images = to_input(self.run, images)
         self.receptive_field.add(images)
         with torch.no_grad():
             return stage_features(self.run.network, images)
 
     def attribute(self, images: Tensor) -> Attribution:
         """Explain the predictions for a batch of images."""
-        return attribute(self.run.network, normalise(self.run, images))
+        return attribute(self.run.network, to_input(self.run, images))
 
     def fields(self) -> list[dict]:
         """The receptive field of each stage and its size."""

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from distill.base.files import read_json
-from distill.results import files
-from distill.results.files import new_results
+from distill.results.entries import Results
+from distill.results.files import new_results, write_results
 from distill.results.provenance import provenance
 from distill.results.schema import FILE_NAME
 
@@ -28,7 +28,7 @@ def check_replaceable(folder: Path) -> None:
         raise ValueError(f"'{path}' holds {', '.join(others)} and is not overwritten; give another --out")
 
 
-def write_results(folder: Path, entry: dict, command: str) -> dict:
+def write_pair(folder: Path, entry: dict, command: str) -> Results:
     """Write one explained pair.
 
     Args:
@@ -40,5 +40,5 @@ def write_results(folder: Path, entry: dict, command: str) -> dict:
         The contents of the file.
     """
     results = {**new_results(), 'explain': [entry], 'provenance': provenance(entry['seed'], command=command)}
-    files.write_results(folder / FILE_NAME, results)
+    write_results(folder / FILE_NAME, results)
     return results

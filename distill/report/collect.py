@@ -8,11 +8,12 @@ from pathlib import Path
 
 from distill.report.entries import DOWNSTREAM, downstream, provenances
 from distill.report.scores import corrupted_suites, suite_values
+from distill.results.entries import Results, Sample
 from distill.results.files import read_results
 from distill.results.schema import FILE_NAME
 
 
-def load(folder: Path) -> dict:
+def load(folder: Path) -> Results:
     """Read and check the ``results.json`` of one folder.
 
     Raises:
@@ -27,7 +28,7 @@ def load(folder: Path) -> dict:
     return read_results(path)
 
 
-def collect(folders: Sequence[str | Path], out: str | Path) -> dict:
+def collect(folders: Sequence[str | Path], out: str | Path) -> Results:
     """Merge several ``results.json`` into one, whose paths are relative to ``out``.
 
     Equal entries may repeat. Detections and segmentations of further files go to ``others`` of the first one,
@@ -64,7 +65,7 @@ def collect(folders: Sequence[str | Path], out: str | Path) -> dict:
     return merged
 
 
-def _relocated(results: dict, old: Path, new: Path) -> dict:
+def _relocated(results: Results, old: Path, new: Path) -> Results:
     """A copy whose relative paths start at ``new`` instead of ``old``."""
     results = deepcopy(results)
     # Resolved, because '..' leads elsewhere from a linked folder, and nowhere from a folder that is yet to be made.
@@ -76,7 +77,7 @@ def _relocated(results: dict, old: Path, new: Path) -> dict:
     return results
 
 
-def _paths(results: dict) -> Iterator[tuple[dict | list, str | int]]:
+def _paths(results: Results) -> Iterator[tuple[dict | list, str | int]]:
     """The places of all paths: the object or list, and the key or index in it."""
     for run in results.get('runs', {}).values():
         yield run, 'checkpoint'
@@ -106,7 +107,7 @@ def _merge(target: dict, new: dict, names: str, where: str) -> None:
             )
 
 
-def _merge_runs(merged: dict, results: dict, names: str) -> None:
+def _merge_runs(merged: Results, results: Results, names: str) -> None:
     runs = merged.setdefault('runs', {})
     for name, run in results.get('runs', {}).items():
         if name in runs:
@@ -121,8 +122,8 @@ def _merge_runs(merged: dict, results: dict, names: str) -> None:
         _merge(runs, {name: run}, names, 'runs')
 
 
-def _merge_samples(merged: dict, results: dict, names: str, out: Path) -> None:
-    def identity(sample: dict) -> tuple[str, str, str]:
+def _merge_samples(merged: Results, results: Results, names: str, out: Path) -> None:
+    def identity(sample: Sample) -> tuple[str, str, str]:
         path = Path(os.path.normpath(out.resolve() / sample['image']))
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else sample['image']
         return sample['suite'], sample['target'], content
@@ -136,7 +137,7 @@ def _merge_samples(merged: dict, results: dict, names: str, out: Path) -> None:
         merged['samples'] = list(samples.values())
 
 
-def _merge_lists(merged: dict, results: dict) -> None:
+def _merge_lists(merged: Results, results: Results) -> None:
     """Add the comparisons and explained pairs that are not there yet."""
     for section in ('comparisons', 'explain'):
         if section in results:
@@ -144,7 +145,7 @@ def _merge_lists(merged: dict, results: dict) -> None:
             known += [entry for entry in results[section] if entry not in known]
 
 
-def _merge_downstream(merged: dict, results: dict, section: str) -> None:
+def _merge_downstream(merged: Results, results: Results, section: str) -> None:
     known = downstream(merged, section)
     for entry in downstream(results, section):
         entry = {key: value for key, value in entry.items() if key != 'others'}
@@ -154,7 +155,7 @@ def _merge_downstream(merged: dict, results: dict, section: str) -> None:
             merged[section].setdefault('others', []).append(entry)
 
 
-def _check_one_source(results: dict) -> None:
+def _check_one_source(results: Results) -> None:
     """Refuse corruptions made on the fly beside those of a disk set (JPEG-compressed): the benchmarks differ."""
     for suite in corrupted_suites(results):
         sources = {}

@@ -18,6 +18,7 @@ from distill.report.scores import corrupted_suites, suite_label, suite_names, su
 from distill.report.tables import Table, subset_table, summary_table, transfer_table
 from distill.report.tables_downstream import detection_tables, segmentation_tables
 from distill.report.tables_metrics import metric_tables
+from distill.results.entries import Results, Sample
 
 SAMPLES_SHOWN = 6
 PICTURES_SHOWN = 8
@@ -45,7 +46,7 @@ ROLES = {
 """Added to the captions where a run was distilled."""
 
 
-def sections(results: dict, figures: Collection[str]) -> list[Section]:
+def sections(results: Results, figures: Collection[str]) -> list[Section]:
     """Put together all sections for which the results hold numbers or pictures.
 
     Args:
@@ -82,7 +83,7 @@ def sections(results: dict, figures: Collection[str]) -> list[Section]:
     return [part for part in parts if part.blocks]
 
 
-def _corruptions(results: dict, figures: Collection[str], tables: list[Table]) -> list[Block]:
+def _corruptions(results: Results, figures: Collection[str], tables: list[Table]) -> list[Block]:
     """The error tables, then the figures of each corrupted suite, which name the suite where there are several."""
     blocks: list[Block] = list(tables)
     suites = corrupted_suites(results)
@@ -94,16 +95,16 @@ def _corruptions(results: dict, figures: Collection[str], tables: list[Table]) -
     return blocks
 
 
-def _caption(results: dict, name: str) -> str:
+def _caption(results: Results, name: str) -> str:
     return CAPTIONS[name] + (ROLES.get(name, '') if transfers(results) else '')
 
 
-def _extra_kinds(results: dict, suite: str) -> str:
+def _extra_kinds(results: Results, suite: str) -> str:
     has_extra = any(suite_values(results, suite, 'extra_cells').values())
     return ' A plus marks the extra kinds, which are part of no mean.' if has_extra else ''
 
 
-def _fingerprint(results: dict) -> list[Block]:
+def _fingerprint(results: Results) -> list[Block]:
     return [
         *run_tables(results),
         suite_run_table(results),
@@ -114,7 +115,7 @@ def _fingerprint(results: dict) -> list[Block]:
     ]
 
 
-def sample_galleries(results: dict) -> list[Block]:
+def sample_galleries(results: Results) -> list[Block]:
     """The first sample images of each suite; those on which the runs disagree go first."""
     samples = results.get('samples', [])
     suites = [*suite_names(results), *(sample['suite'] for sample in samples)]
@@ -130,13 +131,13 @@ def sample_galleries(results: dict) -> list[Block]:
     return [Paragraph(note, 'note'), *galleries]
 
 
-def _disagreement(sample: dict) -> tuple[bool, int]:
+def _disagreement(sample: Sample) -> tuple[bool, int]:
     """How well a sample tells the runs apart: whether it was chosen for that, then the number of different answers."""
     answers = {prediction['label'] for prediction in sample['predictions'].values()}
     return sample.get('disagreement', False), len(answers)
 
 
-def _sample(sample: dict) -> Picture:
+def _sample(sample: Sample) -> Picture:
     target, texture = sample['target'], sample.get('texture')
     verdicts = tuple(
         Verdict(
@@ -152,7 +153,7 @@ def _sample(sample: dict) -> Picture:
     return Picture(sample['image'], f'{target}, {detail}' if detail else target, verdicts)
 
 
-def _with_pictures(results: dict, section: str, tables: list[Table]) -> list[Block]:
+def _with_pictures(results: Results, section: str, tables: list[Table]) -> list[Block]:
     """Scores, then the pictures of each entry."""
     blocks: list[Block] = list(tables)
     for entry in downstream(results, section):
@@ -163,7 +164,7 @@ def _with_pictures(results: dict, section: str, tables: list[Table]) -> list[Blo
     return blocks
 
 
-def shown_tables(results: dict) -> list[Table]:
+def shown_tables(results: Results) -> list[Table]:
     """The tables for a terminal: the transfers, or all runs where there is no transfer, then the downstream scores."""
     main = transfer_table(results) or summary_table(results)
     tables = (main, *detection_tables(results)[:1], *segmentation_tables(results)[:1])

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+from distill.results.entries import Provenance, Results, UnlabelledEntry
+
 DOWNSTREAM = ('detection', 'segmentation')
 
 
-def downstream(results: dict, section: str) -> list[dict]:
+def downstream(results: Results, section: str) -> list[dict]:
     """All entries of ``detection`` or ``segmentation``, the merged ones included."""
     entry = results.get(section)
     return [entry, *entry.get('others', [])] if entry else []
@@ -16,20 +18,20 @@ def backbone(entry: dict) -> str:
     return entry.get('backbone', '')
 
 
-def provenances(results: dict) -> list[dict]:
+def provenances(results: Results) -> list[Provenance]:
     """The provenance of each file that went into these results."""
     provenance = results.get('provenance', {})
     return provenance.get('merged_from', [provenance] if provenance else [])
 
 
-def unlabelled(results: dict) -> Iterator[tuple[str, str, dict]]:
+def unlabelled(results: Results) -> Iterator[tuple[str, str, UnlabelledEntry]]:
     """Run, image folder and entry for all predictions without labels."""
     for run, folders in results.get('unlabelled', {}).items():
         for folder, entry in folders.items():
             yield run, folder, entry
 
 
-def problems(results: dict) -> dict[tuple[str, str, int], list[str]]:
+def problems(results: Results) -> dict[tuple[str, str, int], list[str]]:
     """The runs that met a problem, by suite or image folder, problem, and how often it happened."""
     found: dict[tuple[str, str, int], list[str]] = {}
     judged = results.get('classification', {})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from distill.report.blocks import Block, Paragraph, Plot
 from distill.report.tables import Cell, Column, Table, number_cell, text_cell
+from distill.results.entries import Results
 
 FIGURES = {
     'receptive_field': 'Effective receptive field: how strongly each input pixel moves the central feature of a stage, '
@@ -23,7 +24,7 @@ def figure_name(index: int, name: str) -> str:
     return f'explain_{index + 1}_{name}'
 
 
-def read_figures(results: dict, folder: Path) -> dict[str, tuple[str, bytes]]:
+def read_figures(results: Results, folder: Path) -> dict[str, tuple[str, bytes]]:
     """Read the pictures of all pairs, but for lost ones.
 
     Args:
@@ -43,7 +44,7 @@ def read_figures(results: dict, folder: Path) -> dict[str, tuple[str, bytes]]:
     return found
 
 
-def explain_blocks(results: dict, figures: Mapping[str, object]) -> Iterator[Block]:
+def explain_blocks(results: Results, figures: Mapping[str, object]) -> Iterator[Block]:
     """The sizes of the receptive fields and the pictures of each pair."""
     for index, pair in enumerate(_pairs(results)):
         yield _field_table(pair)
@@ -55,7 +56,7 @@ def explain_blocks(results: dict, figures: Mapping[str, object]) -> Iterator[Blo
                 yield Paragraph(f'missing picture: {pair["figures"][name]}', 'note')
 
 
-def _pairs(results: dict) -> list[dict]:
+def _pairs(results: Results) -> list[dict]:
     return results.get('explain', [])
 
 

@@ -14,9 +14,10 @@ from distill.report.tables import (
     number_cell,
     text_cell,
 )
+from distill.results.entries import Results, UnlabelledEntry
 
 
-def run_tables(results: dict) -> list[Table]:
+def run_tables(results: Results) -> list[Table]:
     """Architecture, then weights and preprocessing, of every run."""
     runs = run_entries(results)
     if not runs:
@@ -37,7 +38,7 @@ def run_tables(results: dict) -> list[Table]:
     return [Table('Runs', models, [model_rows]), Table('Preprocessing and weights', weights, [weight_rows])]
 
 
-def downstream_run_table(results: dict) -> Table | None:
+def downstream_run_table(results: Results) -> Table | None:
     """Config and checkpoint behind each detection and segmentation score."""
     columns = [Column('Task', number=False), BACKBONE]
     columns += [Column('Config', number=False), Column('Checkpoint', number=False)]
@@ -49,7 +50,7 @@ def downstream_run_table(results: dict) -> Table | None:
     return Table('Downstream runs', columns, [rows]) if rows else None
 
 
-def suite_run_table(results: dict) -> Table | None:
+def suite_run_table(results: Results) -> Table | None:
     """Image counts, input size and source of each suite, over all runs."""
     suites = suite_names(results)
     if not suites:
@@ -74,7 +75,7 @@ def _shown(value: object) -> str:
     return f'{value:,}' if isinstance(value, int) else str(value)
 
 
-def unlabelled_table(results: dict) -> Table | None:
+def unlabelled_table(results: Results) -> Table | None:
     """Image folders without labels, for which there are predictions only."""
     rows = [
         [Cell(run, run=run), text_cell(folder), number_cell(entry['images'], '{:,}'), text_cell(_agreement(entry))]
@@ -84,11 +85,11 @@ def unlabelled_table(results: dict) -> Table | None:
     return Table('Predicted without labels', columns, [rows]) if rows else None
 
 
-def _agreement(entry: dict) -> str:
+def _agreement(entry: UnlabelledEntry) -> str:
     return ', '.join(f'{run} {share:.1f} %' for run, share in entry.get('agreement_pct', {}).items())
 
 
-def problem_table(results: dict) -> Table | None:
+def problem_table(results: Results) -> Table | None:
     """Problems with images or outputs; equal problems of several runs are one row."""
     found = problems(results)
     if not found:
@@ -107,7 +108,7 @@ def problem_table(results: dict) -> Table | None:
     return Table('Problems', columns, [rows])
 
 
-def provenance_tables(results: dict) -> list[Table]:
+def provenance_tables(results: Results) -> list[Table]:
     """Command, seed, versions and data of each file that went into the report."""
     tables = []
     sources = provenances(results)

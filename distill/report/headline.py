@@ -16,6 +16,7 @@ from distill.report.scores import (
     transfers,
 )
 from distill.report.tables import signed
+from distill.results.entries import Results
 
 TRANSFERS_LISTED = 4
 """More transfers are counted in the headline, and listed in the table only."""
@@ -26,12 +27,12 @@ QUESTION = (
 )
 
 
-def default_title(results: dict) -> str:
+def default_title(results: Results) -> str:
     """The heading of a report whose user gives none."""
     return 'Robustness transfer' if transfers(results) else 'Robustness'
 
 
-def headline(results: dict) -> list[Block]:
+def headline(results: Results) -> list[Block]:
     """The question, the answer in a few sentences, and its key numbers."""
     tiles = _tiles(results)
     sentences = [_verdict_sentence(results)] if suite_names(results) else []
@@ -46,17 +47,17 @@ def headline(results: dict) -> list[Block]:
     ]
 
 
-def _listed_transfers(results: dict) -> list[Transfer]:
+def _listed_transfers(results: Results) -> list[Transfer]:
     pairs = transfers(results)
     return pairs if len(pairs) <= TRANSFERS_LISTED else []
 
 
-def _gain(results: dict, pair: Transfer) -> Score | None:
+def _gain(results: Results, pair: Transfer) -> Score | None:
     """OOD mean of the distilled student minus that of the same model trained alone, in points."""
     return ood_difference(results, pair.student, pair.reference)
 
 
-def _verdict_sentence(results: dict) -> str:
+def _verdict_sentence(results: Results) -> str:
     """The answer in one sentence."""
     gains = {f'{pair.teacher} → {pair.student}': _gain(results, pair) for pair in transfers(results)}
     gains = {name: gain for name, gain in gains.items() if gain}
@@ -79,7 +80,7 @@ def _change(score: Score) -> str:
     return f'changed by {signed(score.value)} points, not distinguishable from zero here ({interval})'
 
 
-def _transfer_sentence(results: dict, pair: Transfer) -> str:
+def _transfer_sentence(results: Results, pair: Transfer) -> str:
     alone, distilled, teacher = (ood_score(results, run) for run in (pair.reference, pair.student, pair.teacher))
     change = _gain(results, pair)
     if change is None:
@@ -102,7 +103,7 @@ def _transfer_sentence(results: dict, pair: Transfer) -> str:
     return text
 
 
-def _no_transfer(results: dict) -> str:
+def _no_transfer(results: Results) -> str:
     """A sentence for results without a comparison: the reason, or a ranking."""
     pairs = transfers(results)
     if not pairs:
@@ -116,7 +117,7 @@ def _no_transfer(results: dict) -> str:
     return 'Student and reference were not both judged on all shifted suites: no OOD mean to compare.'
 
 
-def _ranking_sentence(results: dict) -> str:
+def _ranking_sentence(results: Results) -> str:
     """The best run, where no run was distilled."""
     scores = {run: score for run in judged_runs(results) if (score := ood_score(results, run))}
     if not scores:
@@ -132,7 +133,7 @@ def _ranking_sentence(results: dict) -> str:
     return f'{text}, {lead.value:.1f} points ahead of {others[0]} ({interval}{doubt}).'
 
 
-def _downstream_sentence(results: dict) -> str:
+def _downstream_sentence(results: Results) -> str:
     parts = []
     for section, metric, label in DOWNSTREAM_METRICS:
         for entry in downstream(results, section):
@@ -141,7 +142,7 @@ def _downstream_sentence(results: dict) -> str:
     return f'As a backbone: {"; ".join(parts)}.' if parts else ''
 
 
-def _scope(results: dict) -> str:
+def _scope(results: Results) -> str:
     counts = {
         suite_label(suite): set(suite_values(results, suite, 'images').values()) for suite in suite_names(results)
     }
@@ -153,7 +154,7 @@ def _scope(results: dict) -> str:
     )
 
 
-def _tiles(results: dict) -> list[Tile]:
+def _tiles(results: Results) -> list[Tile]:
     tiles = []
     for pair in _listed_transfers(results):
         change = _gain(results, pair)

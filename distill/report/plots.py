@@ -34,13 +34,14 @@ from distill.report.style import (
     run_marker,
     run_role,
 )
+from distill.results.entries import Results
 
 LEGEND_COLUMNS = 5
 ARROW_FROM = 1.5
 """Points; a shorter arrow would be a smudge between two markers."""
 
 
-def draw_figures(results: dict) -> dict[str, tuple[str, bytes]]:
+def draw_figures(results: Results) -> dict[str, tuple[str, bytes]]:
     """Draw every figure for which the results hold numbers.
 
     Returns:
@@ -54,7 +55,7 @@ def draw_figures(results: dict) -> dict[str, tuple[str, bytes]]:
         return {name: render(figure) for name, figure in figures.items() if figure is not None}
 
 
-def draw_transfer(results: dict) -> Figure | None:
+def draw_transfer(results: Results) -> Figure | None:
     """Top-1 by suite, one panel a transfer: teacher, student alone, and an arrow to the distilled student."""
     suites = suite_names(results)
     if not suites:
@@ -80,7 +81,7 @@ def draw_transfer(results: dict) -> Figure | None:
     return figure
 
 
-def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str], name: int) -> Legend:
+def _draw_panel(axes: Axes, results: Results, runs: list[str], suites: list[str], name: int) -> Legend:
     """Draw one lane a run within each suite's row, with whiskers for the 95 % interval.
 
     Returns:
@@ -123,7 +124,7 @@ def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str], n
     )
 
 
-def draw_severity(results: dict, suite: str) -> Figure:
+def draw_severity(results: Results, suite: str) -> Figure:
     """Error against severity, one panel a corruption, one line a run; severity 0 is the clean set."""
     kinds = corruption_kinds(results, suite)
     cells = {run: suite_cells(results, run, suite) for run in judged_runs(results)}
@@ -160,7 +161,7 @@ def draw_severity(results: dict, suite: str) -> Figure:
     return figure
 
 
-def draw_heat_map(results: dict, suite: str) -> Figure:
+def draw_heat_map(results: Results, suite: str) -> Figure:
     """Mean top-1 over severities, runs by corruptions."""
     kinds = corruption_kinds(results, suite)
     table = {run: suite_cells(results, run, suite) for run in judged_runs(results)}

@@ -24,6 +24,7 @@ from distill.report.scores import (
     transfers,
 )
 from distill.report.style import ONLY_NAME, PANEL_NAME, run_colors, run_line, run_marker
+from distill.results.entries import Results
 from distill.results.statistics import logit
 
 LEGEND_COLUMNS = 4
@@ -36,7 +37,7 @@ LOGIT_MARGIN = 0.005
 """Scores of 0 and 100 % have no logit; they are drawn this far from the ends."""
 
 
-def draw_radar(results: dict) -> Figure | None:
+def draw_radar(results: Results) -> Figure | None:
     """Top-1 on every suite as a polygon a run, one panel a transfer."""
     suites = suite_names(results)
     if len(suites) < RADAR_AXES:
@@ -58,7 +59,7 @@ def draw_radar(results: dict) -> Figure | None:
     return figure
 
 
-def _leaders(results: dict) -> list[str]:
+def _leaders(results: Results) -> list[str]:
     """The runs of the largest OOD mean, as many as a radar can hold, in their order."""
     runs = judged_runs(results)
     means = {run: score.value if (score := ood_score(results, run)) else -1 for run in runs}
@@ -66,7 +67,7 @@ def _leaders(results: dict) -> list[str]:
     return [run for run in runs if run in chosen]
 
 
-def _draw_polygons(axes: Axes, results: dict, runs: Sequence[str], suites: Sequence[str], name: int) -> None:
+def _draw_polygons(axes: Axes, results: Results, runs: Sequence[str], suites: Sequence[str], name: int) -> None:
     """Draw a closed line a run, which is open at a suite that the run lacks.
 
     Args:
@@ -98,7 +99,7 @@ def _draw_polygons(axes: Axes, results: dict, runs: Sequence[str], suites: Seque
     axes.legend(handles=handles, loc='upper center', bbox_to_anchor=(0.5, -0.08), ncols=min(3, len(runs)), fontsize=8)
 
 
-def draw_scatter(results: dict) -> Figure | None:
+def draw_scatter(results: Results) -> Figure | None:
     """Shifted against clean top-1 on logit axes, one panel a suite, with y = x and a fit where there is one."""
     panels, clean_pct = {}, suite_values(results, 'clean', 'top1_pct')
     for suite in shifted_suites(results):
@@ -124,7 +125,7 @@ def draw_scatter(results: dict) -> Figure | None:
     return figure
 
 
-def _draw_points(axes: Axes, results: dict, suite: str, clean_pct: dict[str, float]) -> None:
+def _draw_points(axes: Axes, results: Results, suite: str, clean_pct: dict[str, float]) -> None:
     """One suite: runs with the whiskers of their shifted score, the line of no loss, and the fit."""
     colors = run_colors(results)
     scores = {run: suite_score(results, run, suite) for run in clean_pct}
@@ -171,7 +172,7 @@ def _set_logit_axis(axis, values: Sequence[float]) -> None:
     axis.axes.set(**{f'{axis.axis_name}lim': (low, high)})
 
 
-def draw_shape_bias(results: dict) -> Figure | None:
+def draw_shape_bias(results: Results) -> Figure | None:
     """Shape bias by class, as Geirhos et al. (ICLR 2019) show it; a line stands at each run's overall bias."""
     suite = shape_bias_suite(results)
     by_class = suite_values(results, suite, 'shape_bias_by_class') if suite else {}

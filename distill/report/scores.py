@@ -6,6 +6,8 @@ Each fact of ``results.json`` about runs and suites is read here; `distill.repor
 from dataclasses import dataclass
 from typing import Any
 
+from distill.base.records import KINDS
+from distill.results.entries import Comparison, Results, RunRecord, SuiteEntry
 from distill.results.statistics import Score, logit_line, mean_score, wilson_score
 
 SUITES = {
@@ -22,40 +24,32 @@ SUITES = {
 }
 """Names and order of the known suites. Further suites come after them, under their own names."""
 
-CORRUPTIONS = (
-    *('gaussian_noise', 'shot_noise', 'impulse_noise'),
-    *('defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur'),
-    *('snow', 'frost', 'fog', 'brightness'),
-    *('contrast', 'elastic_transform', 'pixelate', 'jpeg_compression'),
-)
-"""The order of the ImageNet-C paper: noise, blur, weather, digital."""
-
 FIT_RUNS = 3
 """The fewest runs for a fit: a line goes through any two points."""
 
 
-def run_entries(results: dict) -> dict[str, dict]:
+def run_entries(results: Results) -> dict[str, RunRecord]:
     """Model, weights and preprocessing of each run, in the order of the report."""
     return results.get('runs', {})
 
 
-def teachers(results: dict) -> dict[str, str]:
+def teachers(results: Results) -> dict[str, str]:
     """The teacher of each distilled run."""
     return {run: entry['teacher'] for run, entry in run_entries(results).items() if entry['teacher'] is not None}
 
 
-def judged_runs(results: dict) -> list[str]:
+def judged_runs(results: Results) -> list[str]:
     """The runs that were judged on suites."""
     return list(results.get('classification', {}))
 
 
-def suite_names(results: dict) -> list[str]:
+def suite_names(results: Results) -> list[str]:
     """The suites that any run was judged on: known ones in their order, then the others as they come."""
     found = [suite for suites in results.get('classification', {}).values() for suite in suites]
     return sorted(dict.fromkeys(found), key=lambda suite: [*SUITES, suite].index(suite))
 
 
-def shifted_suites(results: dict) -> list[str]:
+def shifted_suites(results: Results) -> list[str]:
     """All suites but the clean one."""
     return [suite for suite in suite_names(results) if suite != 'clean']
 
@@ -65,23 +59,23 @@ def suite_label(suite: str) -> str:
     return SUITES.get(suite, suite)
 
 
-def suite_entry(results: dict, run: str | None, suite: str) -> dict:
+def suite_entry(results: Results, run: str | None, suite: str) -> SuiteEntry | dict:
     """The measurements of one run on one suite; empty if the run was not judged on it."""
     return results.get('classification', {}).get(run, {}).get(suite, {})
 
 
-def suite_entries(results: dict, suite: str) -> dict[str, dict]:
+def suite_entries(results: Results, suite: str) -> dict[str, SuiteEntry]:
     """The measurements of each run that was judged on a suite."""
     return {run: entry for run in judged_runs(results) if (entry := suite_entry(results, run, suite))}
 
 
-def suite_values(results: dict, suite: str, key: str) -> dict[str, Any]:
+def suite_values(results: Results, suite: str, key: str) -> dict[str, Any]:
     """One measurement on a suite of each run that has it."""
     entries = suite_entries(results, suite).items()
     return {run: entry[key] for run, entry in entries if entry.get(key) is not None}
 
 
-def suite_score(results: dict, run: str | None, suite: str) -> Score | None:
+def suite_score(results: Results, run: str | None, suite: str) -> Score | None:
     """Top-1 of one run on one suite, with the interval of the file, or Wilson's where the file has none.
 
     For corruption the interval counts each image once, and not once a cell: the cells share their images, so the
@@ -100,12 +94,12 @@ def subtract(a: Score | None, b: Score | None) -> Score | None:
     return a - b if a and b else None
 
 
-def comparisons(results: dict) -> list[dict]:
+def comparisons(results: Results) -> list[Comparison]:
     """The pairs of runs that were compared image by image."""
     return results.get('comparisons', [])
 
 
-def paired_difference(results: dict, a: str | None, b: str | None, suite: str) -> Score | None:
+def paired_difference(results: Results, a: str | None, b: str | None, suite: str) -> Score | None:
     """Top-1 of run ``a`` minus that of ``b`` by the file's paired comparison, or None where there is none."""
     for entry in comparisons(results):
         value, (low, high) = entry['difference_pct'], entry['ci95_pct']
@@ -116,25 +110,25 @@ def paired_difference(results: dict, a: str | None, b: str | None, suite: str) -
     return None
 
 
-def suite_difference(results: dict, a: str | None, b: str | None, suite: str) -> Score | None:
+def suite_difference(results: Results, a: str | None, b: str | None, suite: str) -> Score | None:
     """Top-1 of ``a`` minus that of ``b``: the file's paired comparison, or the difference of independent scores."""
     independent = subtract(suite_score(results, a, suite), suite_score(results, b, suite))
     return paired_difference(results, a, b, suite) or independent
 
 
-def ood_score(results: dict, run: str | None) -> Score | None:
+def ood_score(results: Results, run: str | None) -> Score | None:
     """Plain mean over all shifted suites; None if the run lacks one of them."""
     scores = [suite_score(results, run, suite) for suite in shifted_suites(results)]
     return mean_score(scores) if scores and None not in scores else None
 
 
-def ood_difference(results: dict, a: str | None, b: str | None) -> Score | None:
+def ood_difference(results: Results, a: str | None, b: str | None) -> Score | None:
     """Mean over all shifted suites of `suite_difference`; None if a run lacks one of them."""
     scores = [suite_difference(results, a, b, suite) for suite in shifted_suites(results)]
     return mean_score(scores) if scores and None not in scores else None
 
 
-def shape_bias_suite(results: dict) -> str | None:
+def shape_bias_suite(results: Results) -> str | None:
     """The suite whose images set a shape against a texture, or None; the plain cue-conflict set goes first."""
     names = [
         suite
@@ -144,7 +138,7 @@ def shape_bias_suite(results: dict) -> str | None:
     return min(names, key=lambda suite: suite != 'cue_conflict', default=None)
 
 
-def shape_bias(results: dict, run: str | None) -> float | None:
+def shape_bias(results: Results, run: str | None) -> float | None:
     """Percent of shape decisions among the cue-conflict images decided for either cue."""
     return suite_entry(results, run, shape_bias_suite(results) or '').get('shape_bias_pct')
 
@@ -166,7 +160,7 @@ class Fit:
     baseline: bool
 
 
-def suite_fit(results: dict, suite: str) -> Fit | None:
+def suite_fit(results: Results, suite: str) -> Fit | None:
     """The file's fit on its baselines, or the least squares fit on the runs where the file has none.
 
     None where there are fewer than `FIT_RUNS` runs or all have the same clean score.
@@ -187,26 +181,26 @@ def suite_fit(results: dict, suite: str) -> Fit | None:
     return Fit(slope, intercept, tuple(points), baseline=False)
 
 
-def corrupted_suites(results: dict) -> list[str]:
+def corrupted_suites(results: Results) -> list[str]:
     """The suites that were measured by corruption and severity."""
     return [suite for suite in suite_names(results) if suite_values(results, suite, 'cells')]
 
 
-def suite_cells(results: dict, run: str, suite: str) -> dict[str, list[float]]:
+def suite_cells(results: Results, run: str, suite: str) -> dict[str, list[float]]:
     """Top-1 of a run by corruption and severity, the extra kinds included; empty if it was not measured."""
     entry = suite_entry(results, run, suite)
     return {**entry.get('cells', {}), **entry.get('extra_cells', {})}
 
 
-def corruption_kinds(results: dict, suite: str) -> list[str]:
+def corruption_kinds(results: Results, suite: str) -> list[str]:
     """The corruptions of a suite that any run was judged on, in the order of the paper; extra kinds come last."""
     found = dict.fromkeys(kind for run in judged_runs(results) for kind in suite_cells(results, run, suite))
-    return sorted(found, key=lambda kind: [*CORRUPTIONS, kind].index(kind))
+    return sorted(found, key=lambda kind: [*KINDS, kind].index(kind))
 
 
 def kind_label(kind: str) -> str:
     """The name of a corruption for people; a plus marks the extra kinds, which are part of no mean."""
-    return kind.replace('_', ' ') + ('' if kind in CORRUPTIONS else ' +')
+    return kind.replace('_', ' ') + ('' if kind in KINDS else ' +')
 
 
 @dataclass(frozen=True)
@@ -223,12 +217,12 @@ class Transfer:
     reference: str | None
     teacher: str
 
-    def runs(self, results: dict) -> list[str]:
+    def runs(self, results: Results) -> list[str]:
         """Teacher, reference and student, as far as the results hold them."""
         return [run for run in (self.teacher, self.reference, self.student) if run in run_entries(results)]
 
 
-def transfers(results: dict) -> list[Transfer]:
+def transfers(results: Results) -> list[Transfer]:
     """Every distilled student with its reference, the run of equal model and arguments without a teacher."""
     runs, teacher_of = run_entries(results), teachers(results)
     found = []
@@ -242,5 +236,5 @@ def transfers(results: dict) -> list[Transfer]:
     return found
 
 
-def _architecture(entry: dict) -> tuple[str, dict]:
+def _architecture(entry: RunRecord) -> tuple[str, dict]:
     return entry['model'], entry['model_kwargs']

@@ -23,6 +23,7 @@ from distill.report.scores import (
     suite_values,
     transfers,
 )
+from distill.results.entries import Results
 
 MISSING = '–'
 
@@ -128,7 +129,7 @@ def mark_best(columns: list[Column], rows: list[list[Cell]]) -> list[list[Cell]]
     return rows
 
 
-def transfer_table(results: dict) -> Table | None:
+def transfer_table(results: Results) -> Table | None:
     """Teacher, student alone, student distilled, and the difference: one block a transfer."""
     pairs = transfers(results)
     suites = suite_names(results)
@@ -174,7 +175,7 @@ def transfer_table(results: dict) -> Table | None:
     return Table('What was transferred', columns, groups, notes)
 
 
-def summary_table(results: dict) -> Table | None:
+def summary_table(results: Results) -> Table | None:
     """Every run on every suite with its interval; the best run of each suite is marked."""
     suites = suite_names(results)
     if not suites:
@@ -202,7 +203,7 @@ def summary_table(results: dict) -> Table | None:
     return Table('All runs', columns, [mark_best(columns, rows)], notes)
 
 
-def uneven_sets(results: dict) -> list[str]:
+def uneven_sets(results: Results) -> list[str]:
     """A warning for each suite of which not all runs saw the same images."""
     warnings = []
     for suite in suite_names(results):
@@ -221,7 +222,7 @@ def uneven_sets(results: dict) -> list[str]:
     return warnings
 
 
-def subset_table(results: dict) -> Table | None:
+def subset_table(results: Results) -> Table | None:
     """Suites of fewer classes, beside the clean accuracy on these classes."""
     suites = [suite for suite in shifted_suites(results) if suite_values(results, suite, 'clean_subset_top1_pct')]
     if not suites:

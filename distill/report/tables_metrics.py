@@ -24,6 +24,7 @@ from distill.report.tables import (
     signed,
     text_cell,
 )
+from distill.results.entries import Results
 
 ERROR_COLUMNS = {
     'mean_error_pct': ('Mean error', 'unnormalised'),
@@ -33,7 +34,7 @@ ERROR_COLUMNS = {
 """Both conventions of ImageNet-C, always with their label, because papers call either of them mCE."""
 
 
-def corruption_table(results: dict, suite: str) -> Table | None:
+def corruption_table(results: Results, suite: str) -> Table | None:
     """The summaries of one corrupted suite, each under its own name."""
     entries = suite_entries(results, suite)
     keys = [key for key in ERROR_COLUMNS if suite_values(results, suite, key)]
@@ -59,7 +60,7 @@ def corruption_table(results: dict, suite: str) -> Table | None:
     return Table(f'{suite_label(suite)} errors', columns, [mark_best(columns, rows)], notes)
 
 
-def effective_robustness_table(results: dict) -> Table | None:
+def effective_robustness_table(results: Results) -> Table | None:
     """Shifted accuracy above what the fit on the baselines expects of the clean one."""
     title, key = 'Effective robustness', 'effective_robustness_pct'
     table = _table_by_suite(results, title, key, shifted_suites(results), signed, 'max')
@@ -75,7 +76,7 @@ def effective_robustness_table(results: dict) -> Table | None:
     return table
 
 
-def calibration_table(results: dict) -> Table | None:
+def calibration_table(results: Results) -> Table | None:
     """Expected calibration error by suite."""
     table = _table_by_suite(results, 'Calibration', 'ece_pct', suite_names(results), '{:.1f}'.format, 'min')
     if table is not None:
@@ -85,7 +86,7 @@ def calibration_table(results: dict) -> Table | None:
     return table
 
 
-def _table_by_suite(results: dict, title: str, key: str, suites: list[str], show, best: str) -> Table | None:
+def _table_by_suite(results: Results, title: str, key: str, suites: list[str], show, best: str) -> Table | None:
     """One number of every run and suite; suites without any are left out."""
     by_suite = {suite: values for suite in suites if (values := suite_values(results, suite, key))}
     if not by_suite:
@@ -99,7 +100,7 @@ def _table_by_suite(results: dict, title: str, key: str, suites: list[str], show
     return Table(title, columns, [mark_best(columns, rows)])
 
 
-def comparison_tables(results: dict) -> list[Table]:
+def comparison_tables(results: Results) -> list[Table]:
     """The lead of one run over another, and how often both agree, for every pair that was compared image by image."""
     compared = comparisons(results)
     suites = [suite for suite in suite_names(results) if any(entry['suite'] == suite for entry in compared)]
@@ -129,7 +130,7 @@ def comparison_tables(results: dict) -> list[Table]:
     ]
 
 
-def metric_tables(results: dict) -> dict[str, list[Table]]:
+def metric_tables(results: Results) -> dict[str, list[Table]]:
     """The tables above by section of the report; a section without tables has an empty list."""
     corrupted = corrupted_suites(results)
     by_section = {

@@ -13,13 +13,14 @@ from distill.report.html import render_html
 from distill.report.markdown import render_markdown
 from distill.report.plots import draw_figures
 from distill.report.style import run_colors
+from distill.results.entries import Results
 from distill.results.files import write_results
 from distill.results.schema import FILE_NAME
 
 
 def write_report(
     folders: Sequence[str | Path], out: str | Path | None = None, title: str | None = None
-) -> tuple[dict, dict]:
+) -> tuple[Results, dict]:
     """Write ``report.html``, ``report.md``, ``figures/*.png`` and, for several folders, the merged results.
 
     Args:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from distill.results.files import new_results, write_results
+from distill.results.schema import FILE_NAME
 from distill.transfer.collect import collect, mean_and_interval, to_markdown, to_tables
 from distill.transfer.matrix import Matrix, Run, load_matrix
 from distill.transfer.plan import cache_name, evaluations, training, trainings
@@ -15,6 +17,8 @@ from distill.transfer.timing import epochs_at_equal_time, longer_runs
 
 MATRICES = sorted((Path(__file__).parents[2] / 'distill' / 'matrices').glob('*.py'))
 LOSS = dict(kd=[dict(type='soft_target_kl')])
+RUN = dict(model='m', model_kwargs={}, teacher=None, params=1, checkpoint=None, weights_sha256='0' * 64)
+RUN |= dict(input_size=[3, 32, 32], mean=[0.5] * 3, std=[0.5] * 3)
 
 
 def matrix(tmp_path, **changes) -> Matrix:
@@ -124,17 +128,16 @@ def test_transfer_is_the_difference_seed_by_seed(tmp_path):
     }
     clean['cnn'] |= {'cnn_from_vit_kd_s0': 53.0, 'cnn_from_vit_kd_s1': 64.0}
     for student, runs in clean.items():
-        content = {
+        scores = {
             name: {
-                'clean': {'top1_pct': value},
-                'corrupted': {'top1_pct': 0.0, 'mean_error_pct': 90.0},
-                'cue_conflict': {'top1_pct': 1.0, 'shape_bias_pct': value / 2},
+                'clean': {'top1_pct': value, 'images': 9},
+                'corrupted': {'top1_pct': 0.0, 'mean_error_pct': 90.0, 'images': 9},
+                'cue_conflict': {'top1_pct': 1.0, 'shape_bias_pct': value / 2, 'images': 9},
             }
             for name, value in runs.items()
         }
-        folder = plan.scores_folder(student)
-        folder.mkdir(parents=True)
-        (folder / 'results.json').write_text(json.dumps({'classification': content}))
+        results = {**new_results(), 'runs': dict.fromkeys(runs, RUN), 'classification': scores}
+        write_results(plan.scores_folder(student) / FILE_NAME, results)
     summary = collect(plan, {'cnn_from_vit_kd': 15})
     assert summary['suites'] == ['clean', 'corrupted', 'cue_conflict', 'shape bias']
     assert summary['groups']['cnn_alone']['scores']['clean'] == {'mean': 55.0, 'std': pytest.approx(50**0.5)}
