@@ -1,4 +1,4 @@
-"""What evaluating on the suites costs beyond forward passes and corruption."""
+"""The cost of an evaluation on the suites beyond its forward passes and corruptions."""
 
 import resource
 import time
@@ -18,11 +18,11 @@ BATCH = 100
 
 
 def benchmark_suite(run: Run, roots: list[Path], out: Path, repeats: int = 3) -> dict:
-    """Time the evaluation of one model and its indispensable parts in turns, and see what memory it takes.
+    """Time the evaluation of one model and its indispensable parts in turns, and measure its memory.
 
-    All is done in this process, and time is the processor's. The parts are the bare forward passes, over as many images
-    and in the batches that `evaluate` uses, and the corruptions; reading, resizing, normalising, scoring and writing
-    are not among them.
+    Everything runs in this process, and times are processor times. The parts are the bare forward passes, over as many
+    images and in the batches that `evaluate` uses, and the corruptions; reading, resizing, normalising, scoring and
+    writing are not among them.
 
     Args:
         run: The model.
@@ -88,7 +88,7 @@ def _peak_mib() -> float:
 
 
 def table(result: dict) -> str:
-    """The result of `benchmark_suite` for people."""
+    """Format the result of `benchmark_suite` for people."""
     peaks = ', '.join(f'{mib:.0f} MiB ({images:,} images a suite)' for images, mib in result['peak_memory_mib'].items())
     return (
         f'{result["predictions"]:,} predictions: {result["whole_s"]:.2f} s, of which forward passes '

@@ -37,10 +37,13 @@ def join(where: str, key: str) -> str:
     return f'{where}{key}' if where.endswith(': ') else f'{where}.{key}'
 
 
-def number(low: float, high: float = math.inf, whole: bool = False) -> Check:
+def number(low: float = -math.inf, high: float = math.inf, whole: bool = False) -> Check:
     """A finite number from ``low`` to ``high``; neither a truth value nor NaN."""
-    kind = 'a whole number' if whole else 'a number'
-    expected = f'{kind} from {low:g} to {high:g}' if math.isfinite(high) else f'{kind} of at least {low:g}'
+    expected = 'a whole number' if whole else 'a number'
+    if math.isfinite(high):
+        expected += f' from {low:g} to {high:g}'
+    elif math.isfinite(low):
+        expected += f' of at least {low:g}'
 
     def check(value: object, where: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):

@@ -4,8 +4,6 @@
 which are carried along.
 """
 
-import math
-
 from distill.base.records import SEVERITIES
 from distill.results.checks import (
     ABSENT,
@@ -29,7 +27,7 @@ PERCENT = number(0, 100)
 FRACTION = number(0, 1)
 COUNT = number(1, whole=True)
 OCCURRENCES = number(0, whole=True)
-ANY_NUMBER = number(-math.inf)
+ANY_NUMBER = number()
 POINTS = number(-100, 100)
 """A difference of two percentages."""
 AVERAGE_PRECISION = number(-1, 1)

@@ -117,7 +117,7 @@ def load_run(source: str, device: str, input_size: int | None = None) -> Run:
 
 @dataclass
 class _Loaded:
-    """A network, and what can be told without its record.
+    """A network, and what is known of it without its record.
 
     Attributes:
         network: In eval mode, on its device.

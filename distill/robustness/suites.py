@@ -146,7 +146,7 @@ def _check_counts(folders: Sequence[Path], names: Sequence[str]) -> None:
     if len(folders) == 1:
         return
     count, *others = (
-        {name: sum(not file.startswith('.') for file in os.listdir(folder / name)) for name in names}
+        {name: sum(not file.startswith('.') for file in os.listdir(f'{folder}/{name}')) for name in names}
         for folder in folders
     )
     for folder, found in zip(folders[1:], others, strict=True):

@@ -72,8 +72,10 @@ def generated_texture(index: int) -> np.ndarray:
         layer = np.zeros(GENERATED_SIZE, np.uint8)
         stem = rng.uniform((0, 0), (width, height))
         _draw_fern(layer, stem, rng.uniform(0, 2 * math.pi), rng.uniform(30, 110), rng)
+        left, top, columns, rows = cv2.boundingRect(layer)
+        area = np.s_[top : top + rows, left : left + columns]
         # Each fern covers what grew before it, and is lit by its direction to the light.
-        ice = np.where(layer > 0, layer * np.float32(rng.uniform(0.3, 1)), ice)
+        ice[area] = np.where(layer[area] > 0, layer[area] * np.float32(rng.uniform(0.3, 1)), ice[area])
     clouds = sum(
         scale * cv2.resize(rng.standard_normal((height // scale, width // scale)), (width, height), interpolation=2)
         for scale in (8, 32, 80)
