@@ -93,8 +93,9 @@ def leave_configs_unformatted() -> None:
 
     It formats the config four times a run and once a checkpoint, which takes half the time of a run of a few steps.
     """
-    config = importlib.import_module('mmengine.config.config')
-    config.FormatCode = lambda text, **style: (text, True)
+    # One of OpenMMLab's stacks has the function by its own name, the other looks it up in yapf.
+    for module in ('mmengine.config.config', 'yapf.yapflib.yapf_api'):
+        importlib.import_module(module).FormatCode = lambda text, **style: (text, True)
 
 
 def _run(command: str, arguments: list[str], environment: dict[str, str], output: Connection) -> None:

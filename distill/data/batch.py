@@ -10,7 +10,7 @@ class ViewBatch:
     """Views that are normalised, mixed and erased, with what a teacher needs to understand them.
 
     `distill.data.preprocessor.ViewPreprocessor.view_batch` makes it. Mean and standard deviation travel with the
-    images because a teacher may want others: it takes these back before it applies its own.
+    images because a teacher may need others: it undoes the student's normalisation and applies its own.
 
     Attributes:
         images: Normalised views [B, 3, H, W].

@@ -21,7 +21,7 @@ class ViewPlan:
     Args:
         images: Number of images.
         repeats: Views of a drawn image in an epoch.
-        shuffle: Draw an order for each epoch; otherwise the images keep theirs.
+        shuffle: Draw an order for each epoch; otherwise the images keep their order.
         seed: Seed of the orders.
 
     Attributes:

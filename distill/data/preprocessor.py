@@ -97,7 +97,7 @@ class ViewPreprocessor(BaseDataPreprocessor):
         return (images, targets) if mixup is None else mixup(images, targets)
 
     def describe(self) -> dict:
-        """Describe what is done to the views, in plain values by name.
+        """Describe how views are normalised, erased and mixed, in plain values by name.
 
         Raises:
             ValueError: Mixing depends on more than the views, so that it cannot be replayed.

@@ -86,6 +86,16 @@ def test_training_goes_on_in_training_mode(trained):
     assert all(module.training for module in runner.model.student.modules())
 
 
+def test_a_teacher_that_knows_the_training_set_only_is_left_out(trained, monkeypatch):
+    runner, hook, _ = trained
+    shown = {}
+    monkeypatch.setattr(runner.model.teacher, 'live', False)
+    monkeypatch.setattr(runner.visualizer, 'add_scalars', lambda scores, step: shown.update(scores))
+    hook.after_train_epoch(runner)
+    suites = ('stylized', 'corruption', 'rendition')
+    assert {*shown} == {f'shift/{suite}/{network}_top1_pct' for suite in suites for network in ('student', 'ema')}
+
+
 def test_suites_that_are_not_there_stop_before_training(shapes):
     class Runner:
         val_dataloader = type('Loader', (), {'dataset': Views(str(shapes), 'val', transform=dict(input_size=32))})()

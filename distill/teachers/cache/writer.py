@@ -69,7 +69,7 @@ class CacheWriter:
         topk = num_classes if topk is None else topk
         if not 1 <= topk <= num_classes:
             raise ValueError(f'--topk is {topk} and the teacher has {num_classes} classes; give 1 to {num_classes}')
-        # The hash first, so that it is known of pretrained weights too, which no file is named for.
+        # Of the network itself, since a teacher with timm's pretrained weights has no checkpoint to describe.
         weights = weights_sha256(self.model.teacher.network.state_dict())
         identity: TeacherIdentity = {'weights_sha256': weights, **describe_teacher(teacher)}
         manifest = Manifest(Layout(views, num_classes, topk, dtype), identity, run)
