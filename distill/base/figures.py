@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -95,7 +96,7 @@ def short(name: str, length: int = LABEL_LENGTH) -> str:
     return name if len(name) <= length else f'{name[:head]}…{name[head + 1 - length :]}'
 
 
-def draw_heat_cells(axes: Axes, values: Sequence[Sequence[float]], pattern: str, **limits: float):
+def draw_heat_cells(axes: Axes, values: Sequence[Sequence[float]], pattern: str, **limits: Any):
     """Draw a table as coloured cells with a number in each; NaN leaves a cell empty.
 
     Args:
@@ -117,12 +118,13 @@ def draw_heat_cells(axes: Axes, values: Sequence[Sequence[float]], pattern: str,
                 axes.text(*at, pattern.format(value), ha='center', va='center', color=ink, fontsize=8.5)
     axes.invert_yaxis()
     axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
     return mesh
 
 
-def add_color_bar(axes: Axes, mesh, label: str, **placement: float) -> None:
+def add_color_bar(axes: Axes, mesh, label: str, **placement: Any) -> None:
     """Draw a colour bar beside the cells of `draw_heat_cells`."""
     bar = axes.figure.colorbar(mesh, ax=axes, **placement)
     bar.set_label(label, color=SOFT)
-    bar.outline.set_visible(False)
+    bar.outline.set_visible(False)  # type: ignore[operator]  # matplotlib's own annotation is wrong here

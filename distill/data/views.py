@@ -1,6 +1,7 @@
 """Read and transform images by timm, with every view fixed by (seed, image, view)."""
 
 import logging
+from functools import partial
 
 import torch
 from mmengine.logging import print_log
@@ -93,7 +94,7 @@ class Views(Dataset):
             shown = (index + offset) % len(self)
             try:
                 file, label = self.reader[shown][:2]
-                return decode(file, lambda shown=shown: self.reader.filename(shown, absolute=True)), int(label)
+                return decode(file, partial(self.reader.filename, shown, absolute=True)), int(label)
             except (ValueError, OSError) as error:
                 if self.broken is None:
                     raise

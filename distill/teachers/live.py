@@ -37,7 +37,7 @@ class LiveTeacher(Teacher):
 
     def __init__(self, compile: bool | Mapping = False, **model):
         network: Any = build_model(**model).eval().requires_grad_(False)
-        self.network: nn.Module = network.to(memory_format=torch.channels_last)
+        self.network: Any = network.to(memory_format=torch.channels_last)
         self.num_classes: int = network.num_classes
         self.predict = compiled(compile)
         self.source = model
