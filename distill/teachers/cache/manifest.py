@@ -91,13 +91,13 @@ def describe_teacher(config: Mapping) -> dict:
     Returns:
         ``model`` and ``model_kwargs``, and ``weights_sha256`` of a checkpoint.
     """
-    config = {k: v for k, v in config.items() if k != 'pretrained'}
-    name, checkpoint = config.pop('model', None), config.pop('checkpoint', None)
-    if checkpoint is not None and Path(checkpoint).is_file():
-        name, config = resolve_model(name, checkpoint, config)
-        weights = {'weights_sha256': weights_sha256(read_weights(checkpoint))}
-        return plain({'model': name, 'model_kwargs': config, **weights})
-    return plain({'model': name, 'model_kwargs': config}) if name is not None and checkpoint is None else {}
+    checkpoint = config.get('checkpoint')
+    at_hand = config.get('model') is not None if checkpoint is None else Path(checkpoint).is_file()
+    if not at_hand:
+        return {}
+    record = resolve_model(**config)
+    weights = {} if checkpoint is None else {'weights_sha256': weights_sha256(read_weights(checkpoint))}
+    return plain({'model': record.model, 'model_kwargs': record.model_kwargs, **weights})
 
 
 def version(package: str) -> str | None:
