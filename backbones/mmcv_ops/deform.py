@@ -3,6 +3,8 @@
 Conventions of mmcv 2.1, ``ops/csrc/pytorch/{deform_conv,modulated_deform_conv}.cpp``.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -124,18 +126,20 @@ def _backward(
     grad_output: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, geometry: list[int]
 ) -> tuple[Tensor, ...]:
     """Gradients by input, weight, offset, mask and bias; geometry in the order of :data:`PLAIN`."""
-    tensors = (input, weight, offset, input.new_zeros(len(input), 1) if mask is None else mask)
-    tensors = map(full, (grad_output, *tensors, weight.new_zeros(len(weight))))
+    bias = weight.new_zeros(len(weight))
+    weights = input.new_zeros(len(input), 1) if mask is None else mask
+    tensors = map(full, (grad_output, input, weight, offset, weights, bias))
     gradients = list(kernels._deform_conv2d_backward(*tensors, *geometry, mask is not None))
     gradients[2] = gradients[2].masked_fill(_at_minus_one(offset, weight.shape[2:], geometry), 0)
     return tuple(gradients)
 
 
-def _at_minus_one(offset: Tensor, kernel: tuple[int, int], geometry: list[int]) -> Tensor:
-    """Which coordinates of the sampled points are exactly -1, in the shape of ``offset``.
+def _at_minus_one(offset: Tensor, kernel: Sequence[int], geometry: list[int]) -> Tensor:
+    """Mask of the coordinates of sampled points that are exactly -1, in the shape of ``offset``.
 
-    The interpolation has a kink there: mmcv's derivative by the offset is the one from outside, 0, torchvision's the
-    one from inside. It matters: with padding 1 and offsets of 0, as training starts, points of every border lie there.
+    The interpolation has a kink there: mmcv takes the derivative by the offset from outside, 0, and torchvision from
+    inside. The difference matters: with padding 1 and offsets of 0, as training starts, points of every border lie
+    there.
     """
     strides, pads, dilations = geometry[0:2], geometry[2:4], geometry[4:6]
     grids = []
@@ -143,5 +147,5 @@ def _at_minus_one(offset: Tensor, kernel: tuple[int, int], geometry: list[int]) 
         points = torch.arange(size, device=offset.device) * dilation - pad
         grids.append(points[:, None] + torch.arange(places, device=offset.device) * stride)
     y, x = full(offset).unflatten(1, (-1, *kernel, 2)).unbind(4)  # [B, groups, kernel_h, kernel_w, H', W'] each
-    at = (y + grids[0][:, None, :, None] == -1, x + grids[1][:, None, :] == -1)
-    return torch.stack(at, 4).flatten(1, 4)
+    kinks = (y + grids[0][:, None, :, None] == -1, x + grids[1][:, None, :] == -1)
+    return torch.stack(kinks, 4).flatten(1, 4)
