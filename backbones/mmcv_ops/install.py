@@ -23,6 +23,7 @@ from backbones.mmcv_ops import boxes as _ops_boxes
 from backbones.mmcv_ops import deform as _ops_deform
 from backbones.mmcv_ops import losses as _ops_losses
 from backbones.mmcv_ops import masked as _ops_masked
+from backbones.mmcv_ops import points, reassembly
 from backbones.mmcv_ops import roi as _ops_roi
 from backbones.mmcv_ops import rotated as _ops_rotated
 
@@ -63,6 +64,18 @@ OPS = (
     _ops_losses.sigmoid_focal_loss_backward,
     _ops_losses.softmax_focal_loss_forward,
     _ops_losses.softmax_focal_loss_backward,
+    points.border_align_forward,
+    points.border_align_backward,
+    points.deform_roi_pool_forward,
+    points.deform_roi_pool_backward,
+    points.roi_align_rotated_forward,
+    points.roi_align_rotated_backward,
+    reassembly.carafe_forward,
+    reassembly.carafe_backward,
+    reassembly.carafe_naive_forward,
+    reassembly.carafe_naive_backward,
+    reassembly.psamask_forward,
+    reassembly.psamask_backward,
     get_compiler_version,
     get_compiling_cuda_version,
 )
