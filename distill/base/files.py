@@ -1,14 +1,28 @@
 """Files that are written in one piece: a reader never finds half a file. JSON, text and arrays."""
 
+import contextlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from backbones.files import atomic_write
+
+# The same as `backbones.files.atomic_write`, which cannot be imported without torch and timm: that takes seconds, and
+# the report, the embedded data and its worker processes need neither.
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and move it there when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def to_plain(value):

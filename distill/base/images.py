@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import torch
 from PIL import Image
@@ -45,7 +45,7 @@ def renormalise(images: Tensor, mean: Tensor, std: Tensor, new_mean: Tensor, new
     return (images * std + mean - new_mean) / new_std
 
 
-def decode(file: BinaryIO, name: Callable[[], str | Path]) -> Image.Image:
+def decode(file: IO[bytes], name: Callable[[], str | Path]) -> Image.Image:
     """Decode an image file to RGB, and close it.
 
     Args:

@@ -33,6 +33,9 @@ GROUPS = {
 }
 """Names for several kinds, as mmdet's robustness test knows them."""
 
+DEFINITIONS = ('imagenet_c', 'imagecorruptions')
+"""Whose corruptions are made: those of ImageNet-C, or of its port imagecorruptions, whose elastic and frost differ."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -90,3 +93,17 @@ class Cell:
 def cells_of(kinds: Iterable[str], severities: Sequence[int] = SEVERITIES) -> list[Cell]:
     """All cells of these kinds and severities, kind by kind."""
     return [Cell(kind, severity) for kind in kinds for severity in severities]
+
+
+def choose_kinds(names: Iterable[str]) -> tuple[str, ...]:
+    """Kinds by their names and the names of groups, each once.
+
+    Raises:
+        ValueError: A name is unknown.
+    """
+    kinds = [kind for name in names for kind in GROUPS.get(name, (name,))]
+    try:
+        cells_of(kinds, SEVERITIES[:1])
+    except ValueError as error:
+        raise ValueError(f'{error}; or the groups {", ".join(GROUPS)}') from None
+    return tuple(dict.fromkeys(kinds))

@@ -11,7 +11,8 @@ from distill.robustness.corruptions import corrupt
 from distill.robustness.evaluate import Settings, evaluate
 from distill.robustness.images import SuiteImages
 from distill.robustness.runs import Run
-from distill.robustness.suites import ON_THE_FLY, ImageSet, choose_suites, open_suite
+from distill.robustness.suite_table import ON_THE_FLY
+from distill.robustness.suites import ImageSet, choose_suites, open_suite
 
 BATCH = 100
 

@@ -7,7 +7,7 @@ P is the score on clean images, mPC the mean over kinds and severities, rPC = mP
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +19,14 @@ from mmengine.runner import Runner
 
 from backbones.checkpoint import read_weights, weights_sha256
 from distill.base.files import read_json, write_json
-from distill.base.records import GROUPS, KINDS, SEVERITIES, Cell, cells_of
+from distill.base.records import KINDS, SEVERITIES, Cell, cells_of
 from distill.downstream.corruption_report import write_report
 from distill.downstream.scores import main_scores, task_scores
 from distill.downstream.transforms import Corrupt
 from distill.results.cells import cells_to_json
 from distill.results.provenance import library_versions
 from distill.robustness.corruptions import frost_source
-from distill.robustness.suites import ON_THE_FLY
+from distill.robustness.suite_table import ON_THE_FLY
 from distill.training.experiment import build_runner, check_weights
 
 CLEAN = 'clean'
@@ -58,21 +58,6 @@ class Cells:
 
     def __iter__(self) -> Iterator[Cell]:
         return iter(cells_of(self.kinds, self.severities))
-
-
-def choose_kinds(names: Sequence[str]) -> tuple[str, ...]:
-    """Look up kinds by their names and by the names of groups; each comes once.
-
-    Raises:
-        ValueError: A name is unknown.
-    """
-    kinds = [kind for name in names for kind in GROUPS.get(name, (name,))]
-    for kind in kinds:
-        try:
-            Cell(kind, SEVERITIES[0])
-        except ValueError as error:
-            raise ValueError(f'{error}; or the groups {", ".join(GROUPS)}') from None
-    return tuple(dict.fromkeys(kinds))
 
 
 def insert_corrupt(pipeline: list, seed: int) -> list:

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from distill.results.files import new_results
-from distill.robustness.runs import run_name
+from distill.robustness.sources import run_name
 
 
 def to_results(runner: Runner, scores: dict[str, float], config: Config, pictures: list[Path], out: Path) -> dict:

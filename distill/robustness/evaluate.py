@@ -20,7 +20,7 @@ from distill.robustness.jobs import Job, Settings, make_jobs, other_results
 from distill.robustness.recorder import Recorder
 from distill.robustness.runs import Run, find_classes
 from distill.robustness.samples import merge_samples, save_samples
-from distill.robustness.suites import Suite, find_folder
+from distill.robustness.suite_table import Suite, find_folder
 
 __all__ = ['Settings', 'evaluate', 'predict']
 

@@ -3,8 +3,6 @@
 import pkgutil
 from functools import lru_cache
 
-from timm.data import ImageNetInfo
-
 _CATEGORIES = {
     'airplane': '404',
     'bear': '294-297',
@@ -35,6 +33,9 @@ def synsets(subset: str = '') -> tuple[str, ...]:
         subset: '' for all 1,000; 'a' or 'r' for the 200 of ImageNet-A or -R.
     """
     if not subset:
+        # Not at the top, so that a command's --help can list the suites without waiting for timm.
+        from timm.data import ImageNetInfo
+
         return tuple(ImageNetInfo().label_names())
     return tuple(pkgutil.get_data('timm.data', f'_info/imagenet_{subset}_synsets.txt').decode().split())
 

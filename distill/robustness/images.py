@@ -13,7 +13,8 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from distill.base.images import MODES, read_image
 from distill.robustness.corruptions import DEFINITIONS, corrupt
-from distill.robustness.suites import DISK, ON_THE_FLY, ImageSet
+from distill.robustness.suite_table import DISK, ON_THE_FLY
+from distill.robustness.suites import ImageSet
 
 IMAGES_IN_ALL_CELLS = 4
 """How many images a worker corrupts at a time: at 224 pixels 75 cells of each take 11 MB."""

@@ -11,7 +11,8 @@ from distill.robustness.compare import class_fingerprint
 from distill.robustness.corruptions import DEFINITIONS, frost_source
 from distill.robustness.images import SuiteImages
 from distill.robustness.runs import Run
-from distill.robustness.suites import ON_THE_FLY, ImageSet, Suite, find_folder, open_suite, suites_for
+from distill.robustness.suite_table import ON_THE_FLY, Suite, find_folder
+from distill.robustness.suites import ImageSet, open_suite, suites_for
 
 
 @dataclass

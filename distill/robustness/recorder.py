@@ -15,7 +15,8 @@ from distill.results.entries import CorruptionEntry, Fingerprint, SuiteEntry, Un
 from distill.results.statistics import wilson_score
 from distill.robustness import metrics
 from distill.robustness.predictions import Predictions
-from distill.robustness.suites import ON_THE_FLY, ImageSet
+from distill.robustness.suite_table import ON_THE_FLY
+from distill.robustness.suites import ImageSet
 
 TOP = 5
 NO_DECISION = -1

@@ -14,6 +14,7 @@ from distill.base.images import check_class_folders, normalise
 from distill.results.entries import RunRecord
 from distill.robustness import imagenet
 from distill.robustness.onnx_model import OnnxModel
+from distill.robustness.sources import Source, run_name
 
 
 @dataclass
@@ -48,12 +49,6 @@ class Run:
         return self.network(normalise(images, self.mean, self.std)).float().cpu()
 
 
-def run_name(checkpoint: str) -> str:
-    """Name a run: after the work directory of a ``student_best.pth``, else after the file."""
-    path = Path(checkpoint)
-    return path.resolve().parent.name if path.stem == 'student_best' else path.stem
-
-
 def teacher_name(teacher: Mapping | Sequence[Mapping] | None) -> str | None:
     """Name the teacher of a student: the run that it comes from, else its model; of several, all: ``a + b``.
 
@@ -80,9 +75,9 @@ def load_run(source: str, device: str, input_size: int | None = None) -> Run:
         FileNotFoundError: There is no such file.
         ValueError: The model cannot be loaded, or does not take that size.
     """
-    name, _, path = source.rpartition('=')
-    is_onnx = Path(path).suffix == '.onnx'
-    is_file = is_onnx or Path(path).suffix in ('.pth', '.tar', '.pt') or Path(path).exists()
+    named = Source.parse(source)
+    named.check()
+    path, is_file, is_onnx = named.path, named.is_file, named.is_onnx
     described = ModelRecord.read(path) if is_file else None
     loaded = _load_onnx(path, device) if is_onnx else _load_timm(path, is_file, device, input_size)
     fixed = loaded.fixed_size
@@ -108,7 +103,7 @@ def load_run(source: str, device: str, input_size: int | None = None) -> Run:
     # A model trained at its own size is shown the whole image at that size; a pretrained one what it was tested with.
     crop_pct = 1.0 if described.input_size else loaded.config['crop_pct']
     return Run(
-        name or (run_name(path) if is_file else path),
+        named.name,
         loaded.network,
         classes,
         record['mean'],
@@ -150,8 +145,6 @@ def _load_timm(path: str, is_file: bool, device: str, input_size: int | None) ->
 
 
 def _load_onnx(path: str, device: str) -> _Loaded:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"model '{path}' does not exist; export it first or correct the path")
     network = OnnxModel(path, device)
     config = resolve_data_config(pretrained_cfg={'input_size': (3, *(network.fixed_size or (224, 224)))})
     return _Loaded(network, network.params, network.sha256, network.fixed_size, config)

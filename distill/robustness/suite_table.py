@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from distill.robustness import imagenet
 
@@ -131,3 +132,23 @@ OWN_SUITES = (
 )
 """The counterparts that distill.synthetic writes, for models of any other classes."""
 SUITE_NAMES = tuple(dict.fromkeys(suite.name for suite in IMAGENET_SUITES + OWN_SUITES))
+
+
+def find_folder(suite: Suite, data_root: str | Path) -> Path | None:
+    """Find the folder of a suite below the data root, or None."""
+    return next((folder for name in suite.folders if (folder := Path(data_root) / name).is_dir()), None)
+
+
+def plain_suite(folder: str | Path) -> Suite:
+    """Make a suite of a folder of class folders with some of the model's classes, or of images without labels.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        ValueError: The folder has the name of a suite.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"image folder '{folder}' does not exist; correct the path")
+    if folder.name in (*SUITE_NAMES, 'corruption'):
+        raise ValueError(f"image folder '{folder}' has the name of a suite; rename it, or pass --suite {folder.name}")
+    return Suite(folder.name, (str(folder.resolve()),), 'your own', ClassSet.ANY)

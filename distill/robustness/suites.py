@@ -16,9 +16,8 @@ from distill.robustness.suite_table import (
     IMAGENET_SUITES,
     ON_THE_FLY,
     OWN_SUITES,
-    SUITE_NAMES,
-    ClassSet,
     Suite,
+    find_folder,
 )
 
 
@@ -93,26 +92,6 @@ def choose_suites(names: list[str] | None, data_root: str, classes: Sequence[str
     if len({suite.key for suite in present}) < len(present):
         raise ValueError('corruption and corruption_disk do not compare; choose one, or another --out for the second')
     return present, [suite for suite in wanted if find_folder(suite, root) is None]
-
-
-def find_folder(suite: Suite, data_root: str | Path) -> Path | None:
-    """Find the folder of a suite below the data root, or None."""
-    return next((folder for name in suite.folders if (folder := Path(data_root) / name).is_dir()), None)
-
-
-def plain_suite(folder: str | Path) -> Suite:
-    """Make a suite of a folder of class folders with some of the model's classes, or of images without labels.
-
-    Raises:
-        FileNotFoundError: The folder does not exist.
-        ValueError: The folder has the name of a suite.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"image folder '{folder}' does not exist; correct the path")
-    if folder.name in (*SUITE_NAMES, 'corruption'):
-        raise ValueError(f"image folder '{folder}' has the name of a suite; rename it, or pass --suite {folder.name}")
-    return Suite(folder.name, (str(folder.resolve()),), 'your own', ClassSet.ANY)
 
 
 def open_suite(

@@ -2,14 +2,12 @@
 
 import ast
 import json
-import re
 import uuid
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-import yaml
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -26,15 +24,11 @@ from distill.synthetic.coco import write_coco
 from distill.training.experiment import move_data_root
 
 ROOT = Path(__file__).parents[2] / 'downstream_configs'
-CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+CONFIGS = sorted(path for path in ROOT.rglob('*.py') if not {'_base_', '_table_'} & set(path.parts))
 SMALL = [path for path in CONFIGS if '_tiny_' in path.name]
 # One detector and one segmenter of each family, and the two real data sets.
 TRIED = [path for path in SMALL if '_shapes-' in path.name or '_robust-resnet-dw_' in path.name]
 NAMES = {path: path.stem for path in CONFIGS}
-
-
-def test_all_configs_are_found():
-    assert (len(CONFIGS), len(SMALL)) == (131, 46)
 
 
 def depth(path: Path) -> int:
@@ -78,30 +72,6 @@ def build(config: Config) -> torch.nn.Module:
 
 def millions(model: torch.nn.Module) -> str:
     return f'{sum(p.numel() for p in model.parameters()) / 1e6:.1f}'
-
-
-def header_of(path: Path) -> tuple[str, str]:
-    """Parameters in millions and target, as a config's header tells them."""
-    words = ' '.join(ast.get_docstring(ast.parse(path.read_text())).split())
-    return re.search(r'Cost: (\S+) M parameters', words)[1], re.search(r'Target: (.*)\.$', words)[1]
-
-
-@pytest.mark.parametrize('folder', ['cascade_rcnn', 'deeplabv3'])
-def test_readme_and_metafile_tell_what_the_headers_tell(folder):
-    paths = {path.stem: path for path in CONFIGS if path.parent.name == folder}
-    rows = re.findall(r'^\| \[(.+?)\]\((.+?)\) \| (\S+) \| (.+) \|$', (ROOT / folder / 'README.md').read_text(), re.M)
-    assert [(name, file, (params, target)) for name, file, params, target in rows] == [
-        (name, path.name, header_of(path)) for name, path in paths.items()
-    ]
-    meta = yaml.safe_load((ROOT / folder / 'metafile.yml').read_text())
-    assert [model['Name'] for model in meta['Models']] == list(paths)
-    collections = {collection['Name'] for collection in meta['Collections']}
-    for model in meta['Models']:
-        path = paths[model['Name']]
-        assert ROOT.parent / model['Config'] == path
-        assert model['In Collection'] in collections
-        for result in model.get('Results', []):
-            assert all(str(score) in header_of(path)[1] for score in result['Metrics'].values()), path.name
 
 
 @pytest.fixture(scope='session')

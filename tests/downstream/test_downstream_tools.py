@@ -32,13 +32,14 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from backbones.cost import count
+from distill.base.records import choose_kinds
 from distill.cli.browse import main as browse_dataset
 from distill.cli.flops import main as get_flops
 from distill.cli.print_config import main as print_config
 from distill.cli.test import main as run_test
 from distill.cli.train import main as train
-from distill.downstream.checks import CheckSample, check_samples
-from distill.downstream.corruption import choose_kinds, insert_corrupt
+from distill.downstream.checks.sample import CheckSample, check_samples
+from distill.downstream.corruption import insert_corrupt
 from distill.downstream.seeding import NumberedBatches
 from distill.downstream.transforms import Corrupt
 from distill.results.schema import validate
@@ -379,7 +380,7 @@ def rename_class(root: Path) -> str:
 def lose_objects(root: Path) -> str:
     path = root / 'annotations' / 'instances_train2017.json'
     path.write_text(json.dumps({**json.loads(path.read_text()), 'annotations': []}))
-    return f"training set '{path}' has no image with an object of the classes arrow, bolt"
+    return f"data set '{path}' has no image with an object of the classes arrow, bolt"
 
 
 def cut_annotations(root: Path) -> str:
@@ -437,7 +438,7 @@ WRONG_DATA = [
     (
         'seg',
         'RandomCrop.crop_size (7, 96) is smaller than the largest stride of the backbone, 8',
-        ['train_dataloader.dataset.pipeline.3.crop_size=(7,96)'],
+        ['train_dataloader.dataset.pipeline.4.crop_size=(7,96)'],
     ),
 ]
 

@@ -18,7 +18,7 @@ from distill.results.statistics import Score, wilson_score
 from distill.robustness import metrics
 from distill.robustness.corruptions import DETERMINISTIC, EXTRA_KINDS, KINDS, corrupt
 from distill.synthetic.imagenet_like import INDEPENDENT, render_image, write_imagenet_like
-from distill.synthetic.render import CLASSES
+from distill.synthetic.shapes import CLASSES
 
 pytestmark = pytest.mark.slow
 MODEL = 'robust_resnet_dw_small'

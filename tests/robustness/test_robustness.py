@@ -16,7 +16,8 @@ from distill.cli.robustness import build_parser, main, run
 from distill.results.schema import validate
 from distill.robustness.corruptions import KINDS, corrupt
 from distill.robustness.runs import load_run
-from distill.robustness.suites import OWN_SUITES
+from distill.robustness.suite_table import OWN_SUITES
+from distill.robustness.suites import choose_suites
 from distill.synthetic.imagenet_like import write_imagenet_like
 
 
@@ -144,3 +145,8 @@ def test_mistakes_are_one_line(checkpoints, shapes, tmp_path, capsys, arguments,
     assert len(lines) == 1
     assert message in lines[0]
     assert not (out / 'results.json').exists()
+
+
+def test_a_suite_of_imagenet_does_not_fit_other_classes(shapes):
+    with pytest.raises(ValueError, match="suite 'v2' is unknown for these classes; choose from clean, stylized"):
+        choose_suites(['v2'], str(shapes), ['circle', 'star'])

@@ -12,7 +12,8 @@ from distill.robustness import imagenet
 from distill.robustness.evaluate import Settings, evaluate
 from distill.robustness.predictions import Predictions
 from distill.robustness.recorder import Recorder
-from distill.robustness.suites import choose_suites, open_suite, plain_suite, suites_for
+from distill.robustness.suite_table import plain_suite
+from distill.robustness.suites import choose_suites, open_suite, suites_for
 
 
 def test_label_spaces():

@@ -15,9 +15,9 @@ The published ImageNet-C is, in addition, stored as JPEG of quality 85, which is
 are corrupted on the fly is no score on the published ones.
 """
 
-from distill.base.records import EXTRA_KINDS, KINDS, SEVERITIES
+from distill.base.records import DEFINITIONS, EXTRA_KINDS, KINDS, SEVERITIES
 from distill.robustness.corruptions.frost import frost_source
-from distill.robustness.corruptions.table import DEFINITIONS, DETERMINISTIC, check_choices, corrupt, generator
+from distill.robustness.corruptions.table import DETERMINISTIC, check_choices, corrupt, generator
 
 __all__ = [
     'DEFINITIONS',

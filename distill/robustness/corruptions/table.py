@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from distill.base.records import Cell
+from distill.base.records import DEFINITIONS, Cell
 from distill.robustness.corruptions import blurs, digital, noise, weather
 
-DEFINITIONS = ('imagenet_c', 'imagecorruptions')
 MIN_SIZE_PX = 32
 
 _CORRUPTIONS: dict[str, tuple[Callable, Sequence]] = {
