@@ -56,11 +56,11 @@ def benchmark_corruptions(
     Returns:
         ``total_ratio``: this project's images/s divided by the peer's, all cells together. ``worst_ratio``: the
         least ratio of a kind. ``kinds``: for each kind ``images_per_s``, ``peer_images_per_s``, ``ratio`` and
-        ``agreement``. Agreement has ``mismatch_pct`` and ``mismatch_above_1_pct`` (share of values that differ
-        at all, and by more than one grey level) for deterministic kinds. For random ones it has
-        ``mean_difference`` and its standard error ``mean_difference_se`` (grey levels), ``rms_ratio`` (of the
-        change that the corruption makes) and ``spectrum_ratio`` (of that change, in the ring of frequencies
-        that agrees least), this project's to the peer's.
+        ``agreement``. The agreement of deterministic kinds has ``mismatch_pct`` and ``mismatch_above_1_pct`` (share of
+        values that differ at all, and by more than one grey level). That of random kinds has ``mean_difference`` and
+        its standard error ``mean_difference_se`` (grey levels), ``rms_ratio`` (of the change that the corruption
+        makes) and ``spectrum_ratio`` (of that change, in the ring of frequencies that agrees least), this project's
+        to the peer's.
 
     Raises:
         ValueError: The peer is not installed, or a kind is unknown.

@@ -1,6 +1,7 @@
 """A tree of ImageNet's suites whose images tell their class by colour, and a network that reads it off."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -90,11 +91,9 @@ def plain(index: int, size: int = 40) -> Image.Image:
     return Image.new('RGB', (size, size), (index // 32 * 8, index % 32 * 8, 128))
 
 
-def write(folder: Path, names: dict[str, int], size: int = 40) -> None:
-    """Write one image of each class, its folder's name and its index given."""
-    for name, index in names.items():
-        (folder / name).mkdir(parents=True)
-        plain(index, size).save(folder / name / f'{name}_1.png')
+def save_plain(index: int, size: int, path: Path) -> None:
+    """Write the image of a class."""
+    plain(index, size).save(path)
 
 
 def link(source: Path, folder: Path, names: dict[str, str]) -> None:
@@ -104,12 +103,18 @@ def link(source: Path, folder: Path, names: dict[str, str]) -> None:
         (folder / name).symlink_to(source / target)
 
 
-def write_tree(root: Path) -> None:
-    """Write all suites of ImageNet, one image a class; the cells of -C are links to one folder."""
+def write_tree(root: Path, save: Callable[[int, int, Path], None] = save_plain) -> None:
+    """Write all suites of ImageNet, one image a class; the cells of -C are links to one folder.
+
+    Args:
+        root: The data root.
+        save: Writes an image, of which class, size and path are given.
+    """
     wnids = imagenet.synsets()
-    index_of = {name: index for index, name in enumerate(wnids)}
-    write(root / 'val', index_of)
-    write(root / 'stylized', index_of, 224)
+    for suite, size in (('val', 40), ('stylized', 224)):
+        for index, name in enumerate(wnids):
+            (root / suite / name).mkdir(parents=True)
+            save(index, size, root / suite / name / f'{name}_1.png')
     link(root / 'val', root / 'imagenet-sketch', {name: name for name in wnids})
     numbers = {str(index): name for index, name in enumerate(wnids)}
     link(root / 'val', root / 'imagenetv2-matched-frequency-format-val', numbers)
@@ -125,8 +130,8 @@ def write_tree(root: Path) -> None:
     for k, (name, columns) in enumerate(categories.items()):
         folder = root / 'cue-conflict' / name
         folder.mkdir(parents=True)
-        plain(columns[-1], 224).save(folder / f'{name}1-{names[(k + 1) % 16]}2.png')
-        plain(categories[names[(k + 2) % 16]][0], 224).save(folder / f'{name}2-{names[(k + 2) % 16]}1.png')
+        save(columns[-1], 224, folder / f'{name}1-{names[(k + 1) % 16]}2.png')
+        save(categories[names[(k + 2) % 16]][0], 224, folder / f'{name}2-{names[(k + 2) % 16]}1.png')
 
 
 def evaluate_on(root: Path, out: Path, runs: list[Run], names: list[str] | None, **settings) -> dict:
