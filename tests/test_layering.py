@@ -25,7 +25,6 @@ BESIDE = {
     ('downstream', 'training'),
     ('downstream', 'robustness'),
     ('training', 'robustness'),
-    ('explain', 'report'),
     ('results', 'base'),
 }
 """Who may import whom on the same storey."""

@@ -66,8 +66,8 @@ def modulated_deform_conv_backward(
     **geometry: int,
 ) -> None:
     """Gradients of :func:`modulated_deform_conv_forward`, each into the tensor of its name."""
-    read = [_leading(x, grad_output.shape[2:]) for x in (offset, mask)]
-    gradients = _backward(grad_output, input, weight, *read, [geometry[name] for name in MODULATED])
+    read_offset, read_mask = (_leading(x, grad_output.shape[2:]) for x in (offset, mask))
+    gradients = _backward(grad_output, input, weight, read_offset, read_mask, [geometry[name] for name in MODULATED])
     by_input, by_weight, by_offset, by_mask, by_bias = gradients
     grad_input.copy_(by_input)
     grad_weight.copy_(by_weight)

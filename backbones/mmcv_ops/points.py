@@ -167,9 +167,9 @@ def sample(maps: Tensor, image: Tensor, y: Tensor, x: Tensor) -> Tensor:
     Returns:
         [R, C, …].
     """
-    corners = _corners(maps, image, y, x)
-    pixels = maps.permute(0, 2, 3, 1).flatten(0, 2)  # [B * H * W, C]: what is read together lies together
-    return sum(pixels[place] * weight[..., None] for place, weight in corners).movedim(-1, 1)
+    pixels = maps.permute(0, 2, 3, 1).flatten(0, 2)  # [B * H * W, C]: channels are read together
+    weighted = [pixels[place] * weight[..., None] for place, weight in _corners(maps, image, y, x)]
+    return torch.stack(weighted).sum(dim=0).movedim(-1, 1)
 
 
 def spread(maps: Tensor, image: Tensor, y: Tensor, x: Tensor, grads: Tensor) -> None:
@@ -224,8 +224,8 @@ def _over_samples(grads: Tensor, y: Tensor) -> Tensor:
 
 def _grid(bins: int, size: Tensor, count: int) -> Tensor:
     """Places of a region's samples along one axis from its start [r, bins, count], by the sizes of its bins [r]."""
-    like = dict(device=size.device, dtype=size.dtype)
-    steps = torch.arange(bins, **like)[:, None] + (torch.arange(count, **like) + 0.5) / count
+    first, inside = (torch.arange(number, device=size.device, dtype=size.dtype) for number in (bins, count))
+    steps = first[:, None] + (inside + 0.5) / count
     return size[:, None, None] * steps
 
 
@@ -252,8 +252,8 @@ def _rotated_points(
         x = _grid(pooled_width, size[:, 1], columns) - extent[some, 1, None, None] / 2
         y, x = y[:, :, None, :, None], x[:, None, :, None, :]
         cos, sin = (f(angle[some])[:, None, None, None, None] for f in (torch.cos, torch.sin))
-        from_centre = (y * cos - x * sin).flatten(3), (y * sin + x * cos).flatten(3)
-        yield some, *(part + centre[some, axis, None, None, None] for axis, part in enumerate(from_centre))
+        middle_y, middle_x = centre[some, :, None, None, None].unbind(1)
+        yield some, (y * cos - x * sin).flatten(3) + middle_y, (y * sin + x * cos).flatten(3) + middle_x
 
 
 def _deformed_points(
