@@ -168,8 +168,10 @@ def sample(maps: Tensor, image: Tensor, y: Tensor, x: Tensor) -> Tensor:
         [R, C, …].
     """
     pixels = maps.permute(0, 2, 3, 1).flatten(0, 2)  # [B * H * W, C]: channels are read together
-    weighted = [pixels[place] * weight[..., None] for place, weight in _corners(maps, image, y, x)]
-    return torch.stack(weighted).sum(dim=0).movedim(-1, 1)
+    total = pixels.new_zeros(*y.shape, maps.shape[1])
+    for place, weight in _corners(maps, image, y, x):
+        total.addcmul_(pixels[place], weight[..., None])
+    return total.movedim(-1, 1)
 
 
 def spread(maps: Tensor, image: Tensor, y: Tensor, x: Tensor, grads: Tensor) -> None:
