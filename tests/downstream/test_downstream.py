@@ -236,15 +236,15 @@ def test_several_views_are_merged(name, small_config):
         (
             'cascade-mask-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco',
             100,
-            3e-3,
+            2e-3,
             {'val/coco/bbox_mAP': 0.8, 'val/coco/segm_mAP': 0.8},
         ),
         ('deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', 80, 4e-3, {'val/mIoU': 90}),
     ],
 )
-def test_overfits_four_scenes(name, steps, lr, goals, small_config, tmp_path):
+def test_overfits_a_few_scenes(name, steps, lr, goals, small_config, tmp_path):
     write = write_coco if 'coco' in name else write_ade20k
-    write(tmp_path / 'data', size=SIDE, train=4, val=1)
+    write(tmp_path / 'data', size=SIDE, train=3, val=1)
     config = small_config(name)
     move_data_root(config, str(tmp_path / 'data'))
     train, val = config.train_dataloader, config.val_dataloader
@@ -255,7 +255,7 @@ def test_overfits_four_scenes(name, steps, lr, goals, small_config, tmp_path):
         resize.scale = (128, 128)  # Twice the scenes' size, as in the config: anchors fit.
     train.dataset.pipeline = [step for step in train.dataset.pipeline if step.type not in (*varied, 'Resize')]
     train.dataset.pipeline.insert(3, resize)
-    train.batch_size = 4
+    train.batch_size = 3
     val.dataset.update({key: train.dataset[key] for key in ('ann_file', 'data_prefix') if key in train.dataset})
     if 'ann_file' in config.val_evaluator:
         config.val_evaluator.ann_file = f'{config.data_root}/{train.dataset.ann_file}'
