@@ -207,7 +207,13 @@ def summarise(scores: Mapping[Cell | None, Mapping[str, float]], cells: Cells, c
 
 
 def _settings_sha256(config: Config) -> str:
-    """Hash what a score depends on besides weights: model, data and evaluator."""
-    loader = {'dataset': config.test_dataloader.dataset}
+    """Hash what a score depends on besides weights: model, data and evaluator.
+
+    A step that only checks the samples changes no score; work directories of versions that had none in their pipelines
+    go on.
+    """
+    dataset = config.test_dataloader.dataset
+    pipeline = [step for step in dataset.pipeline if not str(step['type']).endswith('CheckSample')]
+    loader = {'dataset': {**dataset, 'pipeline': pipeline}}
     settings = [config.model, loader, config.test_evaluator]
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

@@ -130,7 +130,7 @@ def test_known_scores_are_not_computed_again_and_other_weights_are_refused(resul
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--suite', 'stylised'], "suite 'stylised' is unknown for these classes; choose from clean, stylized"),
+        (['--suite', 'stylised'], "suite 'stylised' is unknown; choose from clean, v2"),
         (['--suite', 'sketch'], 'needs the folder'),
         ([], 'has 1 that are no class of suite clean (blob)'),
     ],
