@@ -7,12 +7,13 @@ MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard mat
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install onedl lint format test demo clean
+.PHONY: help install onedl configs lint format test demo clean
 
 help:
 	@echo 'make demo   the whole chain on embedded data: 20 minutes on two cores, then open work_dirs/demo/report.html'
 	@echo 'make test   the tests, and a smoke test on the second OpenMMLab stack'
 	@echo 'make lint   style and types'
+	@echo 'make configs   write the configs, READMEs and metafiles that the tables of configs give: a minute or more'
 
 install:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +28,11 @@ install:
 onedl: install
 	@test -d $(ONEDL)/mmseg || $(BIN)/python -m pip install -q -c constraints.txt --no-deps --target $(ONEDL) \
 		onedl-mmengine onedl-mmcv onedl-mmdetection onedl-mmsegmentation imaug scikit-image imageio lazy-loader
+
+# The tables are distill/configs/_table_ and downstream_configs/_table_; a test compares them with what is on disk.
+configs: install
+	$(BIN)/python -m distill.configs._table_
+	$(BIN)/python -W ignore -m downstream_configs._table_
 
 lint: install
 	$(BIN)/python -m ruff check .

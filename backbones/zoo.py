@@ -7,8 +7,6 @@ call FLOPs. To add a model, add a `Published` to a `Family`: tests then compare 
 
 from dataclasses import dataclass, field
 
-from backbones.cost import Cost
-
 
 @dataclass(frozen=True)
 class Published:
@@ -301,45 +299,3 @@ def deviation(counted: float, printed: str) -> float:
     value = float(printed)
     half_digit = 0.5 * 10.0 ** -len(printed.partition('.')[2])
     return max(0.0, abs(counted - value) - half_digit) / value
-
-
-MARKDOWN_HEADER = """# Models
-
-Every name works with `timm.create_model` after `import backbones`. Parameters in millions, and GMACs (billions of
-multiply-adds) of one image, are counted; published figures are in brackets. From the nearest number that rounds to
-the published one, parameters are within 0.5 % and GMACs within 2 %, but for what a note explains. Strides and channels
-are those of the feature maps. Made by `python tools/list_models.py --markdown`.
-"""
-
-
-def to_markdown(costs: dict[str, Cost]) -> str:
-    """Write the content of docs/models.md.
-
-    Args:
-        costs: Cost of each model by name.
-    """
-    return MARKDOWN_HEADER + ''.join(section(family, costs) for family in FAMILIES)
-
-
-def section(family: Family, costs: dict[str, Cost]) -> str:
-    """The section of a family in docs/models.md."""
-    links = ', '.join(f'<{source}>' for source in family.sources)
-    lines = ['', f'## {family.title}', '', f'Source: {links}. {family.note}'.rstrip(), '']
-    lines.append(f'| model | parameters | GMACs | pixels | strides | channels | {family.dataset} top-1 % |')
-    lines.append('|---|--:|--:|--:|--:|--:|--:|')
-    lines += [f'| {" | ".join(cells(published, costs[published.name]))} |' for published in family.models]
-    return '\n'.join(lines) + '\n'
-
-
-def cells(published: Published, cost: Cost) -> list[str]:
-    """A row of the table: name, parameters, GMACs, pixels, strides, channels, top-1."""
-    gmacs = f'{published.gmacs}, see above' if published.at_odds else published.gmacs
-    return [
-        published.name,
-        f'{cost.params:.2f} ({published.params or "–"})',
-        f'{cost.gmacs:.3f} ({gmacs or "–"})',
-        str(cost.size_px),
-        ', '.join(map(str, cost.strides)),
-        ', '.join(map(str, cost.channels)),
-        published.top1 or '–',
-    ]

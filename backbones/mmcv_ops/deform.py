@@ -3,6 +3,7 @@
 Conventions of mmcv 2.1, ``ops/csrc/pytorch/{deform_conv,modulated_deform_conv}.cpp``.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -27,6 +28,9 @@ def modulated_deform_conv_forward(
 ) -> None:
     """Modulated deformable convolution (Zhu et al., CVPR 2019).
 
+    Offsets and masks may be larger than the output, as DyHead's are: the compiled operator then reads the first
+    elements of each sample, as if they had the output's size, and so does this one.
+
     Args:
         input: [B, C, H, W].
         weight: [K, C / group, kernel_h, kernel_w].
@@ -40,6 +44,7 @@ def modulated_deform_conv_forward(
             deformable_group and with_bias.
     """
     bias = bias if geometry['with_bias'] else weight.new_zeros(len(weight))
+    offset, mask = (_leading(x, output.shape[2:]) for x in (offset, mask))
     tensors = map(full, (input, weight, offset, mask, bias))
     output.copy_(kernels.deform_conv2d(*tensors, *(geometry[name] for name in MODULATED), True))
 
@@ -61,12 +66,15 @@ def modulated_deform_conv_backward(
     **geometry: int,
 ) -> None:
     """Gradients of :func:`modulated_deform_conv_forward`, each into the tensor of its name."""
-    gradients = _backward(grad_output, input, weight, offset, mask, [geometry[name] for name in MODULATED])
+    read_offset, read_mask = (_leading(x, grad_output.shape[2:]) for x in (offset, mask))
+    gradients = _backward(grad_output, input, weight, read_offset, read_mask, [geometry[name] for name in MODULATED])
     by_input, by_weight, by_offset, by_mask, by_bias = gradients
     grad_input.copy_(by_input)
     grad_weight.copy_(by_weight)
-    grad_offset.copy_(by_offset)
-    grad_mask.copy_(by_mask)
+    for grad, by_read in ((grad_offset, by_offset), (grad_mask, by_mask)):
+        flat = grad.new_zeros(len(grad), grad[0].numel())
+        flat[:, : by_read[0].numel()] = by_read.flatten(1)
+        grad.copy_(flat.view(grad.shape))
     if geometry['with_bias']:
         grad_bias.copy_(by_bias)
 
@@ -120,6 +128,23 @@ def deform_conv_backward_parameters(
     weight = torch.zeros_like(grad_weight)  # the gradient by the weight does not depend on the weight
     gradients = _backward(grad_output, input, weight, offset, None, [geometry[name] for name in PLAIN])
     grad_weight.add_(gradients[1], alpha=scale)
+
+
+def _leading(x: Tensor, size: Sequence[int]) -> Tensor:
+    """The first elements of each sample of x [B, C, H, W], as many as a map of another size [B, C, *size] has.
+
+    Raises:
+        ValueError: x has fewer.
+    """
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    shape = (x.shape[1], *size)
+    if math.prod(shape) > x[0].numel():
+        raise ValueError(
+            f'a deformable convolution has offsets or masks for {tuple(x.shape[2:])} places and an output of '
+            f'{tuple(size)}; give at least as many'
+        )
+    return x.flatten(1)[:, : math.prod(shape)].unflatten(1, shape)
 
 
 def _backward(

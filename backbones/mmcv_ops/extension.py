@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import torch
 
-from backbones.mmcv_ops import attention, boxes, deform, losses, masked, roi, rotated
+from backbones.mmcv_ops import attention, boxes, deform, losses, masked, points, reassembly, roi, rotated
 
 NAME = 'mmcv._ext'
 
@@ -56,6 +56,18 @@ OPS = (
     losses.sigmoid_focal_loss_backward,
     losses.softmax_focal_loss_forward,
     losses.softmax_focal_loss_backward,
+    points.border_align_forward,
+    points.border_align_backward,
+    points.deform_roi_pool_forward,
+    points.deform_roi_pool_backward,
+    points.roi_align_rotated_forward,
+    points.roi_align_rotated_backward,
+    reassembly.carafe_forward,
+    reassembly.carafe_backward,
+    reassembly.carafe_naive_forward,
+    reassembly.carafe_naive_backward,
+    reassembly.psamask_forward,
+    reassembly.psamask_backward,
     get_compiler_version,
     get_compiling_cuda_version,
 )

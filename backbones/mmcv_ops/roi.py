@@ -60,7 +60,7 @@ def roi_align_forward(
 
     for target, empty in ((output, 0), (argmax_y, -1), (argmax_x, -1)):
         target.fill_(empty)
-    for rows, columns, some in _groups(counts.long(), cost=input.size(1) * bins[0] * bins[1]):
+    for rows, columns, some in groups(counts.long(), cost=input.size(1) * bins[0] * bins[1]):
         # The samples of a bin are the bins of a RoIAlign with that many times more bins and one sample in each.
         fine = (bins[0] * rows, bins[1] * columns)
         samples = kernels.roi_align(input, rois[some], spatial_scale, *fine, 1, aligned)
@@ -93,7 +93,7 @@ def roi_align_backward(
         return
     grad_output = grad_output * (argmax_y != -1)
     maps = torch.zeros(shape, dtype=grad_output.dtype, device=grad_output.device)
-    corners = product(_neighbours(full(argmax_y), shape[2]), _neighbours(full(argmax_x), shape[3]))
+    corners = product(neighbours(full(argmax_y), shape[2]), neighbours(full(argmax_x), shape[3]))
     for (y, weight_y), (x, weight_x) in corners:
         _scatter(maps, rois[:, 0].long(), y * shape[3] + x, grad_output * weight_y * weight_x)
     grad_input.copy_(maps)
@@ -130,7 +130,7 @@ def roi_pool_forward(
     pixels = input.permute(0, 2, 3, 1).reshape(-1, channels)  # [B * H * W, C]: channels are read together
     start = rois[:, 0].long() * (height * width)
     counts = torch.stack((count_y.amax(1), count_x.amax(1)), 1)
-    for rows, columns, some in _groups(counts, cost=pooled_height * pooled_width * channels):
+    for rows, columns, some in groups(counts, cost=pooled_height * pooled_width * channels):
         y = _run(first_y[some], count_y[some], rows)
         x = _run(first_x[some], count_x[some], columns)
         place = y[:, :, None, :, None] * width + x[:, None, :, None]  # [r, bins, bins, rows, columns]
@@ -158,7 +158,7 @@ def roi_pool_backward(
     grad_input.copy_(maps)
 
 
-def _groups(counts: Tensor, cost: int) -> Iterator[tuple[int, int, Tensor]]:
+def groups(counts: Tensor, cost: int) -> Iterator[tuple[int, int, Tensor]]:
     """Group the RoIs that are sampled together.
 
     Args:
@@ -191,7 +191,7 @@ def _run(first: Tensor, count: Tensor, length: int) -> Tensor:
     return torch.where(count > 0, first, 0)[..., None] + torch.minimum(steps, (count - 1).clamp(min=0)[..., None])
 
 
-def _neighbours(t: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def neighbours(t: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The two pixels around each coordinate along one axis and their weights, 0 more than a pixel off the map."""
     inside = (t >= -1) & (t <= size)
     t = t.clamp(0, size - 1)

@@ -1,1 +1,1 @@
-"""The ground floor, without mmengine: files, images, records, random numbers, processes."""
+"""The ground floor, which needs no mmengine: files, images, records, random numbers, processes, a forward pass."""

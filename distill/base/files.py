@@ -1,18 +1,32 @@
-"""Files that are never half written, and plain values in them."""
+"""Files that are written in one piece: a reader never finds half a file. JSON, text and arrays."""
 
+import contextlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from backbones.files import atomic_write
+
+# The same as `backbones.files.atomic_write`, which cannot be imported without torch and timm: that takes seconds, and
+# the report, the embedded data and its worker processes need neither.
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and move it there when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def to_plain(value):
-    """Turn numpy values into Python's, and containers into dicts, lists and tuples of such."""
+    """Turn numpy values into Python's, in nested dicts, lists, tuples and sets too; a set becomes a list."""
     if isinstance(value, dict):
         return {k: to_plain(v) for k, v in value.items()}
     if isinstance(value, tuple):
@@ -25,7 +39,7 @@ def to_plain(value):
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write bytes in one piece."""
+    """Write bytes in one piece, and make the folder if there is none."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
@@ -45,11 +59,11 @@ def read_json(path: str | os.PathLike, way_out: str = 'write it again'):
 
     Args:
         path: The file.
-        way_out: What to do if it is damaged, for the error.
+        way_out: What the user can do about a damaged file, for the error.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no JSON.
+        ValueError: The file is not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding='utf-8'))
@@ -57,8 +71,14 @@ def read_json(path: str | os.PathLike, way_out: str = 'write it again'):
         raise ValueError(f"'{path}' is not valid JSON ({error}); {way_out}") from None
 
 
-def write_npz(path: Path, arrays: Mapping, compress: bool = True) -> None:
-    """Write arrays in one piece."""
+def write_npz(path: str | os.PathLike, arrays: Mapping, compress: bool = True) -> None:
+    """Write arrays by name in one piece, in numpy's ``.npz``.
+
+    Args:
+        path: The file.
+        arrays: What `numpy.asarray` takes, by name.
+        compress: Trade time for size.
+    """
     buffer = io.BytesIO()
     (np.savez_compressed if compress else np.savez)(buffer, **arrays)
     write_bytes(path, buffer.getvalue())

@@ -1,24 +1,39 @@
-"""One pass through a timm model: logits, and the feature maps of chosen layers beside them."""
+"""One pass through a timm model that gives logits, and the feature maps of chosen layers beside them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+
+class TimmModel(Protocol):
+    """The part of timm's contract for models that this module calls."""
+
+    feature_info: Iterable[Mapping]
+
+    def __call__(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]: ...
+
+    def forward_head(self, features: Tensor) -> Tensor | tuple[Tensor, Tensor]: ...
+
+    def forward_intermediates(
+        self, images: Tensor, *, indices: Sequence[int], output_fmt: str
+    ) -> tuple[Tensor, list[Tensor]]: ...
 
 
 def predict(
-    network: nn.Module, images: Tensor, layers: Sequence[int] = ()
+    network: TimmModel, images: Tensor, layers: Sequence[int] = ()
 ) -> tuple[Tensor | tuple[Tensor, Tensor], list[Tensor]]:
-    """Logits and feature maps in one pass.
+    """Compute logits and feature maps in one pass.
 
     Args:
         network: A timm model.
         images: Normalised images [B, 3, H, W].
-        layers: Layers to return, indices of timm's `forward_intermediates`, not negative.
+        layers: Layers whose maps are wanted, as indices of timm's `forward_intermediates`, not negative.
 
     Returns:
-        Logits [B, K], or two of them from a model in training that has a distillation token; and a map [B, C, H', W']
-        for each layer.
+        Logits [B, K], or a pair of them from a model in training that has a distillation token; and a map
+        [B, C, H', W'] for each layer.
     """
     if not layers:
         return network(images), []
@@ -28,24 +43,27 @@ def predict(
 
 
 def compiled(options: bool | Mapping) -> Callable:
-    """`predict` itself, or compiled by `torch.compile` with these options.
+    """Compile `predict`, or return it as it is.
 
-    The models stay as they are, and so do the names in their state dicts.
+    The function is compiled and not the models, whose state dicts so keep their names.
+
+    Args:
+        options: Whether to compile, or arguments of `torch.compile`.
     """
     if options is False:
         return predict
     return torch.compile(predict, **({} if options is True else options))
 
 
-def layer_channels(network: nn.Module, whose: str) -> list[int]:
-    """Channels of each layer that a model's `forward_intermediates` can return.
+def layer_channels(network: TimmModel, whose: str) -> list[int]:
+    """Count the channels of each layer that a model's `forward_intermediates` can return.
 
     Args:
         network: A timm model.
-        whose: Names it in the error.
+        whose: ``student`` or ``teacher``, for the error.
 
     Raises:
-        ValueError: The model has no such method.
+        ValueError: The model has no `forward_intermediates`.
     """
     if not hasattr(network, 'forward_intermediates'):
         raise ValueError(

@@ -1,16 +1,56 @@
-"""Images and class folders on disk."""
+"""Images: decoding, class folders on disk, and the normalisation that a model's input goes through."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
+import torch
 from PIL import Image
+from torch import Tensor
+
+MODES = ('RGB', 'L', 'CMYK', 'P', 'RGBA', 'LA', '1', 'YCbCr', 'PA')
+"""Pillow's modes that RGB can show: gray levels three times, CMYK by Pillow's formula. Others have more than 8 bits."""
+
+MIN_SIDE_PX = 8
+"""Images with a shorter side show nothing that could be classified."""
 
 
-def decode(file, name) -> Image.Image:
-    """Decode an image file to RGB.
+def normalise(images: Tensor, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]) -> Tensor:
+    """Normalise images for a model: ``(images / 255 - mean) / std`` in float32.
+
+    The three operations write into one tensor, in this order, and keep the memory format of the images.
+
+    Args:
+        images: uint8 [B, C, H, W]; they stay as they are.
+        mean: Of values in [0, 1], one for each channel.
+        std: Of values in [0, 1], one for each channel.
+
+    Returns:
+        Float32 images [B, C, H, W].
+    """
+    mean, std = (torch.as_tensor(values, device=images.device).view(1, -1, 1, 1) for values in (mean, std))
+    return images.to(torch.float32, copy=True).div_(255).sub_(mean).div_(std)
+
+
+def renormalise(images: Tensor, mean: Tensor, std: Tensor, new_mean: Tensor, new_std: Tensor) -> Tensor:
+    """Turn images that were normalised for one model into what another model takes.
+
+    Args:
+        images: Normalised images [B, C, H, W].
+        mean: That they were normalised with [1, C, 1, 1].
+        std: That they were normalised with [1, C, 1, 1].
+        new_mean: Of the other model [1, C, 1, 1].
+        new_std: Of the other model [1, C, 1, 1].
+    """
+    return (images * std + mean - new_mean) / new_std
+
+
+def decode(file: IO[bytes], name: Callable[[], str | Path]) -> Image.Image:
+    """Decode an image file to RGB, and close it.
 
     Args:
         file: Open file.
-        name: Called for the file's name if it cannot be decoded.
+        name: Gives the file's name; called only if the file cannot be decoded.
 
     Raises:
         ValueError: The file is truncated, damaged or no image.
@@ -23,10 +63,10 @@ def decode(file, name) -> Image.Image:
 
 
 def find_split(root: str, split: str) -> Path:
-    """The folder or tar file of a split, under the names that timm also tries.
+    """Find the folder or tar file of a split, under the names that timm also tries.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: The root, or a split of any of these names in it, does not exist.
     """
     if Path(root).is_file() and Path(root).suffix == '.tar':
         return Path(root)
@@ -43,9 +83,12 @@ def find_split(root: str, split: str) -> Path:
 
 
 def check_class_folders(folder: Path) -> list[str]:
-    """The class folders of an image set, each of which must have an image.
+    """List the class folders of an image set and make sure that each has an image.
 
     timm's reader leaves out empty folders, which would renumber the classes after them.
+
+    Returns:
+        Names of the folders, sorted.
 
     Raises:
         ValueError: There is no class folder, or one is empty.
@@ -59,22 +102,14 @@ def check_class_folders(folder: Path) -> list[str]:
     return [p.name for p in classes]
 
 
-MODES = ('RGB', 'L', 'CMYK', 'P', 'RGBA', 'LA', '1', 'YCbCr', 'PA')
-"""What is shown in RGB: gray levels three times, CMYK by Pillow's formula. Others have more levels than 8 bits."""
-
-
-MIN_SIDE_PX = 8
-PROBLEMS = {'L': 'grayscale_images', 'CMYK': 'cmyk_images'}
-
-
-def read_image(path) -> tuple[Image.Image, str]:
-    """Decode an image to RGB.
+def read_image(path: Path) -> tuple[Image.Image, str]:
+    """Read an image in RGB, and the mode that the file stores it in.
 
     Returns:
-        The image, and the mode that it is stored in, of `MODES`.
+        The image, and its mode, of `MODES`.
 
     Raises:
-        ValueError: It cannot be decoded, has another mode, or shows nothing for want of pixels.
+        ValueError: The file cannot be decoded, has another mode, or has too few pixels to show anything.
     """
     image = decode(path.open('rb'), lambda: path)
     with Image.open(path) as file:

@@ -1,4 +1,4 @@
-"""Several processes of one run."""
+"""The processes of one run: their ranks, their barrier, and their connection where there is no accelerator."""
 
 import os
 import subprocess
@@ -8,24 +8,24 @@ from torch import distributed, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, FullyShardedDataParallel)
-"""What a model is wrapped in for several devices; mmengine's own wrappers are subclasses."""
+"""Classes that hold a model in ``.module`` to run it on several devices; mmengine's wrappers are subclasses."""
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model itself, out of whatever wraps it for several devices."""
+    """Take a model out of its wrappers for several devices."""
     while isinstance(model, WRAPPERS):
         model = model.module
     return model
 
 
 def default_device() -> str:
-    """``cuda``, ``mps`` or another accelerator that torch finds, otherwise ``cpu``."""
+    """Name the accelerator that torch finds, such as ``cuda`` or ``mps``, otherwise ``cpu``."""
     found = torch.accelerator.current_accelerator(check_available=True)
     return found.type if found is not None else 'cpu'
 
 
 def rank_and_count() -> tuple[int, int]:
-    """The number of this process, from 0, and how many there are."""
+    """The rank of this process, from 0, and the number of processes of the run."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
@@ -38,16 +38,16 @@ def barrier() -> None:
 
 
 def join_on_cpu(launcher: str) -> bool:
-    """Join a run's processes by gloo, if there is no accelerator; with one, mmengine does that.
+    """Connect the processes of a run by gloo where there is no accelerator; with one, mmengine connects them.
 
     Args:
-        launcher: ``pytorch`` (torchrun), ``slurm`` (srun), or another, which is left to mmengine.
+        launcher: ``pytorch`` (torchrun) or ``slurm`` (srun); others are left to mmengine.
 
     Returns:
-        Whether this process has joined.
+        Whether the processes are connected now.
 
     Raises:
-        ValueError: Slurm has not started this process.
+        ValueError: The launcher is ``slurm``, and Slurm has not started this process.
     """
     if launcher not in ('pytorch', 'slurm') or default_device() != 'cpu':
         return False
@@ -59,7 +59,7 @@ def join_on_cpu(launcher: str) -> bool:
 
 
 def _read_slurm() -> None:
-    """Say by torch's variables what Slurm's say, as mmengine does with an accelerator."""
+    """Set the environment variables that torch reads from Slurm's, as mmengine does with an accelerator."""
     names = dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID')
     missing = [name for name in (*names.values(), 'SLURM_NODELIST') if name not in os.environ]
     if missing:

@@ -1,4 +1,4 @@
-"""Random generators: seeded from a tuple of numbers, and left as they were."""
+"""Random generators of Python, numpy and torch: seed them together, or leave them as they were."""
 
 import contextlib
 import random
@@ -10,6 +10,8 @@ import torch
 
 def seed_everything(*numbers: int) -> int:
     """Seed Python, numpy and torch's CPU generator from a tuple of non-negative numbers.
+
+    Tuples that differ give independent streams, which sums of seed and index would not.
 
     Returns:
         A further seed in [0, 2⁶³) that follows from the numbers.
@@ -23,7 +25,7 @@ def seed_everything(*numbers: int) -> int:
 
 @contextlib.contextmanager
 def kept_generators() -> Iterator[None]:
-    """Leave the generators of Python, numpy and torch's CPU as they were."""
+    """Leave the generators of Python, numpy and torch's CPU as they were before the block."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield

@@ -19,13 +19,13 @@ BANDS = 8
 
 
 def read_images(folder: Path, count: int, size_px: int = 224) -> np.ndarray:
-    """Up to `count` images of a folder and its folders, evenly spread, short side resized and middle cropped.
+    """Read up to `count` images of a folder and the folders below it, evenly spread: resized, and the middle cropped.
 
     Returns:
         uint8 [B, size_px, size_px, 3], RGB.
 
     Raises:
-        ValueError: The folder has no image, or a file is none.
+        ValueError: The folder has no image, or a file cannot be decoded.
     """
     files = sorted(path for path in folder.rglob('*') if path.suffix.lower() in ENDINGS)
     if not files:
@@ -43,9 +43,9 @@ def benchmark_corruptions(
 ) -> dict:
     """Time every severity of `kinds` in turns with the peer and compare the results.
 
-    Time is the processor's, of all threads together, and so that of one thread whatever the libraries do; per
-    cell it is the best of `repeats` passes over the images. Where the peer differs from the original, time is that
-    of the original's definition and agreement that of the peer's.
+    The time of a cell is processor time of all threads together, the best of `repeats` passes over the images. Where
+    the peer differs from the original, the time is that of the original's definition and the agreement that of the
+    peer's.
 
     Args:
         images: uint8 [B, H, W, 3], RGB; 20 or so of 224 pixels give steady figures.
@@ -54,13 +54,13 @@ def benchmark_corruptions(
         progress: Called with each kind that is about to start.
 
     Returns:
-        ``total_ratio``: our images/s divided by the peer's, all cells together. ``worst_ratio``: the least of a
-        kind. ``kinds``: for each its ``images_per_s``, ``peer_images_per_s``, ``ratio`` and ``agreement``.
-        Agreement has ``mismatch_pct`` and ``mismatch_above_1_pct`` (share of values that differ at all, and by
-        more than one grey level) for deterministic kinds. For random ones it has ``mean_difference`` and its
-        standard error ``mean_difference_se`` (grey levels), ``rms_ratio`` (of the change that the corruption
-        makes) and ``spectrum_ratio`` (of that change, in the ring of frequencies that agrees least), ours to the
-        peer's.
+        ``total_ratio``: this project's images/s divided by the peer's, all cells together. ``worst_ratio``: the
+        least ratio of a kind. ``kinds``: for each kind ``images_per_s``, ``peer_images_per_s``, ``ratio`` and
+        ``agreement``. The agreement of deterministic kinds has ``mismatch_pct`` and ``mismatch_above_1_pct`` (share of
+        values that differ at all, and by more than one grey level). That of random kinds has ``mean_difference`` and
+        its standard error ``mean_difference_se`` (grey levels), ``rms_ratio`` (of the change that the corruption
+        makes) and ``spectrum_ratio`` (of that change, in the ring of frequencies that agrees least), this project's
+        to the peer's.
 
     Raises:
         ValueError: The peer is not installed, or a kind is unknown.
@@ -78,14 +78,14 @@ def benchmark_corruptions(
             rows[kind] = _benchmark_kind(images, kind, peer, repeats)
     finally:
         cv2.setNumThreads(threads)
-    ours, theirs = (sum(row[key] for row in rows.values()) for key in ('time_s', 'peer_time_s'))
+    own_s, peer_s = (sum(row[key] for row in rows.values()) for key in ('time_s', 'peer_time_s'))
     return {
         'images': len(images),
         'size_px': list(images.shape[1:3]),
         'severities': list(SEVERITIES),
         'repeats': repeats,
         'frost': frost_source(),
-        'total_ratio': theirs / ours,
+        'total_ratio': peer_s / own_s,
         'worst_ratio': min(row['ratio'] for row in rows.values()),
         'kinds': rows,
     }
@@ -100,13 +100,13 @@ def _benchmark_kind(images: np.ndarray, kind: str, peer: Callable, repeats: int)
         peer(images[0], severity, kind)
         for repeat in range(repeats):
             start = time.process_time()
-            ours = corrupt(images, kind, severity, [(repeat, index) for index in range(len(images))])
+            own = corrupt(images, kind, severity, [(repeat, index) for index in range(len(images))])
             middle = time.process_time()
-            theirs = np.stack([peer(image, severity, kind) for image in images])
+            peers = np.stack([peer(image, severity, kind) for image in images])
             passed = middle - start, time.process_time() - middle
             times[:, column] = np.minimum(times[:, column], passed)
-        ours = corrupt(images, kind, severity, range(len(images)), definition='imagecorruptions')
-        agreements.append(_agreement(images, ours, theirs, kind))
+        own = corrupt(images, kind, severity, range(len(images)), definition='imagecorruptions')
+        agreements.append(_agreement(images, own, peers, kind))
     agreement = {key: float(np.mean([row[key] for row in agreements])) for key in agreements[0]}
     if kind not in DETERMINISTIC:
         # Of the mean over severities, which are independent.
@@ -123,14 +123,15 @@ def _benchmark_kind(images: np.ndarray, kind: str, peer: Callable, repeats: int)
     }
 
 
-def _agreement(images: np.ndarray, ours: np.ndarray, theirs: np.ndarray, kind: str) -> dict[str, float]:
+def _agreement(images: np.ndarray, own: np.ndarray, peers: np.ndarray, kind: str) -> dict[str, float]:
+    """Compare the corrupted images of both, all [B, H, W, 3]; see `benchmark_corruptions`."""
     if kind in DETERMINISTIC:
-        difference = np.abs(ours.astype(int) - theirs)
+        difference = np.abs(own.astype(int) - peers)
         return {
             'mismatch_pct': 100 * np.mean(difference > 0),
             'mismatch_above_1_pct': 100 * np.mean(difference > 1),
         }
-    changes = [corrupted.astype(np.float32) - images for corrupted in (ours, theirs)]
+    changes = [corrupted.astype(np.float32) - images for corrupted in (own, peers)]
     rms = [np.sqrt(np.mean(change**2)) for change in changes]
     spectra = [_spectrum(change) for change in changes]
     ratios = spectra[0] / spectra[1]
@@ -144,7 +145,7 @@ def _agreement(images: np.ndarray, ours: np.ndarray, theirs: np.ndarray, kind: s
 
 
 def _spectrum(change: np.ndarray) -> np.ndarray:
-    """Mean amplitude [BANDS] of the frequencies of [B, H, W, 3] in rings of equal width, the mean left out."""
+    """Average the amplitudes [BANDS] of the frequencies of [B, H, W, 3] in rings of equal width, without the mean."""
     height, width = change.shape[1:3]
     power = np.mean(np.abs(np.fft.fft2(change, axes=(1, 2))) ** 2, axis=(0, 3))
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
@@ -154,7 +155,7 @@ def _spectrum(change: np.ndarray) -> np.ndarray:
 
 
 def table(result: dict) -> str:
-    """The result of `benchmark_corruptions` as a table for people."""
+    """Format the result of `benchmark_corruptions` as a table for people."""
     lines = [f'{"corruption":<20}{"images/s":>10}{"peer":>10}{"ratio":>8}  agreement']
     for kind, row in result['kinds'].items():
         agreement = ', '.join(f'{key} {value:.4g}' for key, value in row['agreement'].items())

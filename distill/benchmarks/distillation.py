@@ -1,16 +1,17 @@
-"""Speed and memory of a distillation step against timm's, side by side.
+"""Measure speed and memory of a distillation step against timm's, side by side.
 
-Each variant runs in a process of its own, which is asked for one step at a time: what else the machine does falls on
-all of them alike, and the peak of memory is that of one.
+Each variant runs in a process of its own, which makes one step at a time when it is asked to: other work of the
+machine slows all variants alike, and each peak of memory is that of one variant.
 """
 
 import multiprocessing
+import multiprocessing.context
 import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,16 +26,15 @@ from timm.optim import create_optimizer_v2
 from timm.task import DistillationTeacher, LogitDistillationTask
 
 import distill.training.distiller  # noqa: F401  registers the model
+from backbones.checkpoint import build_model
+from distill.data.preprocessor import ViewPreprocessor
 from distill.synthetic.imagenet_like import write_imagenet_like
 from distill.teachers.cache.writer import CacheWriter
 from distill.teachers.cached import CachedTeacher
 from distill.training.memory import keep_freed_memory
 from distill.training.optim import TimmOptimWrapperConstructor
 
-STUDENT, TEACHER = 'robust_resnet_dw_small', 'deit_small_patch16_224'
 OPTIMIZER = dict(lr=1e-3, weight_decay=0.05)
-SIZE_PX = 224
-IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -42,25 +42,33 @@ class Settings:
     """What all variants share.
 
     Attributes:
-        folder: Of the images and the cache.
+        folder: Folder of the images and the cache.
         batch_size: Images of a step.
-        threads: Of the processor.
+        threads: Threads of each process.
+        student: Arguments of ``timm.create_model`` for the student, its name as ``model``.
+        teacher: The same for the teacher.
+        size_px: Side of a view.
+        images: Number of images.
     """
 
     folder: Path
     batch_size: int = 16
     threads: int = 2
+    student: Mapping = field(default_factory=lambda: dict(model='robust_resnet_dw_small'))
+    teacher: Mapping = field(default_factory=lambda: dict(model='deit_small_patch16_224'))
+    size_px: int = 224
+    images: int = 64
 
-    def config(self, teacher: dict) -> Config:
+    def config(self, teacher: Mapping) -> Config:
         """A training config: the views, mixing and losses of the ImageNet recipes, on embedded images."""
         mixup = dict(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=1000, mode='pair')
-        transform = dict(input_size=SIZE_PX, is_training=True, auto_augment='rand-m9-mstd0.5-inc1')
+        transform = dict(input_size=self.size_px, is_training=True, auto_augment='rand-m9-mstd0.5-inc1')
         return Config(
             dict(
                 model=dict(
                     type='Distiller',
-                    student=dict(model=STUDENT),
-                    teacher=teacher,
+                    student=dict(self.student),
+                    teacher=dict(teacher),
                     losses=[dict(type='cross_entropy', weight=0.5), dict(type='soft_target_kl', weight=0.5)],
                     data_preprocessor=dict(type='ViewPreprocessor', random_erasing=0.25, mixup=mixup),
                 ),
@@ -81,15 +89,15 @@ def benchmark_distill(
     repeats: int = 5,
     track: Callable[[Iterable], Iterable] = iter,
 ) -> dict:
-    """Time steps of timm's `LogitDistillationTask` and of this project's, online and from the cache, in turns.
+    """Time steps of timm's `LogitDistillationTask` and of this project, online and from a cache, in turns.
 
-    Teacher, student, batch and optimizer are the same; a step is forward, backward and update in fp32. timm's gets
-    its batch normalised and mixed; this project's steps do that themselves.
+    Teacher, student, batch and optimizer are the same; a step is forward, backward and update in fp32. timm's task
+    gets a batch that is normalised and mixed; the steps of this project normalise and mix themselves.
 
     Args:
         settings: What all variants share.
-        repeats: Measured steps of each, of which the median counts.
-        track: Passes an iterable on, with a progress bar.
+        repeats: Measured steps of each variant, of which the median counts.
+        track: Called with an iterable, which it passes on with a progress bar.
 
     Returns:
         ``peer``, ``online`` and ``cached``, each with ``images_per_s``, ``peak_mib``, ``ratio`` of images/s to the
@@ -119,7 +127,8 @@ def benchmark_distill(
         }
         for name in variants
     }
-    about = dict(student=STUDENT, teacher=TEACHER, batch_size=settings.batch_size, size_px=SIZE_PX)
+    about = dict(student=settings.student['model'], teacher=settings.teacher['model'])
+    about |= dict(batch_size=settings.batch_size, size_px=settings.size_px)
     about |= dict(threads=settings.threads, repeats=repeats, dtype='float32', machine=platform.machine())
     about |= dict(torch=torch.__version__, timm=timm.__version__)
     return {**rows, 'loader': loader, 'settings': about}
@@ -139,19 +148,22 @@ def table(result: dict) -> str:
 
 
 def _prepare(settings: Settings) -> dict:
-    """Draw the images and write the cache; returns how fast they are read."""
-    write_imagenet_like(settings.folder / 'images', size=256, train=IMAGES, val=0, shifted=0)
-    writer = CacheWriter(settings.config(dict(model=TEACHER)), settings.folder / 'cache', topk=10)
-    writer.write()
+    """Draw the images and write the cache; returns the speed of reading both."""
+    # As usual for 224, images are somewhat larger than the views.
+    write_imagenet_like(
+        settings.folder / 'images', size=settings.size_px * 8 // 7, train=settings.images, val=0, shifted=0
+    )
+    CacheWriter(settings.config(settings.teacher), settings.folder / 'cache', topk=10).write()
     loader = Runner.build_dataloader(settings.config({}).train_dataloader, seed=0)
     start = time.perf_counter()
     keys = torch.cat([torch.stack(batch[2:4], dim=1) for batch in loader])
     time_s = time.perf_counter() - start
-    teacher, device = CachedTeacher(settings.folder / 'cache'), torch.empty(0)
+    teacher, preprocessor = CachedTeacher(settings.folder / 'cache'), ViewPreprocessor()
+    batches = [preprocessor.view_batch(torch.empty(0), batch) for batch in keys.split(settings.batch_size)]
     start, rounds = time.perf_counter(), 50
     for _ in range(rounds):
-        for batch in keys.split(settings.batch_size):
-            teacher(device, None, None, batch)
+        for views in batches:
+            teacher(views)
     cache_s = (time.perf_counter() - start) / rounds
     return {'images_per_s': len(keys) / time_s, 'predictions_per_s': len(keys) / cache_s}
 
@@ -162,8 +174,8 @@ def _batch(settings: Settings) -> list[torch.Tensor]:
 
 def _peer(settings: Settings) -> Callable[[], None]:
     """timm's task as its training script uses it."""
-    student = timm.create_model(STUDENT).train()
-    teacher = DistillationTeacher(timm.create_model(TEACHER))
+    student, teacher = (build_model(**model) for model in (settings.student, settings.teacher))
+    student, teacher = student.train(), DistillationTeacher(teacher)
     task = LogitDistillationTask(student, teacher, SoftTargetCrossEntropy(), task_loss_weight=0.5, verbose=False)
     task.train()
     optimizer = create_optimizer_v2(student, 'adamw', **OPTIMIZER)
@@ -179,15 +191,15 @@ def _peer(settings: Settings) -> Callable[[], None]:
 
 
 def _online(settings: Settings) -> Callable[[], None]:
-    return _steps(settings, dict(model=TEACHER))
+    return _steps(settings, settings.teacher)
 
 
 def _cached(settings: Settings) -> Callable[[], None]:
     return _steps(settings, dict(cache=str(settings.folder / 'cache')))
 
 
-def _steps(settings: Settings, teacher: dict) -> Callable[[], None]:
-    """This project's step as `Runner` makes it."""
+def _steps(settings: Settings, teacher: Mapping) -> Callable[[], None]:
+    """A step of this project as `Runner` makes it."""
     keep_freed_memory()
     model: BaseModel = MODELS.build(settings.config(teacher).model).train()
     wrapper = TimmOptimWrapperConstructor(dict(optimizer=dict(type='AdamW', **OPTIMIZER)))(model)
@@ -195,17 +207,25 @@ def _steps(settings: Settings, teacher: dict) -> Callable[[], None]:
     return lambda: model.train_step(batch, wrapper)
 
 
+def _processes() -> multiprocessing.context.ForkServerContext:
+    """Start processes by forking one that has imported the libraries and done no more: fresh, and soon there."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['torchvision', 'timm.task', 'mmengine.runner'])
+    return context
+
+
 def _start(build: Callable, settings: Settings) -> tuple[multiprocessing.Process, Connection]:
-    """Start a process that waits to be asked for steps."""
-    context = multiprocessing.get_context('spawn')
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(build, settings, theirs), daemon=True)
+    """Start a process that makes a step whenever it is asked to."""
+    context = _processes()
+    connection, far_end = context.Pipe()
+    process = context.Process(target=_serve, args=(build, settings, far_end), daemon=True)
     process.start()
-    theirs.close()
-    return process, ours
+    far_end.close()
+    return process, connection
 
 
 def _serve(build: Callable, settings: Settings, connection: Connection) -> None:
+    """Make a step for each True that is received and send its time in s; after False send the peak in MiB."""
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     step = build(settings)
@@ -226,7 +246,7 @@ def _stop(process: multiprocessing.Process, connection: Connection) -> float:
 
 def _ask(function: Callable, settings: Settings):
     """Call a function in a process of its own, whose threads and memory are gone afterwards."""
-    with multiprocessing.get_context('spawn').Pool(1) as pool:
+    with _processes().Pool(1) as pool:
         return pool.apply(_limited, (function, settings))
 
 

@@ -1,4 +1,4 @@
-"""What evaluating on the suites costs beyond forward passes and corruption."""
+"""The cost of an evaluation on the suites beyond its forward passes and corruptions."""
 
 import resource
 import time
@@ -11,17 +11,18 @@ from distill.robustness.corruptions import corrupt
 from distill.robustness.evaluate import Settings, evaluate
 from distill.robustness.images import SuiteImages
 from distill.robustness.runs import Run
-from distill.robustness.suites import ON_THE_FLY, ImageSet, choose_suites, open_suite
+from distill.robustness.suite_table import ON_THE_FLY
+from distill.robustness.suites import ImageSet, choose_suites, open_suite
 
 BATCH = 100
 
 
 def benchmark_suite(run: Run, roots: list[Path], out: Path, repeats: int = 3) -> dict:
-    """Time the evaluation of one model and its indispensable parts in turns, and see what memory it takes.
+    """Time the evaluation of one model and its indispensable parts in turns, and measure its memory.
 
-    All is done in this process, and time is the processor's. The parts are the bare forward passes, over as many images
-    and in the batches that `evaluate` uses, and the corruptions; reading, resizing, normalising, scoring and writing
-    are not among them.
+    Everything runs in this process, and times are processor times. The parts are the bare forward passes, over as many
+    images and in the batches that `evaluate` uses, and the corruptions; reading, resizing, normalising, scoring and
+    writing are not among them.
 
     Args:
         run: The model.
@@ -79,7 +80,7 @@ def _corrupt(run: Run, image_sets: list[ImageSet]) -> None:
         pixels = SuiteImages(plain, run.transform).__getitems__(range(len(plain.paths)))[0][:, 0]
         pixels = pixels.permute(0, 2, 3, 1).contiguous().numpy()
         for cell in image_set.cells:
-            corrupt(pixels, *cell, range(len(pixels)))
+            corrupt(pixels, cell.kind, cell.severity, range(len(pixels)))
 
 
 def _peak_mib() -> float:
@@ -87,7 +88,7 @@ def _peak_mib() -> float:
 
 
 def table(result: dict) -> str:
-    """The result of `benchmark_suite` for people."""
+    """Format the result of `benchmark_suite` for people."""
     peaks = ', '.join(f'{mib:.0f} MiB ({images:,} images a suite)' for images, mib in result['peak_memory_mib'].items())
     return (
         f'{result["predictions"]:,} predictions: {result["whole_s"]:.2f} s, of which forward passes '

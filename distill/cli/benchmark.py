@@ -10,15 +10,12 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rich.console import Console
-from rich.progress import track
-
-from distill.base.files import write_json
-from distill.cli.command import run_command
+from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
+from distill.cli.command import prepare_torch, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's arguments, for each peer its own."""
+    """The command's arguments, with a subcommand for each subject."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     subjects = parser.add_subparsers(dest='subject', required=True, metavar='SUBJECT')
     distill = subjects.add_parser('distill', help="a distillation step against timm's LogitDistillationTask")
@@ -36,10 +33,22 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_at_least(args, 1, 'repeats', *(name for name in ('batch_size', 'threads', 'images') if name in args))
+    if args.subject == 'corruptions' and args.data is not None:
+        check_is_folder(args.data, 'image folder', 'correct the path')
+    check_can_write(args.out, '--out')
+
+
 def run(args: argparse.Namespace) -> dict:
     """Measure; returns what the file holds."""
-    # Minutes before there is something to write, so that a wrong path is known now.
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    check(args)
+    prepare_torch()
+    from rich.console import Console
+
+    from distill.base.files import write_json
+
     with TemporaryDirectory(prefix='benchmark-') as folder:
         result, table = MEASURE[args.subject](args, Path(folder))
     write_json(args.out, result)
@@ -48,7 +57,9 @@ def run(args: argparse.Namespace) -> dict:
 
 
 def measure_distill(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
-    """Distillation steps."""
+    """Measure distillation steps; returns the result, and its table."""
+    from rich.progress import track
+
     from distill.benchmarks.distillation import Settings, benchmark_distill, table
 
     settings = Settings(folder, args.batch_size, args.threads)
@@ -57,7 +68,9 @@ def measure_distill(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
 
 
 def measure_corruptions(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
-    """Corruptions of embedded or given images."""
+    """Measure corruptions of embedded or given images; returns the result, and its table."""
+    from rich.console import Console
+
     from distill.benchmarks.corruptions import benchmark_corruptions, read_images, table
     from distill.synthetic.imagenet_like import write_imagenet_like
 
@@ -70,16 +83,17 @@ def measure_corruptions(args: argparse.Namespace, folder: Path) -> tuple[dict, s
 
 
 def measure_suite(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
-    """A Robust-ResNet of the size of the shapes' teacher."""
+    """Measure the suites with a Robust-ResNet of the size of the shapes' teacher; returns the result, and its table."""
     import timm
     import torch
+    from rich.console import Console
 
     from backbones.checkpoint import save_model
     from backbones.record import ModelRecord
     from distill.benchmarks.suite import benchmark_suite, table
     from distill.robustness.runs import load_run
     from distill.synthetic.imagenet_like import write_imagenet_like
-    from distill.synthetic.render import CLASSES
+    from distill.synthetic.shapes import CLASSES
 
     torch.manual_seed(0)
     torch.set_num_threads(1)

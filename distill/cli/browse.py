@@ -7,13 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
-from distill.cli.command import run_command
-from distill.downstream.browse import browse
-from distill.downstream.pictures import save_picture
-from distill.training.experiment import add_config_arguments, load_config
+from distill.cli.arguments import add_config_arguments, check_at_least, check_can_write, check_config_arguments
+from distill.cli.command import prepare_torch, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,13 +22,31 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_config_arguments(args)
+    check_at_least(args, 1, 'number')
+    check_at_least(args, 0, 'seed')
+    check_can_write(args.output_dir, '--output-dir', is_folder=True)
+
+
 def run(args: argparse.Namespace) -> dict:
     """Write the pictures; returns their paths."""
+    check(args)
+    prepare_torch()
+    from rich.console import Console
+    from rich.progress import track
+
+    from distill.downstream.browse import browse
+    from distill.downstream.complete import complete
+    from distill.downstream.pictures import save_picture
+    from distill.training.experiment import load_config
+
     config = load_config(args)
+    for note in complete(config):
+        Console(stderr=True).print(note)
     if f'{args.split}_dataloader' not in config:
         raise ValueError(f'{args.config} has no {args.split}_dataloader; choose another --split')
-    if args.number < 1:
-        raise ValueError(f'--number is {args.number}; choose at least 1')
     out = args.output_dir or Path(config.work_dir) / f'browse_{args.split}'
     paths = []
     samples = browse(config, args.split, args.number, args.seed)

@@ -4,8 +4,8 @@ python tools/cache_teacher.py CONFIG --out work_dirs/cache --topk 10 --verify 64
 python tools/train.py CONFIG --cfg-options model.teacher.cache=work_dirs/cache
 
 CONFIG is that of the training, with a live teacher. Views, mixing partners included, follow from the seed of the data
-set, so students and seeds share a cache. With --launcher the files are shared out among the processes. An interrupted
-run goes on where it stopped.
+set, so that students and seeds share a cache. With --launcher the processes share the files out among them. An
+interrupted run goes on where it stopped.
 """
 
 import argparse
@@ -13,14 +13,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmengine.registry import init_default_scope
-from rich.console import Console
-from rich.progress import track
-
-from distill.base.processes import default_device
-from distill.cli.command import run_command
-from distill.teachers.cache.writer import CacheWriter, join_processes, size_bytes
-from distill.training.experiment import add_config_arguments, load_config
+from distill.cli.arguments import add_config_arguments, check_at_least, check_can_write, check_config_arguments
+from distill.cli.command import prepare_torch, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,8 +35,26 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_config_arguments(args)
+    check_at_least(args, 1, 'views', 'topk')
+    check_at_least(args, 0, 'teacher', 'verify')
+    check_can_write(args.out, '--out', is_folder=True)
+
+
 def run(args: argparse.Namespace) -> dict:
-    """Write what is missing; returns the size of the cache and what verifying has found."""
+    """Write what is missing; returns the size of the cache, and what verifying has found."""
+    check(args)
+    prepare_torch()
+    from mmengine.registry import init_default_scope
+    from rich.console import Console
+    from rich.progress import track
+
+    from distill.base.processes import default_device
+    from distill.teachers.cache.writer import CacheWriter, join_processes, size_bytes
+    from distill.training.experiment import load_config
+
     config = load_config(args)
     init_default_scope('mmengine')
     join_processes(args.launcher)

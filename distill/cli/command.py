@@ -1,4 +1,4 @@
-"""What every command line of this project shares: one way to run, one way to fail."""
+"""How every command line of this project runs, and how it fails."""
 
 import argparse
 import gc
@@ -14,8 +14,8 @@ USER_ERRORS = (ValueError, OSError)
 def one_line(error: BaseException) -> str:
     """The message of an error as one line.
 
-    A data loader worker re-raises with its whole traceback as the message, whose last line is the cause;
-    mmengine's registry prefixes the class that it was building, which says nothing to the user.
+    A data loader worker raises its error again with the whole traceback as the message, whose last line is the cause.
+    mmengine's registry puts the class that it was building before the message, which tells a user nothing.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
@@ -41,16 +41,11 @@ def run_command(
         argv: Arguments, without the program's name; ``None`` takes them from the command line.
 
     Returns:
-        Exit status: 0, or 1 after a user's mistake; ``TRACEBACK=1`` in the environment shows where that came
-        from. Other exceptions are bugs and keep their traceback.
+        Exit status: 0, or 1 after a user's mistake; ``TRACEBACK=1`` in the environment shows where the mistake was
+        found. Other exceptions are bugs and keep their traceback.
     """
     parser = build_parser()
     args = parser.parse_args(argv)
-    # A command that never loaded torch need not do it now.
-    if 'torch' in sys.modules:
-        from distill.training.memory import keep_freed_memory
-
-        keep_freed_memory()
     try:
         run(args)
     except USER_ERRORS as error:
@@ -63,11 +58,21 @@ def run_command(
     return 0
 
 
+def prepare_torch() -> None:
+    """Import torch, and have this process keep the memory that one step frees for the next.
+
+    A command that computes calls this once its arguments are checked, before its other heavy imports.
+    """
+    from distill.training.memory import keep_freed_memory
+
+    keep_freed_memory()
+
+
 def leave_processes() -> None:
     """Leave the other processes of a run, if there are any, and end the threads that spoke to them.
 
     A thread of gloo that is left when the interpreter ends now and then aborts a run that has succeeded. The threads
-    live as long as anything refers to their process group, as a model of the run does, which is garbage by now.
+    live as long as anything refers to their process group. A model of the run does, and is garbage by now.
     """
     distributed = sys.modules.get('torch.distributed')
     if distributed is not None and distributed.is_available() and distributed.is_initialized():

@@ -6,22 +6,22 @@ python tools/make_data.py data/synthetic224 --sets imagenet --size 224 --train 2
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
+from distill.cli.arguments import check_can_write
 from distill.cli.command import run_command
-from distill.synthetic.ade20k import write_ade20k
-from distill.synthetic.coco import write_coco
-from distill.synthetic.imagenet_like import SHIFTED, write_imagenet_like
 
-WRITERS = {'imagenet': write_imagenet_like, 'coco': write_coco, 'ade20k': write_ade20k}
+if TYPE_CHECKING:
+    from PIL import Image
+    from rich.table import Table
+
+SETS = ('imagenet', 'coco', 'ade20k')
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
     parser = argparse.ArgumentParser(
         prog='make_data.py',
         description=__doc__,
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add('out', type=Path, metavar='OUT', help='folder that receives the sets')
-    add('--sets', nargs='+', default=list(WRITERS), metavar='SET', help=f'any of {", ".join(WRITERS)} (all)')
+    add('--sets', nargs='+', default=list(SETS), metavar='SET', help=f'any of {", ".join(SETS)} (all)')
     add('--size', type=int, default=32, metavar='PX', help='side of an ImageNet-like image (%(default)s)')
     add('--train', type=int, default=2000, metavar='N', help='images in train (%(default)s)')
     add('--val', type=int, default=500, metavar='N', help='images in val (%(default)s)')
@@ -51,50 +51,83 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    unknown = [name for name in args.sets if name not in SETS]
+    if unknown:
+        raise ValueError(f'set {unknown[0]!r} is unknown; choose from {", ".join(SETS)}')
+    check_can_write(args.out, 'OUT', is_folder=True)
+    check_can_write(args.contact_sheet, '--contact-sheet')
+
+
+def set_arguments(args: argparse.Namespace) -> dict[str, dict]:
+    """The arguments of each set's writer."""
+    names = ('seed', 'texture_agreement', 'workers', 'overwrite')
+    common = {name: getattr(args, name) for name in names}
+    images = {'size': args.size, 'train': args.train, 'val': args.val, 'shifted': args.shifted}
+    scenes = {'size': args.scene_size, 'train': args.scenes_train, 'val': args.scenes_val}
+    return {name: {**(images if name == 'imagenet' else scenes), **common} for name in dict.fromkeys(args.sets)}
+
+
 def run(args: argparse.Namespace) -> dict:
     """Write the sets that are asked for.
 
     Returns:
         The contents of each set's ``data.json`` and ``written``, by set.
     """
-    unknown = [name for name in args.sets if name not in WRITERS]
-    if unknown:
-        raise ValueError(f'set {unknown[0]!r} is unknown; choose from {", ".join(WRITERS)}')
-    common = {
-        'seed': args.seed,
-        'texture_agreement': args.texture_agreement,
-        'workers': args.workers,
-        'overwrite': args.overwrite,
-    }
-    image_arguments = {'size': args.size, 'train': args.train, 'val': args.val, 'shifted': args.shifted}
-    scene_arguments = {'size': args.scene_size, 'train': args.scenes_train, 'val': args.scenes_val}
-    console = Console(stderr=True)
+    check(args)
+    from PIL import Image
+    from rich.console import Console
+
+    from distill.cli.screen import counting_progress
+    from distill.synthetic.ade20k import write_ade20k
+    from distill.synthetic.coco import write_coco
+    from distill.synthetic.imagenet_like import SHIFTED, write_imagenet_like
+    from distill.synthetic.sets import check_arguments
+
+    sets = set_arguments(args)
+    for one in sets.values():  # All before the first is drawn, which takes minutes.
+        counts = {name: one[name] for name in ('train', 'val', 'shifted') if name in one}
+        check_arguments(one['size'], counts, args.texture_agreement, args.seed, args.workers)
+    if args.contact_sheet and args.contact_sheet.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"--contact-sheet '{args.contact_sheet}' has no ending of a picture; choose .png")
+    writers = dict(zip(SETS, (write_imagenet_like, write_coco, write_ade20k), strict=True))
     results = {}
-    columns = (TextColumn('{task.description:>8}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        for name in dict.fromkeys(args.sets):
-            arguments = image_arguments if name == 'imagenet' else scene_arguments
+    with counting_progress(Console(stderr=True), transient=True) as progress:
+        for name, arguments in sets.items():
             total = arguments['train'] + arguments['val'] + len(SHIFTED) * arguments.get('shifted', 0)
-            task = progress.add_task(name, total=total)
+            task = progress.add_task(f'{name:>8}', total=total)
             advance = lambda task=task: progress.advance(task)  # noqa: E731
-            results[name] = WRITERS[name](args.out / name, **arguments, **common, progress=advance)
-    _print_table(args.out, results)
+            results[name] = writers[name](args.out / name, **arguments, progress=advance)
+    Console().print(sets_table(args.out, results))
     if args.contact_sheet:
-        _contact_sheet([args.out / name for name in results]).save(args.contact_sheet)
+        args.contact_sheet.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet([args.out / name for name in results]).save(args.contact_sheet)
     return results
 
 
-def _print_table(out: Path, results: dict) -> None:
-    table = Table('set', 'split', 'images', 'size', 'folder', 'state')
+def sets_table(out: Path, results: dict) -> 'Table':
+    """A row for each split of each set."""
+    from distill.cli.screen import result_table
+
+    rows = []
     for name, result in results.items():
+        state = 'written' if result['written'] else 'unchanged'
         for split, count in result['images'].items():
-            state = 'written' if result['written'] else 'unchanged'
-            table.add_row(name, split, str(count), str(result['arguments']['size']), str(out / name), state)
-    Console().print(table)
+            rows.append((name, split, str(count), str(result['arguments']['size']), str(out / name), state))
+    return result_table(('set', 'split', 'images', 'size', 'folder', 'state'), rows)
 
 
-def _contact_sheet(roots: list[Path], columns: int = 20, side: int = 96) -> Image.Image:
-    """A row for each folder of images: the first ones in it."""
+def contact_sheet(roots: Sequence[Path], columns: int = 20, side: int = 96) -> 'Image.Image':
+    """A row for each folder of images: the first ones in it.
+
+    Args:
+        roots: Folders of the sets.
+        columns: Images in a row.
+        side: Side of an image, in pixels.
+    """
+    from PIL import Image
+
     folders = [folder for root in roots for folder in sorted({path.parent for path in root.rglob('*.jpg')})]
     sheet = Image.new('RGB', (columns * side, len(folders) * side), 'white')
     for row, folder in enumerate(folders):
@@ -104,7 +137,8 @@ def _contact_sheet(roots: list[Path], columns: int = 20, side: int = 96) -> Imag
     return sheet
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
     return run_command(build_parser, run, argv)
 
 

@@ -9,12 +9,15 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
+from distill.cli.arguments import check_at_least, check_can_write
 from distill.cli.command import run_command
-from distill.transfer.steps import REPO, Step, Workplace, run_steps
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from distill.transfer.steps import Step
 
 RUNS = {
     # run: (config, teacher)
@@ -29,8 +32,46 @@ BACKBONE = 'robust-from-deit'
 GOALS = {'teacher': 90.0, 'student': 85.0, 'bbox_mAP': 0.30, 'mIoU': 0.50}
 
 
-def plan(work: Path) -> list[Step]:
-    """The chain's steps, the most urgent first among those that can run."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='where everything goes')
+    parser.add_argument('--jobs', type=int, default=2, help='steps that run at a time')
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads a step')
+    return parser
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_at_least(args, 1, 'jobs', 'threads')
+    check_can_write(args.work_dir, '--work-dir', is_folder=True)
+
+
+def run(args: argparse.Namespace) -> dict:
+    """Run the chain; returns the contents of the report's results.json."""
+    check(args)
+    from rich.console import Console
+
+    from distill.transfer.steps import REPO, Workplace, run_steps
+
+    console = Console()
+    work = args.work_dir.resolve()
+    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', folder=REPO)
+    run_steps(plan(work), place, console.print)
+    results = json.loads((work / 'results.json').read_text())
+    console.print(goals_table(results))
+    console.print(f'report: {args.work_dir / "report.html"}')
+    return results
+
+
+def plan(work: Path) -> 'list[Step]':
+    """The chain's steps, the most urgent first among those that can run.
+
+    Args:
+        work: Folder that everything goes to.
+    """
+    from distill.transfer.steps import Step
+
     data = work / 'data'
     sizes = '--size 32 --train 6000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
     steps = [Step('data', ['data', str(data), *sizes.split(), '--workers', '2'])]
@@ -48,8 +89,10 @@ def plan(work: Path) -> list[Step]:
     return steps
 
 
-def training(run: str, work: Path) -> Step:
+def training(run: str, work: Path) -> 'Step':
     """The step that trains a run of `RUNS`."""
+    from distill.transfer.steps import Step
+
     config, teacher = RUNS[run]
     command = ['train', f'distill/configs/shapes/{config}.py', '--work-dir', str(work / run), '--resume']
     command += ['--data-root', str(work / 'data' / 'imagenet')]
@@ -58,10 +101,19 @@ def training(run: str, work: Path) -> Step:
     return Step(run, command, ['data', teacher] if teacher else ['data'])
 
 
-def downstream(task: str, config: str, kind: str, work: Path) -> list[Step]:
-    """The steps that train and test a detector or segmenter on the distilled student."""
+def downstream(task: str, config: str, data: str, work: Path) -> 'list[Step]':
+    """The steps that train and test a detector or segmenter on the distilled student.
+
+    Args:
+        task: Folder of the configs, and of the step's results.
+        config: Name of the config.
+        data: Name of the embedded data set.
+        work: Folder that everything goes to.
+    """
+    from distill.transfer.steps import Step
+
     config, folder = f'downstream_configs/{task}/{config}.py', work / task
-    common = ['--work-dir', str(folder), '--data-root', str(work / 'data' / kind)]
+    common = ['--work-dir', str(folder), '--data-root', str(work / 'data' / data)]
     backbone = ['--cfg-options', f'model.backbone.checkpoint={work / BACKBONE / "student_best.pth"}']
     show = ['--show-dir', str(folder / 'pictures'), '--show-interval', '20']
     return [
@@ -70,39 +122,18 @@ def downstream(task: str, config: str, kind: str, work: Path) -> list[Step]:
     ]
 
 
-def goals_table(results: dict) -> Table:
-    """What was reached beside what the demo is meant to reach."""
-    table = Table('score', 'value', 'goal', 'met')
-    rows = [
-        (f'clean top-1 % {run}', scores['clean']['top1_pct'], GOALS['teacher' if 'teacher' in run else 'student'])
-        for run, scores in results['classification'].items()
+def goals_table(results: dict) -> 'Table':
+    """The scores beside what the demo is meant to reach."""
+    from distill.cli.screen import result_table
+
+    scores = [
+        (f'clean top-1 % {run}', suites['clean']['top1_pct'], GOALS['teacher' if 'teacher' in run else 'student'])
+        for run, suites in results['classification'].items()
     ]
-    rows.append(('box mAP', results['detection']['bbox_mAP'], GOALS['bbox_mAP']))
-    rows.append(('mIoU', results['segmentation']['mIoU'], GOALS['mIoU']))
-    for name, value, goal in rows:
-        table.add_row(name, f'{value:.3g}', f'{goal:g}', 'yes' if value >= goal else 'NO')
-    return table
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='where everything goes')
-    parser.add_argument('--jobs', type=int, default=2, help='steps that run at a time')
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads a step')
-    return parser
-
-
-def run(args: argparse.Namespace) -> dict:
-    """Run the chain; returns the contents of the report's results.json."""
-    console = Console()
-    work = args.work_dir.resolve()
-    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', folder=REPO)
-    run_steps(plan(work), place, console.print)
-    results = json.loads((work / 'results.json').read_text())
-    console.print(goals_table(results))
-    console.print(f'report: {args.work_dir / "report.html"}')
-    return results
+    scores.append(('box mAP', results['detection']['bbox_mAP'], GOALS['bbox_mAP']))
+    scores.append(('mIoU', results['segmentation']['mIoU'], GOALS['mIoU']))
+    rows = [(name, f'{value:.3g}', f'{goal:g}', 'yes' if value >= goal else 'NO') for name, value, goal in scores]
+    return result_table(('score', 'value', 'goal', 'met'), rows)
 
 
 def main(argv=None) -> int:

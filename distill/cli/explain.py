@@ -9,17 +9,20 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from distill.cli.arguments import (
+    add_device_argument,
+    check_at_least,
+    check_can_write,
+    check_is_folder,
+    cuda_or_cpu,
+)
+from distill.cli.command import prepare_torch, run_command
+from distill.robustness.sources import Source
 
-from distill.cli.command import run_command
-from distill.explain.pair import Settings, explain_pair
-from distill.explain.write import check_replaceable, write_results
-from distill.results.schema import FILE_NAME
-from distill.robustness.runs import load_run
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,22 +36,39 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', type=int, default=16, metavar='N', help='(%(default)s)')
     parser.add_argument('--workers', type=int, default=1, metavar='N', help='processes that decode images')
     parser.add_argument('--seed', type=int, default=0, help='seed of the receptive field (%(default)s)')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add_device_argument(parser)
     return parser
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_at_least(args, 1, 'shown', 'batch_size')
+    check_at_least(args, 0, 'workers')
+    check_is_folder(args.images, 'image folder', 'give a folder with images')
+    check_can_write(args.out, '--out', is_folder=True)
+    sources = [Source.parse(text) for text in args.models]
+    for source in sources:
+        source.check()
+    if sources[0].name == sources[1].name:
+        raise ValueError(f"both models are called '{sources[0].name}'; name one with NAME=MODEL")
 
 
 def run(args: argparse.Namespace) -> dict:
     """Draw the pictures; returns the contents of results.json."""
-    for name in ('shown', 'batch_size'):
-        if getattr(args, name) < 1:
-            raise ValueError(f'--{name.replace("_", "-")} is {getattr(args, name)}; give 1 or more')
+    check(args)
+    prepare_torch()
+    from rich.console import Console
+
+    from distill.cli.screen import counting_progress
+    from distill.explain.pair import Settings, explain_pair
+    from distill.explain.write import check_replaceable, write_pair
+    from distill.results.schema import FILE_NAME
+    from distill.robustness.runs import load_run
+
     check_replaceable(args.out)
-    runs = [load_run(source, args.device) for source in args.models]
-    if runs[0].name == runs[1].name:
-        raise ValueError(f"both models are called '{runs[0].name}'; name one with NAME=MODEL")
+    runs = [load_run(source, args.device or cuda_or_cpu()) for source in args.models]
     console = Console()
-    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console) as progress:
+    with counting_progress(console) as progress:
         task = progress.add_task('images', total=args.count)
         names = ('images', 'out', 'count', 'shown', 'batch_size', 'workers', 'seed')
         settings = Settings(
@@ -56,24 +76,27 @@ def run(args: argparse.Namespace) -> dict:
         )
         entry = explain_pair(runs, settings)
         progress.update(task, total=entry['images'])
-    results = write_results(args.out, entry, shlex.join(['tools/explain.py', *sys.argv[1:]]))
+    results = write_pair(args.out, entry, shlex.join(['tools/explain.py', *sys.argv[1:]]))
     console.print(summary(entry))
     console.print(f'pictures: {args.out / "explain"}')
     console.print(f'results: {args.out / FILE_NAME}')
     return results
 
 
-def summary(entry: dict) -> Table:
-    """The most similar stage of the other model for each stage of the first."""
+def summary(entry: dict) -> 'Table':
+    """For each stage of the first model, the stage of the other one that is most alike."""
+    from distill.cli.screen import result_table
+
     a, b = entry['a'], entry['b']
-    table = Table(a['name'], f'most alike in {b["name"]}', 'linear CKA')
-    for stage, row in zip(a['stages'], entry['cka'], strict=True):
-        value, index = max((-1 if value is None else value, index) for index, value in enumerate(row))
-        table.add_row(stage, b['stages'][index], f'{value:.2f}')
-    return table
+    rows = []
+    for stage, similarities in zip(a['stages'], entry['cka'], strict=True):
+        value, index = max((-1 if value is None else value, index) for index, value in enumerate(similarities))
+        rows.append((stage, b['stages'][index], f'{value:.2f}'))
+    return result_table((a['name'], f'most alike in {b["name"]}', 'linear CKA'), rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
     return run_command(build_parser, run, argv)
 
 

@@ -12,13 +12,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from distill.cli.arguments import add_config_arguments, check_can_write, check_config_arguments
+from distill.cli.command import prepare_torch, run_command
 
-from distill.base.files import write_json
-from distill.cli.command import run_command
-from distill.downstream.flops import COUNTED, count_parts, default_shape
-from distill.training.experiment import add_config_arguments, read_config
+MIN_SIDE_PX = 32
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,27 +33,53 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_config_arguments(args, runs=False)
+    check_can_write(args.out, '--out')
+    if args.shape is not None:
+        check_shape(args.shape)
+
+
+def check_shape(shape: list[int] | tuple[int, ...]) -> None:
+    """Check height and width, or a side.
+
+    Raises:
+        ValueError: There are more numbers, or one is too small.
+    """
+    if len(shape) > 2 or min(shape) < MIN_SIDE_PX:
+        sides = ' '.join(map(str, shape))
+        raise ValueError(f'--shape {sides} is no size; give height and width of at least {MIN_SIDE_PX} pixels')
+
+
 def run(args: argparse.Namespace) -> dict:
     """Count; returns what ``--out`` writes."""
+    check(args)
+    prepare_torch()
+    from rich.console import Console
+
+    from distill.base.files import write_json
+    from distill.cli.screen import result_table
+    from distill.downstream.complete import complete
+    from distill.downstream.flops import COUNTED, count_parts, default_shape
+    from distill.training.experiment import read_config
+
     config = read_config(args)
-    shape = default_shape(config) if args.shape is None else tuple(args.shape)
-    shape = shape * 2 if len(shape) == 1 else shape
-    if len(shape) != 2 or min(shape) < 32:
-        raise ValueError(f'--shape {shape} is no size; give height and width of at least 32 pixels')
-    parts, regions = count_parts(config, shape)
-    table = Table('part', 'M parameters', 'GMACs')
-    for column in table.columns[1:]:
-        column.justify = 'right'
-    for part in parts:
-        table.add_row(part.name or 'all', f'{part.params:.2f}', f'{part.gmacs:.2f}', end_section=part is parts[-2])
+    for note in complete(config):
+        Console(stderr=True).print(note)
+    shape = tuple(args.shape or default_shape(config))
+    check_shape(shape)
+    height, width = shape * 2 if len(shape) == 1 else shape
+    parts, regions = count_parts(config, (height, width))
+    rows = [(part.name or 'all', f'{part.params:.2f}', f'{part.gmacs:.2f}') for part in parts]
     console = Console()
-    console.print(f'{Path(args.config).stem}, {shape[0]} × {shape[1]}')
-    console.print(table)
+    console.print(f'{Path(args.config).stem}, {height} × {width}')
+    console.print(result_table(('part', 'M parameters', 'GMACs'), rows, numbers=(1, 2), ends=(len(rows) - 2,)))
     counted = COUNTED + ''.join(f'; {count} {name}' for name, count in regions.items())
     console.print(f'counted: {counted}')
     result = {
         'config': args.config,
-        'shape': list(shape),
+        'shape': [height, width],
         'params_m': parts[-1].params,
         'gmacs': parts[-1].gmacs,
         'parts': [asdict(part) for part in parts[:-1]],

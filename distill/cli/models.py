@@ -11,14 +11,16 @@ import sys
 from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from distill.cli.arguments import check_can_write
+from distill.cli.command import prepare_torch, run_command
 
-from backbones.cost import count
-from backbones.zoo import FAMILIES, cells, to_markdown
-from distill.cli.command import run_command
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from backbones.cost import Cost
+    from backbones.zoo import Family, Published
 
 DOCS = Path(__file__).parents[2] / 'docs' / 'models.md'
 COLUMNS = ('model', 'M params (published)', 'GMACs (published)', 'px', 'strides', 'channels', 'top-1 %', 'source')
@@ -33,14 +35,31 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    if args.markdown and args.patterns != ['*']:
+        raise ValueError(f'--markdown lists all models; leave out {" ".join(args.patterns)}')
+    if args.markdown:
+        check_can_write(DOCS, '--markdown')
+    check_can_write(args.json, '--json')
+
+
 def run(args: argparse.Namespace) -> dict:
     """Count the models, print the table, and return what ``--json`` writes.
 
     Raises:
         ValueError: No model matches, or ``--markdown`` with patterns.
     """
-    if args.markdown and args.patterns != ['*']:
-        raise ValueError(f'--markdown lists all models; leave out {" ".join(args.patterns)}')
+    check(args)
+    prepare_torch()
+    from rich.console import Console
+    from rich.progress import track
+
+    from backbones.cost import count
+    from backbones.files import atomic_write
+    from backbones.zoo import FAMILIES
+    from distill.report.models_page import to_markdown
+
     listed = [
         (family, published)
         for family in FAMILIES
@@ -49,18 +68,9 @@ def run(args: argparse.Namespace) -> dict:
     ]
     if not listed:
         raise ValueError(f'no model matches {" ".join(args.patterns)}; without patterns all are listed')
-    console = Console(width=None if sys.stdout.isatty() else 200)
     progress = track(listed, 'counting', console=Console(stderr=True), transient=True)
     costs = {published.name: count(published.name, **published.kwargs) for _, published in progress}
-
-    table = Table(*COLUMNS)
-    for column in table.columns[1:4]:
-        column.justify = 'right'
-    for i, (family, published) in enumerate(listed):
-        last = i + 1 == len(listed) or listed[i + 1][0] is not family
-        table.add_row(*cells(published, costs[published.name]), _short(family.sources[0]), end_section=last)
-    console.print(table)
-
+    Console(width=None if sys.stdout.isatty() else 200).print(screen_table(listed, costs))
     if args.markdown:
         DOCS.write_text(to_markdown(costs), encoding='utf-8')
         print(f'list: {DOCS}')
@@ -74,8 +84,20 @@ def run(args: argparse.Namespace) -> dict:
         for family, published in listed
     }
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+        with atomic_write(args.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     return result
+
+
+def screen_table(listed: 'list[tuple[Family, Published]]', costs: 'dict[str, Cost]') -> 'Table':
+    """A row for each model, and a line below each family."""
+    from distill.cli.screen import result_table
+    from distill.report.models_page import cells
+
+    rows = [[*cells(published, costs[published.name]), _short(family.sources[0])] for family, published in listed]
+    families = [family for family, _ in listed]
+    ends = [i for i, family in enumerate(families) if i + 1 == len(families) or families[i + 1] is not family]
+    return result_table(COLUMNS, rows, numbers=(1, 2, 3), ends=ends)
 
 
 def _short(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Print a config with everything that it inherits and what the command line sets.
+"""Print a config as it runs: with all that it inherits, what the command line sets and what the commands add.
 
 python tools/print_config.py downstream_configs/deeplabv3/CONFIG.py --cfg-options model.decode_head.channels=256
 """
@@ -7,26 +7,42 @@ import argparse
 import sys
 from pathlib import Path
 
-from backbones.files import atomic_write
+from distill.cli.arguments import (
+    CONFIG_ENDINGS,
+    add_config_arguments,
+    check_can_write,
+    check_config_arguments,
+    check_ending,
+)
 from distill.cli.command import run_command
-from distill.training.experiment import add_config_arguments, read_config
-
-ENDINGS = ('.py', '.json', '.yaml', '.yml')
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_arguments(parser)
-    parser.add_argument('--out', type=Path, metavar='FILE', help=f'write it to FILE too: {", ".join(ENDINGS)}')
+    parser.add_argument('--out', type=Path, metavar='FILE', help=f'write it to FILE too: {", ".join(CONFIG_ENDINGS)}')
     return parser
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_config_arguments(args, runs=False)
+    if args.out:
+        check_ending(args.out, '--out', CONFIG_ENDINGS)
+        check_can_write(args.out, '--out')
 
 
 def run(args: argparse.Namespace) -> dict:
     """Print; returns the config as a dict."""
-    if args.out and args.out.suffix not in ENDINGS:
-        raise ValueError(f"--out '{args.out}' has no known ending; choose {', '.join(ENDINGS)}")
+    check(args)
+    from backbones.files import atomic_write
+    from distill.downstream.complete import complete
+    from distill.training.experiment import read_config
+
     config = read_config(args)
+    for line in complete(config):
+        print(f'# {line}')
     print(config.pretty_text)
     if args.out:
         with atomic_write(args.out) as temporary:

@@ -7,21 +7,26 @@ python tools/report.py work_dirs/deit_to_robust work_dirs/robust_to_deit --out w
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
-
+from distill.cli.arguments import check_can_write
 from distill.cli.command import run_command
-from distill.report.contents import shown_tables
-from distill.report.tables import Cell, Table
-from distill.report.write import write_report
+from distill.results.schema import FILE_NAME
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    from distill.report.tables import Cell, Table
 
 STYLES = {'best': 'bold', 'gain': 'green', 'loss': 'red', '': ''}
 SIGNS = {'gain': '▲ ', 'loss': '▼ '}
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folders', nargs='+', metavar='DIR', help='a folder that holds a results.json')
     parser.add_argument('--out', metavar='DIR', help='where to write; left out: the first DIR')
@@ -29,32 +34,53 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def show(console: Console, table: Table) -> None:
-    """Print a table; the small print stays in the report."""
-    shown = RichTable(title=table.title, title_justify='left')
-    for column in table.columns:
-        shown.add_column(Text(column.label), justify='right' if column.number else 'left')
-    for rows in table.groups:
-        for row in rows:
-            shown.add_row(*map(_text, row), end_section=row is rows[-1] and len(table.groups) > 1)
-    console.print(shown)
-
-
-def _text(cell: Cell) -> Text:
-    return Text(SIGNS.get(cell.mark, '') + cell.text, style='bold' if cell.total else STYLES[cell.mark])
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    for folder in map(Path, args.folders):
+        if not folder.is_dir():
+            raise FileNotFoundError(f'folder {folder} does not exist; give a folder that holds a {FILE_NAME}')
+        if not (folder / FILE_NAME).is_file():
+            raise FileNotFoundError(f'{folder} holds no {FILE_NAME}; tools/robustness.py writes one')
+    check_can_write(args.out or args.folders[0], '--out', is_folder=True)
 
 
 def run(args: argparse.Namespace) -> dict:
     """Write the report, print its main tables, and return the paths written."""
+    check(args)
+    from rich.console import Console
+
+    from distill.report.contents import shown_tables
+    from distill.report.write import write_report
+
     results, paths = write_report(args.folders, args.out, args.title)
     console = Console(width=None if sys.stdout.isatty() else 140)
     for table in shown_tables(results):
-        show(console, table)
+        console.print(screen_table(table))
     print(f'report: {paths["html"]}')
     return paths
 
 
+def screen_table(table: 'Table') -> 'RichTable':
+    """A table of the report for the screen; its small print stays in the report."""
+    from rich.table import Column
+    from rich.text import Text
+
+    from distill.cli.screen import result_table
+
+    head = [Column(Text(column.label), justify='right' if column.number else 'left') for column in table.columns]
+    rows = [[_text(cell) for cell in row] for group in table.groups for row in group]
+    ends = [end - 1 for end in accumulate(map(len, table.groups))] if len(table.groups) > 1 else []
+    return result_table(head, rows, ends=ends, title=table.title, title_justify='left')
+
+
+def _text(cell: 'Cell') -> 'Text':
+    from rich.text import Text
+
+    return Text(SIGNS.get(cell.mark, '') + cell.text, style='bold' if cell.total else STYLES[cell.mark])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
     return run_command(build_parser, run, argv)
 
 

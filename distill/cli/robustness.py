@@ -8,19 +8,29 @@ torchrun --nproc-per-node 8 tools/robustness.py … --launcher pytorch
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from torch import distributed
+from distill.base.records import DEFINITIONS
+from distill.cli.arguments import (
+    add_device_argument,
+    check_at_least,
+    check_can_write,
+    check_is_folder,
+    check_launcher,
+    cuda_or_cpu,
+)
+from distill.cli.command import prepare_torch, run_command
+from distill.robustness.sources import Source
+from distill.robustness.suite_table import IMAGENET_SUITES, OWN_SUITES, SUITE_NAMES, find_folder, plain_suite
 
-from distill.cli.command import run_command
-from distill.robustness.corruptions import DEFINITIONS
-from distill.robustness.evaluate import Settings, evaluate
-from distill.robustness.runs import find_classes, load_run
-from distill.robustness.suites import SUITE_NAMES, choose_suites, plain_suite
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from distill.robustness.runs import Run
+    from distill.robustness.suite_table import Suite
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,33 +53,88 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', type=int, default=100)
     parser.add_argument('--workers', type=int, default=1, help='processes that decode and corrupt images')
     parser.add_argument('--seed', type=int, default=0, help='seed of the corruptions')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add_device_argument(parser)
     parser.add_argument('--launcher', choices=('none', 'pytorch'), default='none', help='pytorch: started by torchrun')
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_launcher(args.launcher)
+    check_at_least(args, 1, 'input_size', 'corruption_limit', 'batch_size')
+    check_at_least(args, 0, 'workers', 'seed')
+    if not args.data_root and not args.images:
+        raise ValueError('nothing to evaluate on; pass --data-root, or --images')
+    if args.data_root:
+        check_is_folder(args.data_root, 'data root', 'make or unpack the data, or pass another --data-root')
+    for name in args.suite or ():
+        check_suite(name, args.data_root)
+    for folder in args.images:
+        plain_suite(folder)
+    check_can_write(args.out, '--out', is_folder=True)
+    sources = [Source.parse(text) for text in args.models]
+    for source in sources:
+        source.check()
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise ValueError(f'two runs are called the same ({", ".join(names)}); name them with NAME=CHECKPOINT')
+
+
+def check_suite(name: str, data_root: str | None) -> None:
+    """Check that a suite exists, and its folder; whether it fits the classes of the models is known once these are.
+
+    Raises:
+        ValueError: There is no suite of this name.
+        FileNotFoundError: The data root has none of the folders of the suite.
+    """
+    named = [suite for suite in IMAGENET_SUITES + OWN_SUITES if suite.name == name]
+    if not named:
+        raise ValueError(f"suite '{name}' is unknown; choose from {', '.join(SUITE_NAMES)}")
+    if data_root and not any(find_folder(suite, data_root) for suite in named):
+        folder = Path(data_root) / named[0].folders[0]
+        raise FileNotFoundError(f"suite '{name}' needs the folder '{folder}'; make it or leave it out")
+
+
 def run(args: argparse.Namespace) -> dict:
     """Evaluate; returns the contents of results.json."""
+    check(args)
+    prepare_torch()
+    from rich.console import Console
+    from torch import distributed
+
+    from distill.robustness.runs import find_classes, load_run
+    from distill.robustness.suites import choose_suites
+
+    device = args.device or cuda_or_cpu()
     if args.launcher == 'pytorch':
         # Processes exchange nothing but barriers, so gloo serves on any device.
         distributed.init_process_group('gloo')
-        if args.device == 'cuda':
-            args.device = f'cuda:{os.environ["LOCAL_RANK"]}'
-    quiet = distributed.is_initialized() and distributed.get_rank() > 0
-    console = Console(quiet=quiet)
-    runs = [load_run(source, args.device, args.input_size) for source in args.models]
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        raise ValueError(f'two runs are called the same ({", ".join(names)}); name them with NAME=CHECKPOINT')
-    if not args.data_root and not args.images:
-        raise ValueError('nothing to evaluate on; pass --data-root, or --images')
+        if device == 'cuda':
+            device = f'cuda:{os.environ["LOCAL_RANK"]}'
+    console = Console(quiet=distributed.is_initialized() and distributed.get_rank() > 0)
+    runs = [load_run(source, device, args.input_size) for source in args.models]
     find_classes(runs, args.data_root)
     suites, absent = choose_suites(args.suite, args.data_root, runs[0].classes) if args.data_root else ([], [])
     suites += [plain_suite(folder) for folder in args.images]
     if absent:
         console.print(f'not there, left out: {", ".join(suite.name for suite in absent)}')
-    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=quiet) as progress:
+    results = evaluate_with_progress(args, runs, suites, console)
+    names = [run.name for run in runs]
+    console.print(scores_table(results, names, [suite.key for suite in suites]))
+    for line in (*problem_lines(results, names), *missing_clean_lines(results, names, suites)):
+        console.print(line)
+    console.print(f'results: {args.out / "results.json"}')
+    return results
+
+
+def evaluate_with_progress(
+    args: argparse.Namespace, runs: 'list[Run]', suites: 'list[Suite]', console: 'Console'
+) -> dict:
+    """Evaluate under a progress bar; returns the contents of results.json."""
+    from distill.cli.screen import counting_progress
+    from distill.robustness.evaluate import Settings, evaluate
+
+    with counting_progress(console, disable=console.quiet) as progress:
         task = progress.add_task('predictions', total=None)
         settings = Settings(
             data_root=args.data_root or '',
@@ -84,25 +149,18 @@ def run(args: argparse.Namespace) -> dict:
             begin=lambda count: progress.update(task, total=count),
             advance=lambda count: progress.advance(task, count),
         )
-        results = evaluate(runs, suites, settings)
-    console.print(scores_table(results, names, [suite.key for suite in suites]))
-    for line in problem_lines(results, names):
-        console.print(line)
-    for suite in suites:
-        entries = [results['classification'].get(name, {}).get(suite.key, {}) for name in names]
-        if suite.subset and any('clean_subset_top1_pct' not in entry for entry in entries):
-            console.print(f'{suite.key}: no clean accuracy on its classes to stand beside it; evaluate clean as well')
-    console.print(f'results: {args.out / "results.json"}')
-    return results
+        return evaluate(runs, suites, settings)
 
 
-def scores_table(results: dict, names: list[str], suites: list[str]) -> Table:
-    """Top-1 with its interval by run and suite; of suites of fewer classes, the clean one on these below."""
-    table = Table('top-1 %', *suites)
+def scores_table(results: dict, names: Sequence[str], suites: Sequence[str]) -> 'Table':
+    """Top-1 with its interval by run and suite; for a suite of fewer classes, the clean top-1 on these below."""
+    from distill.cli.screen import result_table
+
+    rows = []
     for name in names:
         entries = [results['classification'].get(name, {}).get(suite) for suite in suites]
-        table.add_row(name, *(_score(entry) if entry else '-' for entry in entries))
-    return table
+        rows.append((name, *(_score(entry) if entry else '-' for entry in entries)))
+    return result_table(('top-1 %', *suites), rows)
 
 
 def _score(entry: dict) -> str:
@@ -111,20 +169,30 @@ def _score(entry: dict) -> str:
     return text if clean is None else f'{text}\nclean {clean:.1f}'
 
 
-def problem_lines(results: dict, names: list[str]) -> list[str]:
-    """What was counted while evaluating, a line each."""
-    said = {
+def problem_lines(results: dict, names: Sequence[str]) -> list[str]:
+    """The problems with images and logits that were counted while evaluating, a line each."""
+    words = {
         'nan_logits': 'predictions from logits that are not finite, counted as wrong',
         'grayscale_images': 'grayscale images, shown in RGB',
         'cmyk_images': 'CMYK images, converted to RGB',
     }
     return [
-        f'{name}, {suite}: {count} {said.get(problem, problem.replace("_", " ") + ", converted to RGB")}'
+        f'{name}, {suite}: {count} {words.get(problem, problem.replace("_", " ") + ", converted to RGB")}'
         for section in ('classification', 'unlabelled')
         for name in names
         for suite, entry in results.get(section, {}).get(name, {}).items()
         for problem, count in entry.get('problems', {}).items()
     ]
+
+
+def missing_clean_lines(results: dict, names: Sequence[str], suites: 'Sequence[Suite]') -> list[str]:
+    """The suites of fewer classes whose clean accuracy on these classes is not known, a line each."""
+    lines = []
+    for suite in suites:
+        entries = [results['classification'].get(name, {}).get(suite.key, {}) for name in names]
+        if suite.subset and any('clean_subset_top1_pct' not in entry for entry in entries):
+            lines.append(f'{suite.key}: no clean accuracy on its classes to stand beside it; evaluate clean as well')
+    return lines
 
 
 def main(argv=None) -> int:

@@ -8,25 +8,23 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-from rich.console import Console
-from rich.table import Table
-
-from distill.base.files import write_json
-from distill.cli.command import run_command
-from distill.downstream.pictures import PictureHook
-from distill.downstream.scores import to_results
-from distill.robustness.corruptions import SEVERITIES
-from distill.training.experiment import (
+from distill.base.records import SEVERITIES, cells_of, choose_kinds
+from distill.cli.arguments import (
     add_config_arguments,
-    augment_test_time,
-    build_runner,
-    check_weights,
-    dump_predictions,
-    load_config,
-    resume_from,
+    check_at_least,
+    check_can_write,
+    check_config_arguments,
+    check_is_file,
 )
+from distill.cli.command import prepare_torch, run_command
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from rich.table import Table
+
+SCORES, PREDICTIONS = '.json', ('.pkl', '.pickle')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -54,25 +52,60 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_config_arguments(args)
+    if args.checkpoint != 'auto':
+        check_is_file(args.checkpoint, 'checkpoint', 'train first or name another')
+    elif args.work_dir and not any(Path(args.work_dir).glob('*.pth')):
+        raise _no_checkpoint(args.work_dir)
+    if args.out and args.out.suffix not in (SCORES, *PREDICTIONS):
+        raise ValueError(f"--out '{args.out}' has no known ending; choose .json for scores or .pkl for predictions")
+    check_can_write(args.out, '--out')
+    check_can_write(args.show_dir, '--show-dir', is_folder=True)
+    check_at_least(args, 1, 'show_interval', 'corruption_limit')
+    check_at_least(args, 0, 'corruption_seed')
+    if args.corruptions:
+        cells_of(choose_kinds(args.corruptions), args.severities)
+        if args.show_dir or (args.out and args.out.suffix != SCORES):
+            raise ValueError('--corruptions writes scores only; drop --show-dir, and let --out end in .json')
+
+
 def run(args: argparse.Namespace) -> dict:
     """Test; returns what results.json holds."""
+    check(args)
+    prepare_torch()
+    from rich.console import Console
+
+    from distill.downstream.complete import complete
+    from distill.downstream.pictures import PictureHook
+    from distill.downstream.scores import to_results
+    from distill.results.files import write_results
+    from distill.training.experiment import (
+        augment_test_time,
+        build_runner,
+        check_weights,
+        dump_predictions,
+        load_config,
+        resume_from,
+    )
+
     config = load_config(args)
     config.load_from = resume_from(args.checkpoint, config.work_dir)[1]
     if config.load_from is None:
-        raise FileNotFoundError(f"'{config.work_dir}' has no checkpoint; train first or name one")
-    out = args.out or Path(config.work_dir) / 'results.json'
-    if out.suffix not in ('.json', '.pkl', '.pickle'):
-        raise ValueError(f"--out '{out}' has no known ending; choose .json for scores or .pkl for predictions")
+        raise _no_checkpoint(config.work_dir)
+    predictions = args.out if args.out and args.out.suffix in PREDICTIONS else None
+    out = Path(config.work_dir) / 'results.json' if predictions or not args.out else args.out
     if args.tta:
         augment_test_time(config)
+    notes = complete(config)
     if args.corruptions:
         return run_corrupted(args, config, out)
 
-    predictions = None if out.suffix == '.json' else out
-    out = Path(config.work_dir) / 'results.json' if predictions else out
     if predictions:
-        dump_predictions(config, temporary := predictions.with_name(f'.{predictions.stem}.{os.getpid()}.tmp.pkl'))
-    runner = build_runner(config, [PictureHook(args.show_dir, args.show_interval)] if args.show_dir else [])
+        temporary = predictions.with_name(f'.{predictions.stem}.{os.getpid()}.tmp.pkl')
+        dump_predictions(config, temporary)
+    runner = build_runner(config, [PictureHook(args.show_dir, args.show_interval)] if args.show_dir else [], notes)
     check_weights(runner.model, config.load_from)
     scores = runner.test()
     pictures = sorted(args.show_dir.glob('*.png')) if args.show_dir else []
@@ -81,35 +114,61 @@ def run(args: argparse.Namespace) -> dict:
         if predictions:
             os.replace(temporary, predictions)
             Console().print(f'predictions: {predictions}')
-        write_json(out, results)
+        write_results(out, results)
         Console().print(f'results: {out}')
     return results
 
 
-def run_corrupted(args: argparse.Namespace, config: Config, out: Path) -> dict:
-    """Test on clean images and under corruption; returns what results.json holds."""
-    # Slow to import, with mmcv and matplotlib.
-    from distill.downstream.corruption import Cells, choose_kinds, measure
+def run_corrupted(args: argparse.Namespace, config: 'Config', out: Path) -> dict:
+    """Test on clean images and under corruption; returns what results.json holds.
+
+    Args:
+        args: Parsed arguments.
+        config: A detector's or segmenter's config, with ``load_from``.
+        out: File for the scores; the scores of each cell go beside it.
+
+    Raises:
+        ValueError: The config is no detector's or segmenter's.
+    """
+    from rich.console import Console
+
+    from distill.downstream.corruption import Cells, measure
+    from distill.downstream.scores import to_results
+    from distill.results.files import write_results
 
     if config.get('default_scope') not in ('mmdet', 'mmseg'):
         raise ValueError(f'{args.config} is no detector or segmenter; test a student with tools/robustness.py')
-    if args.show_dir or out.suffix != '.json':
-        raise ValueError('--corruptions writes scores only; drop --show-dir, and let --out end in .json')
     cells = Cells(choose_kinds(args.corruptions), tuple(args.severities), args.corruption_seed, args.corruption_limit)
     runner, scores, corruption = measure(config, cells, out.parent)
     results = to_results(runner, scores, config, [], out.parent)
     section = next(key for key in ('detection', 'segmentation') if key in results)
     results[section]['corruption'] = corruption
     if runner.rank == 0:
-        write_json(out, results)
-        table = Table('score', 'P', 'mPC', 'rPC %')
-        for name, score in corruption.items():
-            if isinstance(score, dict) and 'mPC' in score:
-                relative = '–' if score['rPC_pct'] is None else f'{score["rPC_pct"]:.1f}'
-                table.add_row(name, f'{score["P"]:.4f}', f'{score["mPC"]:.4f}', relative)
-        Console().print(table)
+        write_results(out, results)
+        Console().print(corruption_table(corruption))
         Console().print(f'results: {out}, cells: {out.parent / "corruptions.md"}')
     return results
+
+
+def corruption_table(corruption: dict) -> 'Table':
+    """The summary of each score under corruption, a row a score."""
+    from distill.cli.screen import result_table
+
+    rows = [
+        (
+            name,
+            f'{score["P"]:.4f}',
+            f'{score["mPC"]:.4f}',
+            '–' if score['rPC_pct'] is None else f'{score["rPC_pct"]:.1f}',
+        )
+        for name, score in corruption.items()
+        if isinstance(score, dict) and 'mPC' in score
+    ]
+    return result_table(('score', 'P', 'mPC', 'rPC %'), rows)
+
+
+def _no_checkpoint(work_dir: str) -> FileNotFoundError:
+    return FileNotFoundError(f"'{work_dir}' has no checkpoint; train first or name one")
 
 
 def main(argv=None) -> int:

@@ -5,13 +5,14 @@ python tools/train.py distill/configs/shapes/deit-mini_robust-resnet-tiny_shapes
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-from mmengine.hooks import Hook
+from distill.cli.arguments import add_config_arguments, check_at_least, check_config_arguments, check_is_file
+from distill.cli.command import prepare_torch, run_command
 
-from distill.base.processes import default_device
-from distill.cli.command import run_command
-from distill.training.experiment import add_config_arguments, build_runner, load_config, resume_from
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.hooks import Hook
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,8 +34,22 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_config_arguments(args)
+    check_at_least(args, 1, 'shifts')
+    if args.resume not in (None, 'auto'):
+        check_is_file(args.resume, 'checkpoint', 'pass another or --resume alone')
+
+
 def run(args: argparse.Namespace) -> dict:
     """Train; returns the work directory and where training stopped."""
+    check(args)
+    prepare_torch()
+    from distill.base.processes import default_device
+    from distill.downstream.complete import complete
+    from distill.training.experiment import build_runner, load_config, resume_from
+
     config = load_config(args)
     if args.amp:
         if default_device() == 'cpu':
@@ -47,18 +62,25 @@ def run(args: argparse.Namespace) -> dict:
         config.auto_scale_lr.enable = True
     if args.resume:
         config.resume, config.load_from = resume_from(args.resume, config.work_dir)
-    runner = build_runner(config, shift_hooks(config, args.shifts))
+    runner = build_runner(config, shift_hooks(config, args.shifts), notes=complete(config))
     runner.train()
     return {'work_dir': config.work_dir, 'epoch': runner.epoch, 'iter': runner.iter}
 
 
-def shift_hooks(config: Config, interval: int | None) -> list[Hook]:
-    """The hook that ``--shifts`` asks for."""
+def shift_hooks(config: 'Config', interval: int | None) -> 'list[Hook]':
+    """The hook that ``--shifts`` asks for.
+
+    Args:
+        config: The training config.
+        interval: Epochs from one score to the next; None for no hook.
+
+    Raises:
+        ValueError: The config trains no student.
+    """
     if interval is None:
         return []
     if 'student' not in config.model:
         raise ValueError(f'{config.filename} trains no student; drop --shifts and use tools/test.py --corruptions')
-    # Slow to import.
     from distill.training.hooks.shift_scores import ShiftScoresHook
 
     return [ShiftScoresHook(config.data_root, interval=interval)]

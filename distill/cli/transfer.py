@@ -6,16 +6,17 @@ python tools/transfer_matrix.py distill/matrices/shapes.py
 import argparse
 import shlex
 import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Column, Table
-
-from backbones.files import atomic_write
-from distill.base.files import write_json
+from distill.cli.arguments import check_at_least, check_can_write, check_is_file, check_is_folder
 from distill.cli.command import run_command
-from distill.transfer.collect import collect, longer_runs, to_markdown, to_tables
-from distill.transfer.matrix import evaluations, load_matrix, longer, training, trainings
-from distill.transfer.steps import Workplace, run_steps
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from distill.transfer.matrix import Matrix
+    from distill.transfer.steps import Workplace
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,38 +32,86 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Check what needs no heavy import."""
+    check_is_file(args.matrix, 'matrix', 'see distill/matrices')
+    if args.data_root is not None:
+        check_is_folder(args.data_root, 'data root', 'make the data or pass another --data-root')
+    check_can_write(args.work_dir, '--work-dir', is_folder=True)
+    check_at_least(args, 1, 'jobs', 'threads')
+    _launcher(args)
+
+
+def _launcher(args: argparse.Namespace) -> list[str]:
+    try:
+        return shlex.split(args.launcher)
+    except ValueError as error:
+        raise ValueError(f'--launcher {args.launcher!r} is no command ({error}); quote it once') from None
+
+
 def run(args: argparse.Namespace) -> dict:
     """Run the experiment, or what is left of it; returns the contents of transfer.json."""
+    check(args)
+    from rich.console import Console
+
+    from backbones.files import atomic_write
+    from distill.base.files import write_json
+    from distill.transfer.collect import collect, to_markdown, to_tables
+    from distill.transfer.matrix import load_matrix
+    from distill.transfer.plan import trainings
+    from distill.transfer.steps import Workplace
+
     matrix = load_matrix(args.matrix, args.data_root, args.work_dir)
     console = Console()
-    place = Workplace(
-        matrix.work_dir / 'logs', args.jobs, args.threads, shlex.split(args.launcher), again='the experiment'
-    )
-    steps = trainings(matrix)
+    place = Workplace(matrix.work_dir / 'logs', args.jobs, args.threads, _launcher(args), again='the experiment')
     if args.plan:
+        steps = trainings(matrix)
         for step in steps:
             console.print(f'{"done" if place.is_done(step) else "to do":5} {step.name}', highlight=False)
         return {'steps': [step.name for step in steps]}
-    run_steps(steps, place, console.print)
-    epochs = longer(matrix) if matrix.equal_time else {}
-    more = longer_runs(matrix, epochs)
-    run_steps([training(matrix, run) for run in more], place, console.print)
-    run_steps(evaluations(matrix, [*matrix.alone(), *more, *matrix.taught()]), place, console.print)
-
-    summary = collect(matrix, epochs)
+    summary = collect(matrix, run_experiment(matrix, place, console.print))
     write_json(matrix.work_dir / 'transfer.json', summary)
     tables = to_tables(summary)
     with atomic_write(matrix.work_dir / 'transfer.md') as temporary:
         temporary.write_text(to_markdown(tables))
-    for title, (head, *rows) in tables:
-        # On a narrow screen the numbers take two lines; names and headings stay whole.
-        columns = (Column(name, overflow='fold') for name in head[1:])
-        table = Table(Column(head[0], no_wrap=True), *columns, title=title, title_justify='left', padding=(0, 0, 0, 1))
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    for title, rows in tables:
+        console.print(screen_table(title, rows))
     console.print(f'results: {matrix.work_dir / "transfer.json"}, {matrix.work_dir / "transfer.md"}')
     return summary
+
+
+def run_experiment(matrix: 'Matrix', place: 'Workplace', say: Callable[[str], None]) -> dict[str, int]:
+    """Train and evaluate all runs that are not done yet.
+
+    Args:
+        matrix: The experiment.
+        place: Where its commands run.
+        say: Called with a line of text when a command starts and ends.
+
+    Returns:
+        For each group of taught runs the epochs that its student alone has time for, if the matrix asks for equal time.
+    """
+    from distill.transfer.plan import evaluations, training, trainings
+    from distill.transfer.steps import run_steps
+    from distill.transfer.timing import epochs_at_equal_time, longer_runs
+
+    run_steps(trainings(matrix), place, say)
+    epochs = epochs_at_equal_time(matrix, place) if matrix.equal_time else {}
+    more = longer_runs(matrix, epochs)
+    run_steps([training(matrix, run) for run in more], place, say)
+    run_steps(evaluations(matrix, [*matrix.alone(), *more, *matrix.taught()]), place, say)
+    return epochs
+
+
+def screen_table(title: str, rows: Sequence[Sequence[str]]) -> 'Table':
+    """A table of results, whose numbers take two lines on a narrow screen; names and headings stay whole."""
+    from rich.table import Column
+
+    from distill.cli.screen import result_table
+
+    names, *cells = rows
+    head = [Column(names[0], no_wrap=True), *(Column(name, overflow='fold') for name in names[1:])]
+    return result_table(head, cells, title=title, title_justify='left', padding=(0, 0, 0, 1))
 
 
 def main(argv=None) -> int:

@@ -1,4 +1,4 @@
-"""Erasing and mixing that follow from the seeds of the views alone."""
+"""Erase and mix views by their seeds alone."""
 
 import random
 
@@ -13,10 +13,10 @@ from distill.base.seeding import kept_generators
 
 
 def erase(erasing: RandomErasing, images: Tensor, seeds: Tensor) -> None:
-    """Erase in place, each image by its own seed.
+    """Erase parts of images in place, each image by its own seed.
 
     Args:
-        erasing: timm's, with noise drawn on the CPU: an accelerator's generator draws other numbers.
+        erasing: timm's erasing, with noise drawn on the CPU: an accelerator's generator draws other numbers.
         images: Normalised [B, 3, H, W].
         seeds: Seeds of the views [B].
     """
@@ -34,7 +34,7 @@ def mix_pairs(mixup: Mixup, images: Tensor, labels: Tensor, seeds: Tensor) -> tu
     the source of randomness: λ and box follow from the seed of image 2k.
 
     Args:
-        mixup: timm's, whose settings and functions are used.
+        mixup: timm's mixing, whose settings and functions are used.
         images: Normalised [B, 3, H, W], B even.
         labels: [B].
         seeds: Seeds of the views [B].
@@ -71,5 +71,5 @@ def mix_pairs(mixup: Mixup, images: Tensor, labels: Tensor, seeds: Tensor) -> tu
 
 
 def partners(values: Tensor) -> Tensor:
-    """A copy of [B, …] in which 2k and 2k + 1 have changed places."""
+    """A copy of values [B, …] in which 2k and 2k + 1 have changed places."""
     return values.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)

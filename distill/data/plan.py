@@ -1,4 +1,4 @@
-"""Which views of which images an epoch has, and which two are mixed: a function of the seed alone."""
+"""Plan the views of every epoch, and the pairs that are mixed, from a seed alone."""
 
 import functools
 
@@ -9,20 +9,25 @@ import torch
 class ViewPlan:
     """The views of every epoch, in pairs of two images.
 
-    An epoch has the images in an order that follows from (seed, epoch). Neighbours make a pair, which is what mixing
-    mixes. With repeated augmentation (Hoffer et al., CVPR 2020) a pair stands there ``repeats`` times, each time in
-    another view, and an epoch has, as DeiT's has, about as many views as the set has images: a multiple of 256 if it
-    is that large, and so views of a third of the images where ``repeats`` is 3. With an odd number of images one is
-    left out, another in each epoch.
+    An epoch has the images in an order that follows from (seed, epoch). Two neighbours make a pair; mixing mixes the
+    images of a pair. With repeated augmentation (Hoffer et al., CVPR 2020) an epoch has a pair ``repeats`` times, each
+    time in another view. As with DeiT it then has about as many views as the set has images: a multiple of 256 if the
+    set is that large, and so views of a third of the images where ``repeats`` is 3. With an odd number of images one
+    is left out, another in each epoch.
 
-    Rows number all views: epoch by epoch, and in it pair by pair. Epoch e has the views
+    Rows number all views: epoch by epoch, and within an epoch pair by pair. Epoch e has the views
     e · repeats, …, e · repeats + repeats − 1.
 
     Args:
         images: Number of images.
         repeats: Views of a drawn image in an epoch.
-        shuffle: Draw an order; otherwise it is that of the images.
+        shuffle: Draw an order for each epoch; otherwise the images keep their order.
         seed: Seed of the orders.
+
+    Attributes:
+        pairs: Pairs of an epoch.
+        groups: Different pairs of an epoch, without their repeats.
+        rows_per_epoch: Rows of an epoch: the views of all groups, of which the last may be cut in an epoch.
 
     Raises:
         ValueError: There are fewer than two images, or ``repeats`` is below 1.
@@ -40,10 +45,10 @@ class ViewPlan:
         self.rows_per_epoch = 2 * self.groups * repeats
 
     def epochs(self, views: int) -> int:
-        """How many epochs a number of views per image lasts.
+        """Number of epochs for which so many views of each image last.
 
         Raises:
-            ValueError: It is no multiple of ``repeats``.
+            ValueError: ``views`` is no multiple of ``repeats``.
         """
         if views < 1 or views % self.repeats:
             raise ValueError(f'{views} views cannot be had with {self.repeats} an epoch; give a multiple of it')
@@ -56,8 +61,8 @@ class ViewPlan:
         groups, repeats = np.divmod(pairs, self.repeats)
         images = np.empty_like(epochs)
         for epoch in np.unique(epochs):
-            here = epochs == epoch
-            images[here] = self._order(epoch)[2 * groups[here] + members[here]]
+            chosen = epochs == epoch
+            images[chosen] = self._order(epoch)[2 * groups[chosen] + members[chosen]]
         return np.stack([images, epochs * self.repeats + repeats], axis=1)
 
     def rows(self, keys: np.ndarray) -> np.ndarray:
@@ -70,8 +75,8 @@ class ViewPlan:
         epochs, repeats = np.divmod(views, self.repeats)
         places = np.empty_like(epochs)
         for epoch in np.unique(epochs):
-            here = epochs == epoch
-            places[here] = _places(self.images, 2 * self.groups, self._seed, int(epoch))[images[here]]
+            chosen = epochs == epoch
+            places[chosen] = _places(self.images, 2 * self.groups, self._seed, int(epoch))[images[chosen]]
         if (places < 0).any():
             image, view = (int(numbers[places < 0][0]) for numbers in (images, views))
             raise ValueError(f'image {image} is not drawn in view {view}; take the views from a ViewSampler')

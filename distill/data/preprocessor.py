@@ -1,4 +1,4 @@
-"""From a batch of decoded views to what a model sees, replayed bit for bit."""
+"""From a batch of decoded views to the tensor that a model sees, replayed bit for bit."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,8 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
+from distill.base.images import normalise
+from distill.data.batch import ViewBatch
 from distill.data.mixing import erase, mix_pairs
 
 
@@ -18,8 +20,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
     """Normalise, then in training erase and mix, on the device: one tensor for teacher and student alike.
 
     Erasing, and mixing with ``mode='pair'``, follow from the seeds of the views alone: not from the device, the rest
-    of the batch or the iteration. timm's modes ``batch`` and ``elem`` mix an image with whatever the batch has at its
-    other end, by the generators of the run.
+    of the batch or the iteration. timm's modes ``batch`` and ``elem`` mix an image with the one at the other end of
+    the batch, by the generators of the run.
 
     Args:
         mean: Per channel, of values in [0, 1].
@@ -49,8 +51,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
         """Prepare a batch.
 
         Args:
-            data: Collated items of `distill.data.Views`: views [B, 3, H, W] in uint8, labels, indices, view numbers
-                and seeds, [B] each. The last three may be left out if nothing is erased or mixed in pairs.
+            data: Collated items of `distill.data.views.Views`: views [B, 3, H, W] in uint8, labels, indices, view
+                numbers and seeds, [B] each. The last three may be left out if nothing is erased or mixed in pairs.
             training: Erase and mix.
 
         Returns:
@@ -58,35 +60,47 @@ class ViewPreprocessor(BaseDataPreprocessor):
             index and view [B, 2] on the CPU, or None.
 
         Raises:
-            ValueError: The batch does not consist of pairs, and pairs are mixed.
+            ValueError: Images are to be mixed in pairs and the batch does not consist of such pairs; or images are to
+                be erased or mixed in pairs and the batch has no seeds.
         """
-        # Keys and seeds stay on the CPU, where they are needed.
+        # Keys and seeds stay on the CPU: the cache and the generators that they are for are there.
         images, targets = self.cast_data(list(data[:2]))
         keys, seeds = (torch.stack(list(data[2:4]), dim=1), data[4]) if len(data) > 2 else (None, None)
-        images = images.to(memory_format=self.memory_format).float().div_(255).sub_(self.mean).div_(self.std)
+        images = normalise(images.to(memory_format=self.memory_format), self.mean, self.std)
         if training:
             images, targets = self._augment(images, targets, keys, seeds)
         return dict(images=images, targets=targets, keys=keys)
 
+    def view_batch(self, images: Tensor, keys: Tensor | None = None) -> ViewBatch:
+        """The images of a prepared batch as a teacher is shown them.
+
+        Args:
+            images: Images that this preprocessor has normalised [B, 3, H, W].
+            keys: Index and view of each image [B, 2]; None if the images are no views of the training set.
+        """
+        return ViewBatch(images, self.mean, self.std, keys)
+
     def _augment(self, images: Tensor, targets: Tensor, keys: Tensor | None, seeds: Tensor | None):
-        pairs = self.mixup is not None and self.mixup.mode == 'pair'
-        if seeds is None and (pairs or self.random_erasing):
-            raise ValueError('random erasing and mixup mode pair need the seeds of the views; load them by `Views`')
-        if self.mixup is not None and len(images) % 2:
+        mixup = self.mixup
+        by_pairs = mixup if mixup is not None and mixup.mode == 'pair' else None
+        if mixup is not None and len(images) % 2:
             raise ValueError(f'a batch of {len(images)} cannot be mixed in pairs; set an even batch_size and drop_last')
-        if self.random_erasing:
-            erase(RandomErasing(self.random_erasing, mode='pixel', device='cpu'), images, seeds)
-        if pairs:
-            if not torch.equal(keys[0::2, 1], keys[1::2, 1]):
-                raise ValueError('neighbours in the batch are no partners; let a ViewSampler deal them')
-            return mix_pairs(self.mixup, images, targets, seeds)
-        return (images, targets) if self.mixup is None else self.mixup(images, targets)
+        if by_pairs or self.random_erasing:
+            if keys is None or seeds is None:
+                raise ValueError('random erasing and mixup mode pair need the seeds of the views; load them by `Views`')
+            if self.random_erasing:
+                erase(RandomErasing(self.random_erasing, mode='pixel', device='cpu'), images, seeds)
+            if by_pairs:
+                if not torch.equal(keys[0::2, 1], keys[1::2, 1]):
+                    raise ValueError('neighbours in the batch are no partners; let a ViewSampler deal them')
+                return mix_pairs(by_pairs, images, targets, seeds)
+        return (images, targets) if mixup is None else mixup(images, targets)
 
     def describe(self) -> dict:
-        """What decides the images, in plain values.
+        """Describe how views are normalised, erased and mixed, in plain values by name.
 
         Raises:
-            ValueError: Mixing depends on more than the views.
+            ValueError: Mixing depends on more than the views, so that it cannot be replayed.
         """
         mixup = self.mixup
         if mixup is not None and mixup.mode != 'pair':

@@ -1,18 +1,37 @@
-"""timm's readers of image sets, those that find an image by its index."""
+"""timm's readers of image sets: the readers that find an image by its index."""
 
 import hashlib
 import os
+from collections.abc import Iterable
+from typing import IO, Any, Protocol
 
 from timm.data import create_dataset
-from timm.data.readers.reader import Reader
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
 from distill.base.images import check_class_folders, find_split
 from distill.data.shards import ShardReader
 
 
-def open_reader(root: str, split: str, name: str) -> Reader:
-    """timm's reader of an image set, one that finds an image by its index.
+class ImageReader(Protocol):
+    """What is used of timm's readers, whose base class says less."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def __getitem__(self, index: int) -> tuple[IO[bytes], int]:
+        """The open file of an image, and its label."""
+
+    def filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
+        """Name of an image: in the set, without folders, or with the set's folder."""
+
+
+def open_reader(root: str, split: str, name: str) -> ImageReader:
+    """Open timm's reader of an image set.
+
+    Args:
+        root: Folder of the set, or a tar file.
+        split: Part of the set: a folder or tar file in the root, or ``''``.
+        name: timm's name of the kind of data, see `distill.data.views.Views`.
 
     Raises:
         FileNotFoundError: The data is not there.
@@ -32,14 +51,25 @@ def open_reader(root: str, split: str, name: str) -> Reader:
         )
     path = find_split(root, split)
     if path.is_file():
-        # A file kept open would be shared by the loader's workers, and with it the place that each reads from.
+        # The workers of a loader would share an open file, and with it the place in the file that each reads from.
         return create_dataset('', root=str(path), split='', cache_tarfiles=False).reader
     check_class_folders(path)
     return create_dataset('', root=str(path), split='', search_split=False).reader
 
 
-def list_sha256(reader: Reader) -> str:
-    """Hash of the list of images: their names in the set, their sizes in bytes and their labels."""
+def class_names(reader: Any) -> list[str]:
+    """Names of the classes of a reader, in the order of their labels."""
+    labels = reader.class_name_to_idx if isinstance(reader, ReaderImageInTar) else reader.class_to_idx
+    return sorted(labels, key=labels.get)
+
+
+def list_sha256(reader: Any) -> str:
+    """Hash of the list of images: their names in the set, their sizes in bytes and their labels.
+
+    Args:
+        reader: What `open_reader` returns.
+    """
+    images: Iterable[tuple]
     if isinstance(reader, ReaderImageInTar):
         members = (sample[0] for sample in reader.samples)
         images = ((m.name, m.size, label) for m, label in zip(members, reader.targets, strict=True))
@@ -48,7 +78,7 @@ def list_sha256(reader: Reader) -> str:
     elif hasattr(reader, 'samples'):
         images = ((path.removeprefix(reader.root), os.path.getsize(path), label) for path, label in reader.samples)
     else:
-        # Hugging Face's own hash of a data set and of what was done to it.
+        # Hugging Face's own hash of a data set and of all that was done to it.
         images = [(reader.dataset._fingerprint, len(reader))]
     digest = hashlib.sha256()
     for image in images:

@@ -1,4 +1,4 @@
-"""Which views of which images a process sees, in which order."""
+"""Deal the views of an epoch to the processes of a run, in pairs."""
 
 from collections.abc import Iterator
 
@@ -12,26 +12,28 @@ from distill.data.views import Views
 
 @DATA_SAMPLERS.register_module()
 class ViewSampler(DefaultSampler):
-    """mmengine's sampler that says beside each index which view of the image is meant, and deals pairs.
+    """mmengine's sampler with two additions: each index comes with the number of a view, and views come in pairs.
 
-    Views 2k and 2k + 1 of a batch are partners for mixing, so a batch should have an even size. Who is whose partner
+    Views 2k and 2k + 1 of a batch are partners for mixing, so a batch should have an even size. Which two are partners
     follows from the seed of the views (`Views.seed`), as all that is random about a view does; the run's seed orders
-    the pairs. Processes get every n-th pair, so that n of them see together what one would with n times the batch.
+    the pairs. Of n processes each gets every n-th pair, so that together they see what one process with n times the
+    batch would see.
 
     Args:
         dataset: A `Views`.
         shuffle: Draw pairs and their order.
         seed: The run's seed.
         repeats: Repeated augmentation: views of an image in an epoch, which different processes get (DeiT: 3). An
-            epoch has as many views as without, see `ViewPlan`.
+            epoch has as many views as without repeats, see `ViewPlan`.
 
     Attributes:
+        plan: The views of every epoch.
         epochs: Epochs after which the views start again; None for never. A teacher's cache sets it.
         skip: How many of this process's views to leave out at the beginning of the epoch, since a resumed run has seen
             them.
     """
 
-    def __init__(self, dataset: 'Views', shuffle: bool = True, seed: int | None = None, repeats: int = 1):
+    def __init__(self, dataset: Views, shuffle: bool = True, seed: int | None = None, repeats: int = 1):
         super().__init__(dataset, shuffle=shuffle, seed=seed)
         self.plan = ViewPlan(len(dataset), repeats, shuffle, dataset.seed)
         self.epochs: int | None = None
@@ -45,7 +47,7 @@ class ViewSampler(DefaultSampler):
         if self.shuffle:
             groups = groups[permutation(len(groups), self.seed, self.epoch)]
         pairs = groups.reshape(-1, 2, 2)[: self.plan.pairs]
-        # Like mmengine's, it starts again at the first to give each process the same number.
+        # As in mmengine's sampler, the first pairs come again at the end, so that each process gets the same number.
         pairs = np.resize(pairs, (len(self) // 2 * self.world_size, 2, 2))[self.rank :: self.world_size]
         keys = pairs.reshape(-1, 2)[self.skip :]
         return zip(keys[:, 0].tolist(), keys[:, 1].tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""WebDataset shards, read by index instead of as a stream, so that a view is found again by its number."""
+"""Read WebDataset shards by index instead of as a stream, so that a view is found again by its number."""
 
 import io
 import tarfile
@@ -15,15 +15,16 @@ LABEL_TYPE = 'cls'
 class ShardReader(Reader):
     """A timm reader of tar files in which ``<key>.jpg`` (or png, webp) stands beside ``<key>.cls``, the label.
 
-    Headers and labels are read once, when it is built; an image is then one read at a known place.
+    Headers and labels are read once, when the reader is built; an image is then one read at a known place.
 
     Args:
         root: Folder of the shards.
-        split: Part of their names, or a pattern that ends with ``.tar``: ``train``, ``imagenet-train-00*.tar``.
+        split: Part of the shards' names (``train``), or a pattern that ends with ``.tar``
+            (``imagenet-train-00*.tar``).
 
     Raises:
         FileNotFoundError: There are no such shards.
-        ValueError: A shard is damaged, or an image has no label.
+        ValueError: A shard is damaged, an image has no label, or there is no image.
     """
 
     def __init__(self, root: str, split: str):
@@ -54,17 +55,17 @@ class ShardReader(Reader):
 
 
 def _samples(shard: Path) -> Iterator[tuple[str, int, int, int]]:
-    """Name, offset and size of each image of a shard, and its label; in the order of the names."""
+    """Name, offset, size and label of each image of a shard, in the order of the names."""
     images, labels = {}, {}
     try:
         with tarfile.open(shard, 'r:') as tar:
             for member in tar:
-                folder, _, file = member.name.rpartition('/')
-                key, _, kind = file.partition('.')
+                folder, _, name = member.name.rpartition('/')
+                stem, _, kind = name.partition('.')
                 if kind.lower() in IMAGE_TYPES:
-                    images[folder, key] = (member.name, member.offset_data, member.size)
-                elif kind == LABEL_TYPE:
-                    labels[folder, key] = int(tar.extractfile(member).read())
+                    images[folder, stem] = (member.name, member.offset_data, member.size)
+                elif kind == LABEL_TYPE and (label := tar.extractfile(member)) is not None:
+                    labels[folder, stem] = int(label.read())
     except tarfile.TarError as error:
         raise ValueError(f"shard '{shard}' is damaged ({error}); copy it again") from None
     for key, image in sorted(images.items()):

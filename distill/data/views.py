@@ -1,37 +1,43 @@
-"""Images through timm's readers and transforms, with every view fixed by (seed, image, view)."""
+"""Read and transform images by timm, with every view fixed by (seed, image, view)."""
 
 import logging
+from functools import partial
 
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from PIL import Image
 from timm.data import create_transform
-from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from torch.utils.data import Dataset
 
 from distill.base.images import decode
 from distill.base.seeding import seed_everything
-from distill.data.readers import open_reader
+from distill.data.readers import class_names, open_reader
 
 
 @DATASETS.register_module()
 class Views(Dataset):
     """Augmented views of an image set.
 
-    What is random about a view follows from (seed, image, view) alone: it does not depend on the worker, the batch
-    or what was drawn before, so that a resumed run sees what an uninterrupted one would have seen.
+    What is random about a view follows from (seed, image, view) alone: it does not depend on the worker, the batch or
+    the views before it. So a resumed run sees the views that an uninterrupted run would have seen.
 
     Args:
         root: Folder of the set, or a tar file.
-        split: Its part: a folder or tar file in the root (``train``, ``val``, ``validation``, …), or ``''``.
+        split: Part of the set: a folder or tar file in the root (``train``, ``val``, ``validation``, …), or ``''``.
         name: timm's name of the kind of data: ``''`` for folders and tar files, ``hfds/…`` for Hugging Face data sets,
             ``wds/`` for WebDataset shards (see `ShardReader`).
         transform: Arguments of timm's `create_transform`.
-        seed: Seed of the views. It is not the run's, so that several runs can share a teacher's cache.
+        seed: Seed of the views. The run has a seed of its own, so that several runs can share a teacher's cache.
         on_broken: What to do with an image that cannot be read: ``raise``, or ``skip``, which logs it and takes the
             next image in its place.
-        max_broken: How many different images each process may skip.
+        max_broken: How many different images each process of the run may skip.
+
+    Attributes:
+        reader: timm's reader of the images.
+        classes: Names of the classes, in the order of their labels.
+        transform_config: Arguments of timm's `create_transform`, as they were given.
+        broken: Whether each image was found broken [images]; None if such an image raises.
 
     Raises:
         FileNotFoundError: The data is not there.
@@ -51,14 +57,15 @@ class Views(Dataset):
         if on_broken not in ('raise', 'skip'):
             raise ValueError(f"on_broken is '{on_broken}'; choose from raise, skip")
         self.reader = open_reader(root, split, name)
-        index = self.reader.class_name_to_idx if isinstance(self.reader, ReaderImageInTar) else self.reader.class_to_idx
-        self.classes = sorted(index, key=index.get)
+        self.classes = class_names(self.reader)
         self.transform_config = dict(transform or {})
         self.transform = create_transform(**{'use_prefetcher': True, **self.transform_config})
         self.seed = seed
         self.max_broken = max_broken
         # Loader workers are processes of their own and count together.
-        self.broken = torch.zeros(len(self.reader), dtype=torch.bool).share_memory_() if on_broken == 'skip' else None
+        self.broken: torch.Tensor | None = None
+        if on_broken == 'skip':
+            self.broken = torch.zeros(len(self.reader), dtype=torch.bool).share_memory_()
 
     def __len__(self) -> int:
         return len(self.reader)
@@ -87,19 +94,19 @@ class Views(Dataset):
             shown = (index + offset) % len(self)
             try:
                 file, label = self.reader[shown][:2]
-                return decode(file, lambda shown=shown: self.reader.filename(shown, absolute=True)), int(label)
+                return decode(file, partial(self.reader.filename, shown, absolute=True)), int(label)
             except (ValueError, OSError) as error:
                 if self.broken is None:
                     raise
-                self._count(shown, error)
+                self._count(self.broken, shown, error)
         raise ValueError('no image of the set can be read; see the log for their names')
 
-    def _count(self, index: int, error: Exception) -> None:
-        """Note that an image is broken; in the log, the first time."""
-        if self.broken[index]:
+    def _count(self, broken: torch.Tensor, index: int, error: Exception) -> None:
+        """Mark an image as broken, and log it the first time."""
+        if broken[index]:
             return
-        self.broken[index] = True
-        count = int(self.broken.sum())
+        broken[index] = True
+        count = int(broken.sum())
         if count > self.max_broken:
             raise ValueError(f'{error}; more than max_broken={self.max_broken} images are broken')
         print_log(f'skipped ({count} of at most {self.max_broken}): {error}', 'current', logging.WARNING)

@@ -1,4 +1,4 @@
-"""A detector or segmenter under corruption: its score on clean images and in every kind and severity.
+"""A detector or segmenter under corruption: its scores on clean images and in each cell.
 
 Source: Michaelis et al., "Benchmarking Robustness in Object Detection: Autonomous Driving when Winter is Coming", 2019.
 P is the score on clean images, mPC the mean over kinds and severities, rPC = mPC / P. For comparison: mmdet publishes
@@ -6,27 +6,27 @@ P is the score on clean images, mPC the mean over kinds and severities, rPC = mP
 """
 
 import hashlib
-import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import timm
-import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 
 from backbones.checkpoint import read_weights, weights_sha256
-from distill.base.files import write_json
-from distill.base.records import GROUPS
+from distill.base.files import read_json, write_json
+from distill.base.records import KINDS, SEVERITIES, Cell, cells_of
 from distill.downstream.corruption_report import write_report
 from distill.downstream.scores import main_scores, task_scores
 from distill.downstream.transforms import Corrupt
-from distill.robustness.corruptions import KINDS, SEVERITIES, check_choices, frost_source
+from distill.results.cells import cells_to_json
+from distill.results.provenance import library_versions
+from distill.robustness.corruptions import frost_source
+from distill.robustness.suite_table import ON_THE_FLY
 from distill.training.experiment import build_runner, check_weights
 
 CLEAN = 'clean'
@@ -34,16 +34,16 @@ CLEAN = 'clean'
 
 @dataclass(frozen=True)
 class Cells:
-    """What to measure besides the clean images.
+    """The cells to measure besides the clean images, and on which images.
 
     Attributes:
         kinds: Kinds of corruption.
-        severities: Severities of each.
+        severities: Severities of each kind.
         seed: Seed of the corruptions.
-        limit: Use this many images only, evenly chosen.
+        limit: Use this many images only, evenly chosen; None uses all.
 
     Raises:
-        ValueError: One of these is not as above.
+        ValueError: A kind or severity is unknown, or the limit is below 1.
     """
 
     kinds: tuple[str, ...] = KINDS
@@ -52,35 +52,19 @@ class Cells:
     limit: int | None = None
 
     def __post_init__(self):
-        for kind, severity in self:
-            check_choices(kind, severity)
+        list(self)  # A cell checks its kind and its severity.
         if self.limit is not None and self.limit < 1:
             raise ValueError(f'--corruption-limit is {self.limit}; give a number of images of at least 1')
 
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        return itertools.product(self.kinds, self.severities)
-
-
-def choose_kinds(names: Sequence[str]) -> tuple[str, ...]:
-    """Kinds by their names and the names of groups.
-
-    Raises:
-        ValueError: A name is unknown.
-    """
-    kinds = [kind for name in names for kind in GROUPS.get(name, (name,))]
-    for kind in kinds:
-        try:
-            check_choices(kind, 1)
-        except ValueError as error:
-            raise ValueError(f'{error}; or the groups {", ".join(GROUPS)}') from None
-    return tuple(dict.fromkeys(kinds))
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(cells_of(self.kinds, self.severities))
 
 
 def insert_corrupt(pipeline: list, seed: int) -> list:
-    """A test pipeline with a `Corrupt` after what loads the image; it leaves images as they are, until told otherwise.
+    """Insert a `Corrupt`, which leaves images as they are at first, after the step of a pipeline that loads the image.
 
     Raises:
-        ValueError: Nothing in the pipeline loads an image.
+        ValueError: No step of the pipeline loads an image.
     """
     for place, step in enumerate(pipeline):
         name = str(step['type']).rpartition('.')[2]
@@ -96,8 +80,8 @@ def measure(config: Config, cells: Cells, out: Path) -> tuple[Runner, dict[str, 
     Args:
         config: A detector's or segmenter's config, with ``load_from``.
         cells: What to measure.
-        out: Folder for ``corruptions.json``, which has all scores of every cell and is written anew after each one;
-            ``corruptions.md`` and ``corruptions.png`` show them.
+        out: Folder for ``corruptions.json``, which is written anew after each cell, and for ``corruptions.md`` and
+            ``corruptions.png``, which show it.
 
     Returns:
         The runner, its scores on clean images as `Runner.test` returns them, and the entry ``corruption`` of
@@ -122,32 +106,68 @@ def measure(config: Config, cells: Cells, out: Path) -> tuple[Runner, dict[str, 
     limit_metrics(runner)
     transform = next(s for s in runner.test_loop.dataloader.dataset.pipeline.transforms if isinstance(s, Corrupt))
     path = out / 'corruptions.json'
-    record = _read_record(path, identity)
+    measured = Measured.read(path, identity)
 
     test: Callable[[], dict] = runner.test
-    todo = [(CLEAN, 0), *cells]
-    for number, (kind, severity) in enumerate(todo, 1):
-        name = CLEAN if kind == CLEAN else f'{kind}_{severity}'
-        if name in record['cells']:
+    todo: list[Cell | None] = [None, *cells]
+    for number, cell in enumerate(todo, 1):
+        if cell in measured.scores:
             continue
-        transform.choose(KINDS[0] if kind == CLEAN else kind, severity)
+        transform.cell = cell
         scores = {key: float(value) for key, value in test().items()}
         test = runner.test_loop.run  # The weights are loaded only once.
-        record['cells'][name] = scores
+        measured.scores[cell] = scores
         if runner.rank == 0:
-            write_json(path, record)
+            measured.write(path)
         found = task_scores(scores, config)
         shown = ', '.join(f'{key} {100 * found[key]:.1f}' for key in main_scores(config))
-        runner.logger.info(f'corruptions {number}/{len(todo)}: {name.replace("_", " ")}: {shown}')
+        runner.logger.info(f'corruptions {number}/{len(todo)}: {cell.label if cell else CLEAN}: {shown}')
 
-    entry = summarise(record['cells'], cells, config) | identity | provenance()
+    made = {'source': ON_THE_FLY, 'frost': frost_source(), 'versions': library_versions()}
+    entry = summarise(measured.scores, cells, config) | identity | made
     if runner.rank == 0:
         write_report(entry, config, out)
-    return runner, record['cells'][CLEAN], entry
+    return runner, measured.scores[None], entry
+
+
+@dataclass
+class Measured:
+    """What ``corruptions.json`` holds: the scores of one test on clean images and in the cells that were run so far.
+
+    Attributes:
+        identity: What the scores follow from: hashes of weights and settings, number of images, seed.
+        scores: What `Runner.test` returned, by cell; None stands for the clean images.
+    """
+
+    identity: dict
+    scores: dict[Cell | None, dict[str, float]]
+
+    @classmethod
+    def read(cls, path: Path, identity: dict) -> 'Measured':
+        """Read the file in the first process of a run, for all of them; where there is none, nothing was measured.
+
+        Raises:
+            ValueError: The file is damaged, or of another test.
+        """
+        content = [read_json(path, 'delete it') if path.is_file() else {**identity, 'cells': {}}]
+        broadcast_object_list(content)
+        for key, value in identity.items():
+            if (found := content[0].get(key)) != value:
+                raise ValueError(
+                    f"'{path}' holds results of another test ({key} is {found} there and {value} here); "
+                    'choose another --work-dir or --out, or delete the file'
+                )
+        scores = content[0]['cells'].items()
+        return cls(identity, {None if key == CLEAN else Cell.parse(key): found for key, found in scores})
+
+    def write(self, path: Path) -> None:
+        """Write the file; a cell's key is ``fog_3``."""
+        cells = {str(cell).replace(' ', '_') if cell else CLEAN: found for cell, found in self.scores.items()}
+        write_json(path, {**self.identity, 'cells': cells})
 
 
 def choose_images(config: Config, limit: int | None) -> int:
-    """Cut the test set to some images, evenly chosen; returns how many there are."""
+    """Cut the test set to as many images as ``limit``, evenly chosen, and return how many there are then."""
     settings = config.test_dataloader.dataset
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         dataset = DATASETS.build(settings)
@@ -158,18 +178,18 @@ def choose_images(config: Config, limit: int | None) -> int:
 
 
 def limit_metrics(runner: Runner) -> None:
-    """Have COCO's metrics score the images of the test set only, not all of the annotation file."""
+    """Let COCO's metrics score the images of the cut test set only, not all of the annotation file."""
     dataset = runner.test_loop.dataloader.dataset
     for metric in runner.test_loop.evaluator.metrics:
         if hasattr(metric, 'img_ids'):
             metric.img_ids = [dataset.get_data_info(index)['img_id'] for index in range(len(dataset))]
 
 
-def summarise(scores: dict[str, dict], cells: Cells, config: Config) -> dict:
-    """P, mPC and rPC of each of a task's scores.
+def summarise(scores: Mapping[Cell | None, Mapping[str, float]], cells: Cells, config: Config) -> dict:
+    """Compute P, mPC and rPC of each of a task's scores.
 
     Args:
-        scores: Cell → what `Runner.test` returned.
+        scores: What `Runner.test` returned, by cell; None stands for the clean images.
         cells: The cells to sum up.
         config: The config.
 
@@ -177,44 +197,17 @@ def summarise(scores: dict[str, dict], cells: Cells, config: Config) -> dict:
         Score → ``P``, ``mPC`` (fractions), ``rPC_pct`` (None if P is 0) and ``cells`` (kind → one score a severity);
         and what was measured.
     """
-    entry = {'kinds': list(cells.kinds), 'severities': list(cells.severities)}
+    entry: dict = {'kinds': list(cells.kinds), 'severities': list(dict.fromkeys(cells.severities))}
     for name in main_scores(config):
-        by_kind = {
-            kind: [task_scores(scores[f'{kind}_{severity}'], config)[name] for severity in cells.severities]
-            for kind in cells.kinds
-        }
-        clean = task_scores(scores[CLEAN], config)[name]
+        by_kind = cells_to_json({cell: task_scores(scores[cell], config)[name] for cell in cells})
+        clean = task_scores(scores[None], config)[name]
         mean = float(np.mean(list(by_kind.values())))
         entry[name] = {'P': clean, 'mPC': mean, 'rPC_pct': 100 * mean / clean if clean > 0 else None, 'cells': by_kind}
     return entry
 
 
-def provenance() -> dict:
-    """How the images were made, and with what."""
-    versions = {'torch': torch.__version__, 'timm': timm.__version__, 'numpy': np.__version__}
-    return {'source': 'on-the-fly', 'frost': frost_source(), 'versions': versions}
-
-
-def _read_record(path: Path, identity: dict) -> dict:
-    """What ``corruptions.json`` has, the same for all processes.
-
-    Raises:
-        ValueError: It is of another test.
-    """
-    shared = [json.loads(path.read_text()) if path.is_file() else None]
-    broadcast_object_list(shared)
-    record = shared[0] or {**identity, 'cells': {}}
-    for key, value in identity.items():
-        if record[key] != value:
-            raise ValueError(
-                f"'{path}' holds results of another test ({key} is {record[key]} there and {value} here); "
-                'choose another --work-dir or --out, or delete the file'
-            )
-    return record
-
-
 def _settings_sha256(config: Config) -> str:
-    """A hash of what a score depends on besides weights: model, data and evaluator."""
+    """Hash what a score depends on besides weights: model, data and evaluator."""
     loader = {'dataset': config.test_dataloader.dataset}
     settings = [config.model, loader, config.test_evaluator]
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

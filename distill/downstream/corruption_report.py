@@ -1,4 +1,4 @@
-"""A detector's or segmenter's scores under corruption, as Markdown and as a plot of score against severity."""
+"""The scores of a detector or segmenter under corruption, as Markdown and as a plot of score against severity."""
 
 import io
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
-from backbones.files import atomic_write
+from distill.base.figures import GRID, INK, PALETTE, PNG_DPI
+from distill.base.files import write_bytes, write_text
+from distill.base.markdown import table
 
-COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8A8D91')
 MARKERS = 'os^Dv'
-INK = '#24292e'
 
 
 def write_report(entry: dict, config: Config, out: Path) -> None:
@@ -24,14 +24,18 @@ def write_report(entry: dict, config: Config, out: Path) -> None:
         out: Folder for both.
     """
     names = [name for name, value in entry.items() if isinstance(value, dict) and 'mPC' in value]
-    with atomic_write(out / 'corruptions.png') as temporary:
-        temporary.write_bytes(draw(entry, names))
-    with atomic_write(out / 'corruptions.md') as temporary:
-        temporary.write_text(render(entry, names, config), encoding='utf-8')
+    write_bytes(out / 'corruptions.png', draw(entry, names))
+    write_text(out / 'corruptions.md', render(entry, names, config))
 
 
 def render(entry: dict, names: list[str], config: Config) -> str:
-    """The Markdown page: the three numbers, then every cell, all × 100."""
+    """Write the page in Markdown: P, mPC and rPC of each score, then every cell, all × 100.
+
+    Args:
+        entry: The entry ``corruption`` of ``results.json``.
+        names: The scores to show.
+        config: The config that was tested.
+    """
     severities = entry['severities']
     lines = [
         f'# {Path(config.filename).stem} under corruption',
@@ -41,27 +45,33 @@ def render(entry: dict, names: list[str], config: Config) -> str:
         f'`{entry["weights_sha256"][:12]}`; {", ".join(f"{k} {v}" for k, v in entry["versions"].items())}.',
         'P is the score on clean images, mPC the mean over all cells, rPC = mPC / P (Michaelis et al., 2019).',
         '',
-        '| score | P | mPC | rPC |',
-        '| --- | --- | --- | --- |',
+        table(['score', 'P', 'mPC', 'rPC'], [_summary(name, entry[name]) for name in names]),
+        '',
+        '![score against severity](corruptions.png)',
+        '',
     ]
     for name in names:
-        score = entry[name]
-        relative = '–' if score['rPC_pct'] is None else f'{score["rPC_pct"]:.1f} %'
-        lines.append(f'| {name} | {100 * score["P"]:.1f} | {100 * score["mPC"]:.1f} | {relative} |')
-    lines += ['', '![score against severity](corruptions.png)', '']
-    for name in names:
-        lines += [f'## {name}', '', f'| kind | {" | ".join(map(str, severities))} | mean |']
-        lines.append('| --- ' * (len(severities) + 2) + '|')
-        for kind, scores in entry[name]['cells'].items():
-            cells = ' | '.join(f'{100 * score:.1f}' for score in [*scores, np.mean(scores)])
-            lines.append(f'| {kind.replace("_", " ")} | {cells} |')
-        lines.append('')
+        rows = [
+            [kind.replace('_', ' '), *(f'{100 * score:.1f}' for score in [*scores, np.mean(scores)])]
+            for kind, scores in entry[name]['cells'].items()
+        ]
+        lines += [f'## {name}', '', table(['kind', *map(str, severities), 'mean'], rows), '']
     return '\n'.join(lines)
 
 
+def _summary(name: str, score: dict) -> list[str]:
+    relative = '–' if score['rPC_pct'] is None else f'{score["rPC_pct"]:.1f} %'
+    return [name, f'{100 * score["P"]:.1f}', f'{100 * score["mPC"]:.1f}', relative]
+
+
 def draw(entry: dict, names: list[str]) -> bytes:
-    """A PNG with one panel a score: a line a kind, and the mean of all in black; severity 0 is the clean images."""
-    severities = [0, *entry['severities']]
+    """Draw a PNG with a panel for each score: a line for each kind, and the mean of all in black.
+
+    Args:
+        entry: The entry ``corruption`` of ``results.json``.
+        names: The scores to show.
+    """
+    severities = [0, *entry['severities']]  # 0 stands for the clean images
     figure = Figure(figsize=(6.4 * len(names), 4.8), layout='constrained')
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         clean, by_kind = entry[name]['P'], entry[name]['cells']
@@ -69,8 +79,8 @@ def draw(entry: dict, names: list[str]) -> bytes:
             axes.plot(
                 severities,
                 [100 * clean, *(100 * score for score in scores)],
-                color=COLOURS[number % len(COLOURS)],
-                marker=MARKERS[number // len(COLOURS) % len(MARKERS)],
+                color=PALETTE[number % len(PALETTE)],
+                marker=MARKERS[number // len(PALETTE) % len(MARKERS)],
                 markersize=4,
                 linewidth=1,
                 label=kind.replace('_', ' '),
@@ -80,11 +90,11 @@ def draw(entry: dict, names: list[str]) -> bytes:
         axes.set(xlabel='severity', ylabel=f'{name} × 100', xticks=severities)
         axes.set_ylim(bottom=0)
         axes.set_title(f'P {100 * clean:.1f}, mPC {100 * entry[name]["mPC"]:.1f}', loc='left', fontsize=10)
-        axes.grid(color='#d5dae0', linewidth=0.6)
+        axes.grid(color=GRID, linewidth=0.6)
         axes.spines[['top', 'right']].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside right center', frameon=False, fontsize=8)
     buffer = io.BytesIO()
-    with matplotlib.rc_context({'savefig.dpi': 144}):
+    with matplotlib.rc_context({'savefig.dpi': PNG_DPI}):
         figure.savefig(buffer, format='png')
     return buffer.getvalue()

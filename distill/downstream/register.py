@@ -3,7 +3,10 @@
 Configs name it in ``custom_imports``, beside `backbones.openmmlab`.
 """
 
+from distill.downstream import pictures as pictures
+from distill.downstream import seeding as seeding
 from distill.downstream import transforms as transforms
+from distill.downstream.checks import hook as hook
 from distill.training import atomic_backend as atomic_backend
 from distill.training.hooks import plain_checkpoint as plain_checkpoint
 from distill.training.hooks import seed_iteration as seed_iteration

@@ -6,9 +6,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from distill.robustness.runs import run_name
-
-SCHEMA_VERSION = 1
+from distill.results.files import new_results
+from distill.robustness.sources import run_name
 
 
 def to_results(runner: Runner, scores: dict[str, float], config: Config, pictures: list[Path], out: Path) -> dict:
@@ -25,7 +24,7 @@ def to_results(runner: Runner, scores: dict[str, float], config: Config, picture
         Contents of ``results.json``: mAP and mIoU as fractions. A classifier's scores come from
         `distill.robustness`, and are only handed through here.
     """
-    results = {'schema_version': SCHEMA_VERSION}
+    results = new_results()
     if 'top1_pct' in scores:
         results['scores'] = dict(scores)
         return results

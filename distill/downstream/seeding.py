@@ -1,52 +1,36 @@
-"""What is random about a detector's or segmenter's training samples follows from (seed, iteration, sample) alone.
+"""Random numbers of a training sample follow from (seed, iteration, sample) alone, for detectors and segmenters.
 
 mmengine's workers draw from generators that run on from sample to sample, so that a resumed run sees other crops and
-flips than an uninterrupted one would have seen. Here the number of the iteration travels with each index: batches are
-lists of (index, iteration), and the generators are seeded anew for every sample. With `SeedIterationHook`, which does
-the same for drop path and the sampling of proposals, a resumed run ends with the weights of an uninterrupted one.
+flips than an uninterrupted one would have seen. `SeedSamplesHook` has the number of the iteration travel with each
+index: batches are lists of (index, iteration), and the generators are seeded anew for every sample. With
+`SeedIterationHook`, which does the same for drop path and the sampling of proposals, a resumed run ends with the
+weights of an uninterrupted one.
 """
 
 import itertools
 from collections.abc import Iterator
 
-from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
-from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS
+from mmengine.registry import DATA_SAMPLERS, HOOKS
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
-from distill.base.seeding import seed_everything
-from distill.downstream.checks import build_not_empty
+from distill.base.seeding import kept_generators, seed_everything
 from distill.training.resume import MidEpochHook
 
 
-def seed_samples(config: Config) -> None:
-    """Have the training samples of an mmdet or mmseg config seeded one by one."""
-    loader = config.train_dataloader
-    seed = config.get('randomness', {}).get('seed') or 0
-    loader.dataset = dict(type='SeededSamples', dataset=loader.dataset, seed=seed)
-    loader.batch_sampler = dict(
-        type='NumberedBatches', batches=loader.get('batch_sampler'), drop_last=loader.pop('drop_last', False)
-    )
-
-
-@DATASETS.register_module()
 class SeededSamples(Dataset):
     """A data set that is asked for (index, iteration), and seeds all generators from both before it answers.
 
-    Whatever else is asked of it, it passes on to the data set inside.
+    All other attributes are those of the data set inside, to read and to write.
 
     Args:
-        dataset: Config of the data set.
+        dataset: The data set.
         seed: Seed of the run.
-
-    Raises:
-        ValueError: The data set is empty.
     """
 
-    def __init__(self, dataset: dict, seed: int = 0):
-        self.dataset = build_not_empty(dataset)
-        self.seed = seed
+    def __init__(self, dataset: Dataset, seed: int):
+        vars(self).update(dataset=dataset, seed=seed)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -63,8 +47,15 @@ class SeededSamples(Dataset):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
+    def __setattr__(self, name: str, value) -> None:
+        # mmdet's PipelineSwitchHook sets the pipeline.
+        setattr(self.dataset, name, value)
 
-@DATA_SAMPLERS.register_module()
+    def __deepcopy__(self, memo: dict) -> 'SeededSamples':
+        # mmengine copies a loader's settings before it builds the loader; annotations may be gigabytes.
+        return self
+
+
 class NumberedBatches(Sampler):
     """Batches of (index, iteration).
 
@@ -101,26 +92,57 @@ class NumberedBatches(Sampler):
 
 
 @HOOKS.register_module()
-class NumberBatchesHook(MidEpochHook):
-    """Tell `NumberedBatches` the iteration, and where a resumed run goes on: mid-epoch, or in an endless sampler.
+class SeedSamplesHook(MidEpochHook):
+    """Seed every training sample from (seed, iteration, index), and resume inside an epoch.
 
-    mmengine would show an epoch that was stopped in the middle from its beginning again, and load all batches of an
-    endless sampler's past, one by one, to throw them away.
+    Before training the hook builds the train loader again, around the data set that is there, with `SeededSamples`
+    and `NumberedBatches`; the config's own sampler and batch sampler choose the samples as before. The seed is that of
+    the run (``randomness.seed``).
+
+    A resumed run goes on at its batch. mmengine would show an epoch that was stopped in the middle from its beginning
+    again, and load all batches of an endless sampler's past, one by one, to throw them away.
     """
 
+    def before_train(self, runner) -> None:
+        """Build the train loader again.
+
+        Raises:
+            ValueError: The runner's config has no ``train_dataloader``.
+        """
+        settings = runner.cfg.get('train_dataloader')
+        if not settings:
+            raise ValueError(
+                'SeedSamplesHook finds no train_dataloader in the config of the runner; '
+                'give the loader there, or switch the hook off by default_hooks.seed_samples=None'
+            )
+        loop = runner.train_loop
+        # Batches of one epoch are counted already in the data set that the loop has.
+        settings = {key: value for key, value in settings.items() if key not in ('num_batch_per_epoch', 'drop_last')}
+        settings['batch_sampler'] = dict(
+            type=NumberedBatches,
+            batches=settings.get('batch_sampler'),
+            drop_last=runner.cfg.train_dataloader.get('drop_last', False),
+        )
+        settings['dataset'] = SeededSamples(loop.dataloader.dataset, runner.seed)
+        different = runner._randomness_cfg.get('diff_rank_seed', False)
+        with kept_generators():
+            loop.dataloader = runner.build_dataloader(settings, seed=runner.seed, diff_rank_seed=different)
+
     def before_train_epoch(self, runner) -> None:
-        """Set the number of the epoch's first batch."""
+        """Set the number of the epoch's first batch, and pass over those that are done."""
         loop = runner.train_loop
         batches = loop.dataloader.batch_sampler
         if not isinstance(loop, IterBasedTrainLoop):
             batches.iteration, batches.skip = runner.iter, self.begin_epoch(runner)
-        elif runner.iter > 0 and isinstance(batches.sampler, InfiniteSampler):
-            sampler = batches.sampler
-            sampler.indices = InfiniteSampler(sampler.dataset, sampler.shuffle, sampler.seed).indices
+            return
+        passed = runner.iter > 0 and isinstance(batches.sampler, InfiniteSampler)
+        if passed:
             batches.iteration = batches.skip = runner.iter
-            # The loop made its iterator before it knew of the past.
+        with kept_generators():
+            # The loop made its iterator out of the loader that it had, and before it knew of the past.
             fresh = type(loop.dataloader_iterator)(loop.dataloader)
-            loop.dataloader_iterator = WithoutPast(fresh, runner.iter)
+        forwards = not getattr(loop, 'fast_forward_on_resume', False)
+        loop.dataloader_iterator = WithoutPast(fresh, runner.iter) if passed and forwards else fresh
 
 
 class WithoutPast:

@@ -1,1 +1,1 @@
-"""Where a model looks and how alike two models are inside: receptive fields, attribution, CKA."""
+"""Explanations of models: receptive fields, attribution, and the likeness of two models inside by CKA."""

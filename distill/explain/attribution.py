@@ -1,4 +1,4 @@
-"""Which places of an image speak for the predicted class: Grad-CAM, or attention rollout.
+"""The places of an image that speak for the predicted class, by Grad-CAM or attention rollout.
 
 Sources: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks", ICCV 2017; Abnar and Zuidema,
 "Quantifying Attention Flow in Transformers", ACL 2020.
@@ -16,13 +16,13 @@ GRAD_CAM, ROLLOUT, NONE = 'Grad-CAM', 'attention rollout', 'none'
 
 @dataclass(frozen=True)
 class Attribution:
-    """What a model predicts for some images, and why.
+    """The predictions of a model for some images, and the evidence for them.
 
     Attributes:
-        method: `GRAD_CAM`, `ROLLOUT`, or `NONE` where neither is defined; the maps are zero then.
-        maps: At least 0 [B, H', W'], coarser than the image.
+        method: `GRAD_CAM`, `ROLLOUT`, or `NONE` where neither is defined and the maps are zero.
+        maps: Maps [B, H', W'] of numbers from 0 on, coarser than the images.
         classes: Predicted classes [B].
-        confidence: Their probabilities [B].
+        confidence: Probabilities of these classes [B].
     """
 
     method: str
@@ -34,8 +34,8 @@ class Attribution:
 def attribute(network: nn.Module, images: Tensor) -> Attribution:
     """Explain the predicted class of each image.
 
-    By Grad-CAM at the last features. Where no gradient reaches their places, since the head reads a class token only,
-    by attention rollout.
+    The method is Grad-CAM at the last features. It is attention rollout where the head reads a class token only, so
+    that no gradient reaches the places of the features.
 
     Args:
         network: A timm model in eval mode.
@@ -65,7 +65,7 @@ def _rolls_out(attention: Sequence[Tensor], places: int) -> bool:
 
 
 def _places(features: Tensor, height: int, width: int) -> Tensor:
-    """A model's last features as [B, C, H, W], from that, [B, H, W, C], or tokens with extra ones before them."""
+    """A model's last features as [B, C, H, W], given as such, as [B, H, W, C], or as tokens behind extra tokens."""
     if features.ndim == 3:
         return features[:, -height * width :].mT.reshape(len(features), -1, height, width)
     return features if features.shape[-2:] == (height, width) else features.permute(0, 3, 1, 2)
@@ -75,8 +75,8 @@ def _places(features: Tensor, height: int, width: int) -> Tensor:
 def recorded_attention(network: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the attention probabilities [B, heads, N, N] of every block, the first block first.
 
-    timm's `AttentionExtract` also reads them off the attention's dropout, but leaves its hooks in the model and misses
-    the fused attention, which never holds them; it is switched off here for the time being.
+    The hooks sit on the attention's dropout, as those of timm's `AttentionExtract`, which leaves them in the model and
+    misses fused attention. Fused attention never holds the probabilities and is switched off within the block.
     """
     layers = [layer for layer in network.modules() if isinstance(getattr(layer, 'attn_drop', None), nn.Module)]
     fused = [layer for layer in layers if getattr(layer, 'fused_attn', False)]
@@ -108,7 +108,7 @@ def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
 
 
 def attention_rollout(attention: Sequence[Tensor]) -> Tensor:
-    """How much of each input token each output token holds, if every block mixes tokens by its attention.
+    """The share of each input token in each output token, if every block mixes tokens by its attention.
 
     ``R = Â_L … Â_1`` with ``Â = (mean over heads of A + I) / 2``.
 
@@ -116,7 +116,7 @@ def attention_rollout(attention: Sequence[Tensor]) -> Tensor:
         attention: Attention probabilities [B, heads, N, N] of each block, the first block first.
 
     Returns:
-        [B, N, N]; rows sum to 1.
+        Shares [B, N, N]; rows sum to 1.
     """
     identity = torch.eye(attention[0].shape[-1], device=attention[0].device)
     rollout = identity.expand(len(attention[0]), -1, -1)

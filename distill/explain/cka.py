@@ -18,17 +18,17 @@ MIN_IMAGES = 4
 
 
 def u_centred_gram(features: Tensor) -> Tensor:
-    """The Gram matrix of a linear kernel, U-centred: the inner product of two such is the unbiased HSIC.
+    """The U-centred Gram matrix of a linear kernel; the inner product of two of them is the unbiased HSIC.
 
     With ``K`` the Gram matrix without its diagonal, ``Ã_ij = K_ij - Σ_j K_ij / (n-2) - Σ_i K_ij / (n-2)
     + ΣΣ K / ((n-1)(n-2))`` off the diagonal and 0 on it (Székely and Rizzo, Annals of Statistics 2014); then
     ``HSIC₁(K, L) = ⟨Ã, B̃⟩ / (n (n-3))``.
 
     Args:
-        features: One row an image [N, …]; further dimensions are flattened.
+        features: Features [N, …], a row an image; further dimensions are flattened.
 
     Returns:
-        [N, N] in float64.
+        The matrix [N, N] in float64.
 
     Raises:
         ValueError: There are fewer than four images.
@@ -54,11 +54,11 @@ class MinibatchCKA:
         self.own_b: Tensor | float = 0.0
 
     def add(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> None:
-        """Take in the representations of the same batch of images.
+        """Add the representations of a batch of images.
 
         Args:
             a: Features [N, …] of each stage of the first model.
-            b: The same of the second.
+            b: Features [N, …] of each stage of the second model, of the same images.
         """
         n = len(a[0])
         grams_a, grams_b = (torch.stack([u_centred_gram(stage) for stage in stages]).flatten(1) for stages in (a, b))

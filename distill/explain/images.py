@@ -1,4 +1,4 @@
-"""A folder of images as a model sees them."""
+"""A folder of images, as several models take them."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -9,14 +9,14 @@ from timm.data import ImageNetInfo, create_transform, get_img_extensions
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill.base.images import decode
+from distill.base.images import decode, normalise
 from distill.explain.cka import MIN_IMAGES
 from distill.explain.stages import spread
 from distill.robustness.runs import Run
 
 
-class Views(Dataset):
-    """Images as each of several models sees them, not normalised.
+class ModelInputs(Dataset):
+    """Each image at the size and crop of each of several models, not yet normalised.
 
     Args:
         paths: Image files.
@@ -31,17 +31,17 @@ class Views(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> list[Tensor]:
-        """A view for each model, uint8 [3, H, W]."""
+        """The image for each model, uint8 [3, H, W]."""
         image = decode(self.paths[index].open('rb'), lambda: self.paths[index])
         return [torch.as_tensor(transform(image)) for transform in self.transforms]
 
 
 def find_images(folder: Path, count: int) -> list[Path]:
-    """Image files anywhere below a folder, at most ``count`` of them, evenly spread.
+    """Find image files anywhere below a folder, at most ``count`` of them, evenly spread.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It holds too few images for CKA, or ``count`` asks for too few.
+        ValueError: The folder holds too few images for CKA, or ``count`` is too small.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"image folder '{folder}' does not exist; give a folder with images")
@@ -52,15 +52,14 @@ def find_images(folder: Path, count: int) -> list[Path]:
     return [found[index] for index in spread(len(found), count)]
 
 
-def normalise(run: Run, images: Tensor) -> Tensor:
-    """What a model takes, on its device, from uint8 images [B, 3, H, W]."""
+def to_input(run: Run, images: Tensor) -> Tensor:
+    """Normalise uint8 images [B, 3, H, W] for a model, on its device."""
     device = next((parameter.device for parameter in run.network.parameters()), 'cpu')
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (run.mean, run.std))
-    return images.to(device).float().div_(255).sub_(mean).div_(std)
+    return normalise(images.to(device), run.mean, run.std)
 
 
 def class_name(run: Run, index: int) -> str:
-    """A class for people: as the checkpoint tells it, or of ImageNet."""
+    """The name of a class for people: that of the checkpoint, or of ImageNet."""
     info = _imagenet()
     if run.classes is None and run.network.num_classes != info.num_classes():
         return f'class {index}'

@@ -1,4 +1,4 @@
-"""Explain a pair of models on a folder of images: pictures, and an entry of ``results.json``."""
+"""Explain a pair of models on a folder of images, in pictures and in an entry of ``results.json``."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,33 +10,33 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from backbones.files import atomic_write
+from distill.base.figures import house_style, render
+from distill.base.files import write_bytes, write_text
 from distill.explain.attribution import Attribution, attribute
 from distill.explain.cka import MIN_IMAGES, MinibatchCKA
-from distill.explain.images import Views, class_name, find_images, normalise
+from distill.explain.images import ModelInputs, class_name, find_images, to_input
 from distill.explain.pictures import draw_attributions, draw_cka, draw_receptive_fields
 from distill.explain.receptive_field import ReceptiveField, square_side
 from distill.explain.stages import spread, stage_features, stage_names
-from distill.report.style import house_style, render
 from distill.robustness.runs import Run
 
 FIELD_STAGES = 4
-"""Receptive fields a model: as many as a CNN has stages."""
+"""The number of receptive fields a model, as many as a CNN has stages."""
 
 
 @dataclass
 class Settings:
-    """How a pair is explained.
+    """The settings of an explanation.
 
     Attributes:
-        images: Folder with images, in any folders below it.
-        out: Folder that the pictures go to.
-        count: Images taken, spread evenly over the sorted files.
-        shown: Images whose attribution is drawn.
+        images: Folder with images, also in folders below it.
+        out: Folder for the pictures.
+        count: Number of images, spread evenly over the sorted files.
+        shown: Number of images whose attribution is drawn.
         batch_size: Images a forward pass.
-        workers: Processes that decode.
+        workers: Processes that decode images.
         seed: Seed of the receptive field's signs.
-        advance: Called with the number of images done after each batch.
+        advance: Called after each batch with its number of images.
     """
 
     images: Path
@@ -50,39 +50,39 @@ class Settings:
 
 
 class Subject:
-    """One model of the pair, and what is gathered while images pass.
+    """One model of the pair, with the receptive fields that are gathered over the images.
 
     Args:
         run: The model.
-        view: An image as it sees it, uint8 [3, H, W].
+        image: An image as the model takes it, uint8 [3, H, W].
         seed: Seed of the receptive field's signs.
     """
 
-    def __init__(self, run: Run, view: Tensor, seed: int):
+    def __init__(self, run: Run, image: Tensor, seed: int):
         self.run, self.name = run, run.name
-        self.stages = stage_names(run.network, normalise(run, view[None]))
+        self.stages = stage_names(run.network, to_input(run, image[None]))
         self.indices = spread(len(self.stages), FIELD_STAGES)
         self.receptive_field = ReceptiveField(run.network, self.indices, seed)
 
-    def take(self, views: Tensor) -> list[Tensor]:
-        """The features of all stages for a batch of views, which adds to the receptive fields."""
-        images = normalise(self.run, views)
+    def take(self, images: Tensor) -> list[Tensor]:
+        """Add a batch of images to the receptive fields; returns the features of all stages."""
+        images = to_input(self.run, images)
         self.receptive_field.add(images)
         with torch.no_grad():
             return stage_features(self.run.network, images)
 
-    def attribute(self, views: Tensor) -> Attribution:
-        """Explain the predictions for a batch of views."""
-        return attribute(self.run.network, normalise(self.run, views))
+    def attribute(self, images: Tensor) -> Attribution:
+        """Explain the predictions for a batch of images."""
+        return attribute(self.run.network, to_input(self.run, images))
 
     def fields(self) -> list[dict]:
-        """The receptive field and its size, a stage each."""
-        receptive = self.receptive_field
-        found = zip(self.indices, receptive.result(), receptive.centres, strict=True)
-        return [{'stage': self.stages[index], **_measured(its, centre)} for index, its, centre in found]
+        """The receptive field of each stage and its size."""
+        gathered = self.receptive_field
+        stages = zip(self.indices, gathered.result(), gathered.centres, strict=True)
+        return [{'stage': self.stages[index], **_measured(result, centre)} for index, result, centre in stages]
 
     def entry(self, fields: Sequence[dict], attribution: Attribution) -> dict:
-        """What ``results.json`` says of this model."""
+        """The entry of this model in ``results.json``."""
         keys = ('model', 'model_kwargs', 'weights_sha256', 'input_size', 'mean', 'std')
         return (
             {'name': self.name}
@@ -91,7 +91,7 @@ class Subject:
                 'stages': self.stages,
                 'attribution': attribution.method,
                 'receptive_field': [
-                    {key: its[key] for key in ('stage', 'side_50_pct', 'side_95_pct')} for its in fields
+                    {key: stage[key] for key in ('stage', 'side_50_pct', 'side_95_pct')} for stage in fields
                 ],
             }
         )
@@ -115,7 +115,7 @@ def explain_pair(runs: Sequence[Run], settings: Settings) -> dict:
 
     Args:
         runs: Two models.
-        settings: How.
+        settings: The settings.
 
     Returns:
         An entry of the section ``explain`` of ``results.json``, paths relative to ``settings.out``.
@@ -124,22 +124,22 @@ def explain_pair(runs: Sequence[Run], settings: Settings) -> dict:
         FileNotFoundError: There is no such image folder.
         ValueError: There are too few images, one cannot be decoded, or a model has no ``forward_intermediates``.
     """
-    dataset = Views(find_images(settings.images, settings.count), runs)
-    subjects = [Subject(run, view, settings.seed) for run, view in zip(runs, dataset[0], strict=True)]
+    dataset = ModelInputs(find_images(settings.images, settings.count), runs)
+    subjects = [Subject(run, image, settings.seed) for run, image in zip(runs, dataset[0], strict=True)]
     a, b = subjects
     cka = MinibatchCKA()
-    for views in _batches(dataset, settings):
-        cka.add(a.take(views[0]), b.take(views[1]))
-        settings.advance(len(views[0]))
+    for images_a, images_b in _batches(dataset, settings):
+        cka.add(a.take(images_a), b.take(images_b))
+        settings.advance(len(images_a))
     similarity = cka.result().cpu()
     fields = {subject.name: subject.fields() for subject in subjects}
     shown = [dataset[index] for index in spread(len(dataset), settings.shown)]
-    views = {subject.name: torch.stack(its) for subject, *its in zip(subjects, *shown, strict=True)}
-    attributions = {subject.name: subject.attribute(views[subject.name]) for subject in subjects}
+    images = {subject.name: torch.stack(column) for subject, *column in zip(subjects, *shown, strict=True)}
+    attributions = {subject.name: subject.attribute(images[subject.name]) for subject in subjects}
     with house_style():
         figures = {
             'receptive_field': draw_receptive_fields(fields),
-            'attribution': _attribution_figure(subjects, views, attributions),
+            'attribution': _attribution_figure(subjects, images, attributions),
             'cka': draw_cka(similarity.tolist(), (a.name, b.name), (a.stages, b.stages)),
         }
         paths = {name: _write(settings.out, name, figure) for name, figure in figures.items()}
@@ -158,27 +158,28 @@ def _batches(dataset: Dataset, settings: Settings) -> Iterator[list[Tensor]]:
     """Batches of about equal size, none of them too small for CKA."""
     count = min(-(-len(dataset) // settings.batch_size), len(dataset) // MIN_IMAGES)
     batches = np.array_split(np.arange(len(dataset)), count)
-    return iter(DataLoader(dataset, batch_sampler=[its.tolist() for its in batches], num_workers=settings.workers))
+    return iter(DataLoader(dataset, batch_sampler=[batch.tolist() for batch in batches], num_workers=settings.workers))
 
 
-def _attribution_figure(subjects: Sequence[Subject], views: dict[str, Tensor], found: dict[str, Attribution]) -> Figure:
+def _attribution_figure(
+    subjects: Sequence[Subject], images: dict[str, Tensor], attributions: dict[str, Attribution]
+) -> Figure:
     columns = {}
     for subject in subjects:
-        its = found[subject.name]
-        pictures = views[subject.name].permute(0, 2, 3, 1).numpy()
-        said = zip(pictures, its.maps.cpu().numpy(), its.classes.tolist(), its.confidence.tolist(), strict=True)
+        found = attributions[subject.name]
+        pictures, maps = images[subject.name].permute(0, 2, 3, 1).numpy(), found.maps.cpu().numpy()
+        rows = zip(pictures, maps, found.classes.tolist(), found.confidence.tolist(), strict=True)
         columns[subject.name] = [
             {'image': picture, 'map': heat, 'label': class_name(subject.run, index), 'confidence': confidence}
-            for picture, heat, index, confidence in said
+            for picture, heat, index, confidence in rows
         ]
-    return draw_attributions(columns, {name: its.method for name, its in found.items()})
+    return draw_attributions(columns, {name: found.method for name, found in attributions.items()})
 
 
 def _write(out: Path, name: str, figure: Figure) -> str:
-    """Write a picture as SVG and PNG; the path of the PNG relative to ``out``."""
+    """Write a picture as SVG and PNG; returns the path of the PNG relative to ``out``."""
     svg, png = render(figure)
     path = Path('explain') / f'{name}.png'
-    for target, content in ((path.with_suffix('.svg'), svg.encode()), (path, png)):
-        with atomic_write(out / target) as temporary:
-            temporary.write_bytes(content)
+    write_text(out / path.with_suffix('.svg'), svg)
+    write_bytes(out / path, png)
     return path.as_posix()

@@ -10,17 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from distill.base.figures import GRID, HEAT_COLORS, INK, add_color_bar, draw_heat_cells, short
 from distill.explain.attribution import NONE
-from distill.report.style import GRID, HEAT_COLORS, INK, add_color_bar, draw_heat_cells, short
 
 FRAME = '#ff9e45'
-"""Seen on the dark and on the light end of the colours of heat."""
+"""Visible on the dark and on the light end of the colours of heat."""
 NUMBERED_STAGES = 16
-"""More stages would leave no room for a number in each cell."""
+"""The most stages that leave room for a number in each cell."""
 
 
 def draw_receptive_fields(fields: Mapping[str, Sequence[Mapping]]) -> Figure:
-    """The fields of several models: a row a model, a column a stage.
+    """Draw the receptive fields of several models: a row a model, a column a stage.
 
     Args:
         fields: By model, for each stage: ``stage``, ``field`` [H, W], ``centre``, ``side_95_px`` and ``side_95_pct``.
@@ -50,22 +50,22 @@ def _draw_field(axes: Axes, stage: Mapping) -> None:
 
 
 def draw_attributions(columns: Mapping[str, Sequence[Mapping]], methods: Mapping[str, str]) -> Figure:
-    """Images, and what speaks for each model's prediction: a row an image, a column a model.
+    """Draw images and the evidence for each model's prediction: a row an image, a column a model.
 
     Args:
-        columns: By model, for each image: its view ``image`` [H, W, 3] in uint8, the coarse ``map`` [h, w], and what
-            was predicted, ``label`` and ``confidence``.
-        methods: How each model was explained.
+        columns: By model, for each image: ``image`` [H, W, 3] in uint8, the coarse ``map`` [h, w], and the predicted
+            ``label`` with its ``confidence``.
+        methods: The method of attribution by model.
     """
     count = len(next(iter(columns.values())))
     figure = Figure(figsize=(2.6 * (1 + len(columns)), 2.75 * count + 0.4), layout='constrained')
     grid = figure.subplots(count, 1 + len(columns), squeeze=False)
     for axes, shown in zip(grid[:, 0], next(iter(columns.values())), strict=True):
         axes.imshow(shown['image'], interpolation='none')
-    for column, (name, its) in zip(grid.T[1:], columns.items(), strict=True):
+    for column, (name, predictions) in zip(grid.T[1:], columns.items(), strict=True):
         method = 'no map' if methods[name] == NONE else methods[name]
         column[0].set_title(f'{short(name, 30)}\n{method}', color=INK, fontsize=8.5)
-        for axes, shown in zip(column, its, strict=True):
+        for axes, shown in zip(column, predictions, strict=True):
             axes.imshow(overlay(shown['image'], shown['map']), interpolation='none')
             axes.set_xlabel(f'{short(shown["label"], 24)}, {100 * shown["confidence"]:.0f} %', labelpad=2)
     for axes in grid.flat:
@@ -74,11 +74,11 @@ def draw_attributions(columns: Mapping[str, Sequence[Mapping]], methods: Mapping
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """An image in gray under the colours of heat, the stronger the warmer.
+    """Lay the colours of heat over an image in gray; stronger places are warmer.
 
     Args:
         image: RGB [H, W, 3] in uint8.
-        heat: A coarse map [h, w]; its smallest value stays gray, its largest is warmest.
+        heat: A coarse map [h, w]; the smallest value stays gray, and the largest is warmest.
 
     Returns:
         RGB [H, W, 3], 0 to 1.
@@ -92,12 +92,12 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def draw_cka(values: Sequence[Sequence[float]], names: tuple[str, str], stages: tuple[list[str], list[str]]) -> Figure:
-    """CKA of each stage of the first model with each of the second.
+    """Draw the CKA of each stage of the first model with each stage of the second.
 
     Args:
         values: CKA [stages of the first, stages of the second].
-        names: The models.
-        stages: The names of their stages.
+        names: Names of the models.
+        stages: Names of their stages.
     """
     across, down = len(stages[1]), len(stages[0])
     figure = Figure(figsize=(max(0.5 * across, 1.6) + 2.4, max(0.36 * down, 1.2) + 1.4), layout='constrained')

@@ -14,20 +14,20 @@ from distill.explain.stages import stage_features
 class ReceptiveField:
     """The effective receptive fields of some stages, over any number of images.
 
-    The gradient of the central feature, with respect to the input: its root mean square over channels and images,
-    summed over the colours before the root.
+    A field is the gradient of the central feature with respect to the input: its root mean square over channels and
+    images, summed over the colours before the root.
 
-    Differs from Luo et al., who back-propagate ones: the channels get random signs here, for the plain sum of the
+    Differs from Luo et al., who back-propagate ones: the channels get random signs here, because the plain sum of the
     channels behind a normalisation over channels is constant. The mean square over random signs is the sum of the
     channels' squared gradients.
 
     Args:
         network: A timm model in eval mode.
-        indices: Which stages.
+        indices: Numbers of the stages.
         seed: Seed of the signs.
 
     Attributes:
-        centres: Where the central feature of each stage lies on the input: row and column, in pixels from 0.
+        centres: Row and column, in pixels from 0, at which the central feature of each stage lies on the input.
     """
 
     def __init__(self, network: nn.Module, indices: Sequence[int], seed: int = 0):
@@ -38,7 +38,7 @@ class ReceptiveField:
         self.centres: list[tuple[float, float]] = []
 
     def add(self, images: Tensor) -> None:
-        """Take in a batch of normalised images [B, 3, H, W]."""
+        """Add a batch of normalised images [B, 3, H, W]."""
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             stages = stage_features(self.network, images, self.indices)
@@ -59,7 +59,7 @@ class ReceptiveField:
 
 
 def _input_centre(feature_size: Sequence[int], input_size: Sequence[int]) -> tuple[float, float]:
-    """The middle of the place of feature (H' // 2, W' // 2), if the features divide the input evenly."""
+    """The middle of the input's part at feature (H' // 2, W' // 2), if the features divide the input evenly."""
     sizes = zip(feature_size, input_size, strict=True)
     row, column = ((count // 2 + 0.5) * size / count - 0.5 for count, size in sizes)
     return row, column
@@ -71,7 +71,7 @@ def square_side(field: Tensor, centre: tuple[float, float], share: float) -> flo
     Args:
         field: A field [H, W].
         centre: Row and column of the point.
-        share: Between 0 and 1.
+        share: The share, from 0 to 1.
 
     Returns:
         The side; 0 for a field of zeros.
@@ -81,6 +81,6 @@ def square_side(field: Tensor, centre: tuple[float, float], share: float) -> flo
     rows, columns = (torch.arange(size) - middle for size, middle in zip(field.shape, centre, strict=True))
     distance, order = torch.maximum(rows.abs()[:, None], columns.abs()[None, :]).flatten().sort()
     held = field.double().flatten()[order].cumsum(0)
-    # Rounding must not ask for more than there is.
+    # Rounding must not ask for more than the whole field.
     first = int((held < share * (1 - 1e-9) * held[-1]).sum())
     return 2 * distance[first].item() + 1

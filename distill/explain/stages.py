@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 
 def stage_features(network: nn.Module, images: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
-    """What each stage puts out: of a transformer each block, without class and other extra tokens.
+    """The output of each stage; the stages of a transformer are its blocks, without class and other extra tokens.
 
     Args:
         network: A timm model.
         images: Normalised images [B, 3, H, W].
-        indices: Which stages; None takes all.
+        indices: Numbers of the stages; None takes all.
 
     Returns:
-        Features [B, C, H', W'] a stage, as they are before any final normalisation.
+        Features [B, C, H', W'] of each stage, before any final normalisation.
 
     Raises:
         ValueError: The model has no ``forward_intermediates``.
@@ -28,11 +28,11 @@ def stage_features(network: nn.Module, images: Tensor, indices: Sequence[int] | 
 
 @torch.no_grad()
 def stage_names(network: nn.Module, image: Tensor) -> list[str]:
-    """The stages' modules where the model's ``feature_info`` tells them, else their numbers.
+    """The names of the stages: their modules by the model's ``feature_info``, or their numbers.
 
     Args:
         network: A timm model.
-        image: Any image that it takes [1, 3, H, W].
+        image: Any image that the model takes [1, 3, H, W].
     """
     count = len(stage_features(network, image))
     modules = [info['module'] for info in getattr(network, 'feature_info', ())]
@@ -40,6 +40,6 @@ def stage_names(network: nn.Module, image: Tensor) -> list[str]:
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """At most ``wanted`` indices out of ``count``, evenly spread, the last one among them."""
+    """At most ``wanted`` of ``count`` indices, evenly spread; the last index is among them."""
     wanted = min(wanted, count)
     return [round((index + 1) * count / wanted) - 1 for index in range(wanted)]

@@ -1,20 +1,18 @@
 """The ``results.json`` of explained pairs, which `distill.report` shows."""
 
-import json
-from datetime import datetime, timezone
 from pathlib import Path
 
-import timm
-import torch
-
-from backbones.files import atomic_write
-from distill.results.schema import FILE_NAME, SCHEMA_VERSION
+from distill.base.files import read_json
+from distill.results.entries import Results
+from distill.results.files import new_results, write_results
+from distill.results.provenance import provenance
+from distill.results.schema import FILE_NAME
 
 OWN_KEYS = {'schema_version', 'explain', 'provenance'}
 
 
 def check_replaceable(folder: Path) -> None:
-    """Results of explained pairs may be replaced, others not.
+    """Refuse to replace results other than those of explained pairs.
 
     Raises:
         ValueError: The folder's file holds something else.
@@ -23,34 +21,24 @@ def check_replaceable(folder: Path) -> None:
     if not path.is_file():
         return
     try:
-        others = sorted(json.loads(path.read_text()).keys() - OWN_KEYS)
+        others = sorted(read_json(path).keys() - OWN_KEYS)
     except (ValueError, AttributeError):
         others = ['no results']
     if others:
         raise ValueError(f"'{path}' holds {', '.join(others)} and is not overwritten; give another --out")
 
 
-def write_results(folder: Path, entry: dict, command: str) -> dict:
+def write_pair(folder: Path, entry: dict, command: str) -> Results:
     """Write one explained pair.
 
     Args:
-        folder: Where the file goes; the paths in the entry start there.
+        folder: Folder of the file, at which the paths in the entry start.
         entry: What `explain_pair` returns.
         command: The command line.
 
     Returns:
         The contents of the file.
     """
-    results = {
-        'schema_version': SCHEMA_VERSION,
-        'explain': [entry],
-        'provenance': {
-            'command': command,
-            'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-            'seed': entry['seed'],
-            'versions': {'torch': torch.__version__, 'timm': timm.__version__},
-        },
-    }
-    with atomic_write(folder / FILE_NAME) as temporary:
-        temporary.write_text(json.dumps(results, indent=1, allow_nan=False))
+    results = {**new_results(), 'explain': [entry], 'provenance': provenance(entry['seed'], command=command)}
+    write_results(folder / FILE_NAME, results)
     return results

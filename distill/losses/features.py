@@ -1,8 +1,8 @@
-"""Distillation losses on feature maps.
+"""Losses on feature maps.
 
-Pure functions of two maps in fp32, [B, C, H, W] and [B, C', H', W']: of a CNN's stage, or of a transformer's block,
-whose patch tokens timm lays out as a map and whose other tokens it leaves out. Where the sizes differ, the larger map
-is average-pooled to the smaller one (`same_size`).
+They are pure functions of two maps in fp32, [B, C, H, W] and [B, C', H', W']. A map is the output of a CNN's stage or
+of a transformer's block; of the latter timm lays the patch tokens out as a map and leaves other tokens out. Where the
+sizes differ, the larger map is average-pooled to the smaller one (`same_size`).
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def attention_transfer(x: Tensor, y: Tensor) -> Tensor:
 def fitnet(x: Tensor, y: Tensor) -> Tensor:
     """Squared difference of features: mean over all elements of (x − y)².
 
-    Source: Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, as a mean and without its ½. The
+    Source: Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, as a mean and without the ½. The
     student's map comes through a trained 1×1 convolution.
 
     Args:

@@ -1,7 +1,7 @@
-"""Distillation losses on logits.
+"""Losses on logits.
 
-Pure functions of tensors: means over the batch, in nats, computed in fp32 whatever the inputs' type. None changes if a
-constant is added to all logits of an image, so that a teacher may also give log-probabilities.
+They are pure functions of tensors: means over the batch, in nats, computed in fp32 from inputs of any type. A constant
+that is added to all logits of an image changes none of them, so that a teacher may also give log-probabilities.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) 
     Args:
         logits: Student's logits [B, K].
         target: Labels [B], or probabilities [B, K] as mixing makes them.
-        label_smoothing: Share of each label that is spread evenly; must be 0 for probabilities, which timm's mixing
-            smooths itself.
+        label_smoothing: Share of each label that is spread evenly over all classes; must be 0 for probabilities,
+            which timm's mixing smooths itself.
 
     Returns:
-        Scalar.
+        Scalar, mean over the batch.
     """
     return F.cross_entropy(logits.float(), target, label_smoothing=label_smoothing)
 
@@ -33,10 +33,10 @@ def standardised(logits: Tensor) -> Tensor:
     (https://github.com/sunshangquan/logit-standardization-KD), which adds 1e-7 to the deviation.
 
     Args:
-        logits: [B, K].
+        logits: Logits [B, K].
 
     Returns:
-        [B, K].
+        Standardised logits [B, K].
     """
     deviation, mean = torch.std_mean(logits, dim=1, keepdim=True)
     return (logits - mean) / (deviation + 1e-7)
@@ -64,7 +64,7 @@ def soft_target_kl(
 
 
 def hard_label(logits: Tensor, teacher_logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy with the teacher's decision as label.
+    """Cross entropy with the teacher's decision as the label: −log p_k with k = argmax_k q_k.
 
     Source: Touvron et al., "Training data-efficient image transformers", ICML 2021, equation 3.
 
@@ -74,7 +74,7 @@ def hard_label(logits: Tensor, teacher_logits: Tensor, label_smoothing: float = 
         label_smoothing: Share of the decision that is spread evenly over all classes.
 
     Returns:
-        Scalar.
+        Scalar, mean over the batch.
     """
     return F.cross_entropy(logits.float(), teacher_logits.argmax(dim=1), label_smoothing=label_smoothing)
 
@@ -111,7 +111,7 @@ def dkd(
     log_p, log_q = (_log_softmax(z, temperature, standardise) for z in (logits, teacher_logits))
 
     def split(log_prob: Tensor) -> tuple[Tensor, Tensor]:
-        """Logs of (target, rest) [B, 2], and of the distribution over the rest [B, K] with 0 at the target."""
+        """Log-probabilities of (target, rest) [B, 2], and those within the rest [B, K] with 0 at the target."""
         rest = log_prob.masked_fill(is_target, -torch.inf).logsumexp(dim=1, keepdim=True)
         both = torch.cat([log_prob.gather(1, target[:, None]), rest], dim=1)
         return both, (log_prob - rest).masked_fill(is_target, 0.0)

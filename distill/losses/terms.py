@@ -1,9 +1,10 @@
 """The terms of a weighted sum of losses, as a config writes them.
 
-The losses themselves are in `distill.losses.logits` and `distill.losses.features`. With a student that has a
-distillation token, terms that know the teacher act on that token's logits and the others on the class token's:
-``cross_entropy`` + ``hard_label``, weight 0.5 each, is DeiT's hard distillation through the token, ``soft_target_kl``
-in place of ``hard_label`` its soft one (Touvron et al., ICML 2021). When it predicts, such a student averages both.
+The losses themselves are in `distill.losses.logits` and `distill.losses.features`. Where the student has a distillation
+token, terms that need the teacher act on the logits of that token and the others on the logits of the class token.
+``cross_entropy`` + ``hard_label``, weight 0.5 each, is then DeiT's hard distillation through the token, and
+``soft_target_kl`` in place of ``hard_label`` DeiT's soft distillation (Touvron et al., ICML 2021). When such a student
+predicts, it averages the two.
 """
 
 import inspect
@@ -24,16 +25,17 @@ class WeightedLoss(nn.Module):
         weight: Factor of the term.
         layers: For a feature loss, pairs (layer of the student, layer of the teacher), each an index of timm's
             `forward_intermediates`, negative from the end; the term is the sum over the pairs.
-        **options: Arguments of the function.
+        **options: Arguments of the loss.
 
     Attributes:
         name: Key of the term in the log.
-        needs_teacher: Whether the term knows the teacher.
-        needs_all_classes: Whether the teacher must give all classes exactly: it is not enough to know the largest
-            probabilities if all are softened (T ≠ 1) or standardised.
+        needs_teacher: Whether the term compares the student with the teacher.
+        needs_all_classes: Whether the teacher must give the logits of all classes exactly: the largest probabilities
+            alone do not tell how the others are softened (T ≠ 1) or standardised.
+        projectors: For each pair of layers what maps the student's channels to the teacher's, see `connect`.
 
     Raises:
-        ValueError: The name or an option is unknown, or layers are missing or given in vain.
+        ValueError: The name or an option is unknown; a feature loss has no layers, or another loss has some.
     """
 
     def __init__(self, type: str, weight: float = 1.0, layers: Sequence[tuple[int, int]] = (), **options):
@@ -62,7 +64,7 @@ class WeightedLoss(nn.Module):
     def connect(self, student_chs: Sequence[int], teacher_chs: Sequence[int]) -> None:
         """Look up the layers, and make projectors (1×1 convolutions) from the student's channels to the teacher's.
 
-        They are trained with the student and stay out of the saved student.
+        Projectors are trained with the student and stay out of the saved student.
 
         Args:
             student_chs: Channels of each layer of the student.
@@ -87,7 +89,7 @@ class WeightedLoss(nn.Module):
         maps: dict[int, Tensor] | None = None,
         teacher_maps: dict[int, Tensor] | None = None,
     ) -> Tensor:
-        """Weighted loss, outside autocast.
+        """The weighted loss, computed outside autocast.
 
         Args:
             logits: Student's logits [B, K].
@@ -111,9 +113,9 @@ class WeightedLoss(nn.Module):
             return self.weight * self.function(**{name: given[name] for name in self.inputs}, **self.options)
 
 
-def _index(layer: int, channels: Sequence[int], whose: str) -> int:
+def _index(layer: int, channels: Sequence[int], owner: str) -> int:
     if not -len(channels) <= layer < len(channels):
-        raise ValueError(f'layer {layer} of the {whose} is out of range; choose from 0 … {len(channels) - 1}')
+        raise ValueError(f'layer {layer} of the {owner} is out of range; choose from 0 … {len(channels) - 1}')
     return layer % len(channels)
 
 

@@ -21,6 +21,6 @@ losses = dict(
 )
 seeds = (0, 1, 2)
 cache = dict(topk=10)
-# A transformer needs more of them.
+# A transformer needs more epochs than a CNN.
 epochs = dict(deit=10, robust=4, resnet=4)
 robustness = ('--corruption-limit', '200')

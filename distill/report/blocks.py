@@ -1,4 +1,4 @@
-"""What a report is made of, whatever renders it: sections of blocks."""
+"""The parts of a report, before they are rendered: sections of blocks."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,12 @@ from distill.report.tables import Table
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Plain text; ``kind`` is 'question', 'answer', 'note' or empty."""
+    """Plain text.
+
+    Attributes:
+        text: The text.
+        kind: 'question', 'answer', 'note' or empty.
+    """
 
     text: str
     kind: str = ''
@@ -15,7 +20,14 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Tile:
-    """One number to take away; ``mark`` as in a table's cell."""
+    """One key number.
+
+    Attributes:
+        value: The number, as shown.
+        label: Its name.
+        note: Small print.
+        mark: 'gain', 'loss' or empty, as in a table's cell.
+    """
 
     value: str
     label: str
@@ -25,14 +37,19 @@ class Tile:
 
 @dataclass(frozen=True)
 class Tiles:
+    """Key numbers, side by side."""
+
     tiles: list[Tile]
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure of `plots.draw_figures` or `explained.read_figures`, by its name there.
+    """A figure.
 
-    ``narrow``: it may shrink to a phone's width; others are scrolled there.
+    Attributes:
+        name: Its name in `plots.draw_figures` or `explained.read_figures`.
+        caption: The text below it.
+        narrow: Whether it may shrink to a phone's width; other figures are scrolled there.
     """
 
     name: str
@@ -42,7 +59,15 @@ class Plot:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one run said about a sample image; ``share`` is its confidence from 0 to 1."""
+    """The answer of one run to a sample image.
+
+    Attributes:
+        run: The run.
+        label: The class that it names.
+        right: Whether that is the true class.
+        share: Its confidence from 0 to 1.
+        note: Small print.
+    """
 
     run: str
     label: str
@@ -53,7 +78,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file relative to the results, and what to say below it."""
+    """An image file.
+
+    Attributes:
+        path: Where it lies, relative to the report's folder.
+        caption: The text below it.
+        verdicts: The answers of the runs.
+    """
 
     path: str
     caption: str
@@ -62,6 +93,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
+    """Pictures, side by side.
+
+    Attributes:
+        title: Heading.
+        pictures: The pictures.
+        large: Whether they are shown larger than sample images.
+    """
+
     title: str
     pictures: list[Picture]
     large: bool = False
@@ -72,7 +111,13 @@ Block = Paragraph | Tiles | Table | Plot | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report; ``name`` is its anchor."""
+    """A part of the report.
+
+    Attributes:
+        name: Its anchor.
+        title: Heading; empty for the headline.
+        blocks: Its content, in order.
+    """
 
     name: str
     title: str
@@ -80,6 +125,6 @@ class Section:
 
 
 def heading(block: Block, section: Section) -> str:
-    """What stands above a block: its title, unless it only repeats the section's."""
+    """The heading above a block: its title, unless that only repeats the section's."""
     title = getattr(block, 'title', '')
     return '' if title == section.title else title

@@ -1,17 +1,19 @@
 """Read ``results.json`` files and merge them into one."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
-from distill.report.scores import corrupted_suites
-from distill.results.schema import FILE_NAME, validate
+from distill.report.entries import DOWNSTREAM, downstream, provenances
+from distill.report.scores import corrupted_suites, suite_values
+from distill.results.entries import Results, Sample
+from distill.results.files import read_results
+from distill.results.schema import FILE_NAME
 
 
-def load(folder: Path) -> dict:
+def load(folder: Path) -> Results:
     """Read and check the ``results.json`` of one folder.
 
     Raises:
@@ -23,19 +25,14 @@ def load(folder: Path) -> dict:
         raise FileNotFoundError(f'folder {folder} does not exist; give a folder that holds a {FILE_NAME}')
     if not path.is_file():
         raise FileNotFoundError(f'{folder} holds no {FILE_NAME}; tools/robustness.py writes one')
-    try:
-        results = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{path} is not valid JSON ({error}); write it again') from error
-    validate(results, str(path))
-    return results
+    return read_results(path)
 
 
-def collect(folders: Sequence[str | Path], out: str | Path) -> dict:
-    """Read several ``results.json`` as one, its paths relative to ``out``.
+def collect(folders: Sequence[str | Path], out: str | Path) -> Results:
+    """Merge several ``results.json`` into one, whose paths are relative to ``out``.
 
     Equal entries may repeat. Detections and segmentations of further files go to ``others`` of the first one,
-    and the same sample image (same bytes) seen by other runs becomes one sample.
+    and a sample image that other runs saw too (the same bytes) becomes one sample.
 
     Args:
         folders: Folders with a ``results.json`` each, the first one first.
@@ -59,7 +56,7 @@ def collect(folders: Sequence[str | Path], out: str | Path) -> dict:
                 _merge(merged.setdefault(section, {}), results[section], names, section)
         _merge_samples(merged, results, names, Path(out))
         _merge_lists(merged, results)
-        for section in ('detection', 'segmentation'):
+        for section in DOWNSTREAM:
             _merge_downstream(merged, results, section)
     if len(loaded) > 1:
         sources = [source for _, results in loaded for source in provenances(results)]
@@ -68,22 +65,10 @@ def collect(folders: Sequence[str | Path], out: str | Path) -> dict:
     return merged
 
 
-def provenances(results: dict) -> list[dict]:
-    """The provenance of each file that went into these results."""
-    provenance = results.get('provenance', {})
-    return provenance.get('merged_from', [provenance] if provenance else [])
-
-
-def downstream(results: dict, section: str) -> list[dict]:
-    """All entries of ``detection`` or ``segmentation``, the merged ones included."""
-    entry = results.get(section)
-    return [entry, *entry.get('others', [])] if entry else []
-
-
-def _relocated(results: dict, old: Path, new: Path) -> dict:
+def _relocated(results: Results, old: Path, new: Path) -> Results:
     """A copy whose relative paths start at ``new`` instead of ``old``."""
     results = deepcopy(results)
-    # Resolved, for '..' leads elsewhere from a linked folder, and nowhere from one that is yet to be made.
+    # Resolved, because '..' leads elsewhere from a linked folder, and nowhere from a folder that is yet to be made.
     old, new = old.resolve(), new.resolve()
     for holder, key in _paths(results):
         value = holder[key]
@@ -92,13 +77,13 @@ def _relocated(results: dict, old: Path, new: Path) -> dict:
     return results
 
 
-def _paths(results: dict) -> Iterator[tuple[dict | list, str | int]]:
-    """Where paths stand: (the object or list, its key or index)."""
+def _paths(results: Results) -> Iterator[tuple[dict | list, str | int]]:
+    """The places of all paths: the object or list, and the key or index in it."""
     for run in results.get('runs', {}).values():
         yield run, 'checkpoint'
     for sample in results.get('samples', []):
         yield sample, 'image'
-    for section in ('detection', 'segmentation'):
+    for section in DOWNSTREAM:
         for entry in downstream(results, section):
             if 'checkpoint' in entry:
                 yield entry, 'checkpoint'
@@ -109,7 +94,7 @@ def _paths(results: dict) -> Iterator[tuple[dict | list, str | int]]:
 
 
 def _merge(target: dict, new: dict, names: str, where: str) -> None:
-    """Add what is new; refuse what contradicts."""
+    """Add new values to ``target``, and refuse values that contradict it."""
     for key, value in new.items():
         if key not in target:
             target[key] = value
@@ -122,23 +107,23 @@ def _merge(target: dict, new: dict, names: str, where: str) -> None:
             )
 
 
-def _merge_runs(merged: dict, results: dict, names: str) -> None:
+def _merge_runs(merged: Results, results: Results, names: str) -> None:
     runs = merged.setdefault('runs', {})
     for name, run in results.get('runs', {}).items():
         if name in runs:
-            ours, theirs = runs[name]['weights_sha256'], run['weights_sha256']
-            if ours != theirs:
+            known_hash, new_hash = runs[name]['weights_sha256'], run['weights_sha256']
+            if known_hash != new_hash:
                 raise ValueError(
-                    f'run {name!r} has weights {ours[:12]} and {theirs[:12]} in {names}; '
+                    f'run {name!r} has weights {known_hash[:12]} and {new_hash[:12]} in {names}; '
                     'results of different weights cannot be merged: rename one of the runs'
                 )
-            # One file may lie in two places; which copy was evaluated does not matter.
+            # Copies of one file may have been evaluated.
             run = {**run, 'checkpoint': runs[name]['checkpoint']}
         _merge(runs, {name: run}, names, 'runs')
 
 
-def _merge_samples(merged: dict, results: dict, names: str, out: Path) -> None:
-    def identity(sample: dict) -> tuple[str, str, str]:
+def _merge_samples(merged: Results, results: Results, names: str, out: Path) -> None:
+    def identity(sample: Sample) -> tuple[str, str, str]:
         path = Path(os.path.normpath(out.resolve() / sample['image']))
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else sample['image']
         return sample['suite'], sample['target'], content
@@ -152,15 +137,15 @@ def _merge_samples(merged: dict, results: dict, names: str, out: Path) -> None:
         merged['samples'] = list(samples.values())
 
 
-def _merge_lists(merged: dict, results: dict) -> None:
-    """Comparisons and explained pairs: those that are not there yet."""
+def _merge_lists(merged: Results, results: Results) -> None:
+    """Add the comparisons and explained pairs that are not there yet."""
     for section in ('comparisons', 'explain'):
         if section in results:
             known = merged.setdefault(section, [])
             known += [entry for entry in results[section] if entry not in known]
 
 
-def _merge_downstream(merged: dict, results: dict, section: str) -> None:
+def _merge_downstream(merged: Results, results: Results, section: str) -> None:
     known = downstream(merged, section)
     for entry in downstream(results, section):
         entry = {key: value for key, value in entry.items() if key != 'others'}
@@ -170,13 +155,12 @@ def _merge_downstream(merged: dict, results: dict, section: str) -> None:
             merged[section].setdefault('others', []).append(entry)
 
 
-def _check_one_source(results: dict) -> None:
-    """Corruptions made on the fly and those of a disk set (JPEG-compressed) are different benchmarks."""
+def _check_one_source(results: Results) -> None:
+    """Refuse corruptions made on the fly beside those of a disk set (JPEG-compressed): the benchmarks differ."""
     for suite in corrupted_suites(results):
         sources = {}
-        for run, suites in results['classification'].items():
-            if suite in suites:
-                sources.setdefault(suites[suite]['source'], run)
+        for run, source in suite_values(results, suite, 'source').items():
+            sources.setdefault(source, run)
         if len(sources) > 1:
             listed = ', '.join(f'{source!r} (run {run!r})' for source, run in sources.items())
             raise ValueError(f'corruption sources do not compare: {listed}; report them separately')

@@ -1,9 +1,9 @@
-"""What the report says, in order: sections of blocks computed from the results, whatever renders them."""
+"""The contents of the report: sections of blocks in their order, computed from the results."""
 
 from collections.abc import Collection
 
 from distill.report.blocks import Block, Gallery, Paragraph, Picture, Plot, Section, Verdict
-from distill.report.collect import downstream
+from distill.report.entries import backbone, downstream
 from distill.report.explained import explain_blocks
 from distill.report.fingerprint import (
     downstream_run_table,
@@ -14,10 +14,11 @@ from distill.report.fingerprint import (
     unlabelled_table,
 )
 from distill.report.headline import headline
-from distill.report.scores import corrupted_suites, suite_label, suite_names, transfers
+from distill.report.scores import corrupted_suites, suite_label, suite_names, suite_values, transfers
 from distill.report.tables import Table, subset_table, summary_table, transfer_table
 from distill.report.tables_downstream import detection_tables, segmentation_tables
 from distill.report.tables_metrics import metric_tables
+from distill.results.entries import Results, Sample
 
 SAMPLES_SHOWN = 6
 PICTURES_SHOWN = 8
@@ -42,11 +43,11 @@ ROLES = {
     'severity': LINE_ROLES,
     'shape_bias': f'{MARKER_ROLES}.',
 }
-"""What is added to the captions where a run was distilled."""
+"""Added to the captions where a run was distilled."""
 
 
-def sections(results: dict, figures: Collection[str]) -> list[Section]:
-    """All sections that the results have something for.
+def sections(results: Results, figures: Collection[str]) -> list[Section]:
+    """Put together all sections for which the results hold numbers or pictures.
 
     Args:
         results: Checked results, paths relative to the report's folder.
@@ -82,8 +83,8 @@ def sections(results: dict, figures: Collection[str]) -> list[Section]:
     return [part for part in parts if part.blocks]
 
 
-def _corruptions(results: dict, figures: Collection[str], tables: list[Table]) -> list[Block]:
-    """Errors of each corrupted suite, then its figures; the suite is named where there are several."""
+def _corruptions(results: Results, figures: Collection[str], tables: list[Table]) -> list[Block]:
+    """The error tables, then the figures of each corrupted suite, which name the suite where there are several."""
     blocks: list[Block] = list(tables)
     suites = corrupted_suites(results)
     for suite in suites:
@@ -94,17 +95,16 @@ def _corruptions(results: dict, figures: Collection[str], tables: list[Table]) -
     return blocks
 
 
-def _caption(results: dict, name: str) -> str:
+def _caption(results: Results, name: str) -> str:
     return CAPTIONS[name] + (ROLES.get(name, '') if transfers(results) else '')
 
 
-def _extra_kinds(results: dict, suite: str) -> str:
-    runs = results['classification'].values()
-    has_extra = any(its.get(suite, {}).get('extra_cells') for its in runs)
+def _extra_kinds(results: Results, suite: str) -> str:
+    has_extra = any(suite_values(results, suite, 'extra_cells').values())
     return ' A plus marks the extra kinds, which are part of no mean.' if has_extra else ''
 
 
-def _fingerprint(results: dict) -> list[Block]:
+def _fingerprint(results: Results) -> list[Block]:
     return [
         *run_tables(results),
         suite_run_table(results),
@@ -115,57 +115,57 @@ def _fingerprint(results: dict) -> list[Block]:
     ]
 
 
-def sample_galleries(results: dict) -> list[Block]:
-    """For each suite, the images on which the runs disagree first, then the others, as many as are shown."""
+def sample_galleries(results: Results) -> list[Block]:
+    """The first sample images of each suite; those on which the runs disagree go first."""
     samples = results.get('samples', [])
     suites = [*suite_names(results), *(sample['suite'] for sample in samples)]
     galleries = []
     for suite in dict.fromkeys(suites):
-        mine = [sample for sample in samples if sample['suite'] == suite]
-        mine.sort(key=_disagreement, reverse=True)
-        if mine:
-            galleries.append(Gallery(suite_label(suite), [_sample(it) for it in mine[:SAMPLES_SHOWN]]))
+        chosen = [sample for sample in samples if sample['suite'] == suite]
+        chosen.sort(key=_disagreement, reverse=True)
+        if chosen:
+            galleries.append(Gallery(suite_label(suite), [_sample(sample) for sample in chosen[:SAMPLES_SHOWN]]))
     if not galleries:
         return []
     note = 'Images on which the runs disagree come first, so these are not a fair draw. ✓ right, ✗ wrong.'
     return [Paragraph(note, 'note'), *galleries]
 
 
-def _disagreement(sample: dict) -> tuple[bool, int]:
-    """How much a sample tells the runs apart: chosen for it, then the number of different answers."""
-    answers = {its['label'] for its in sample['predictions'].values()}
+def _disagreement(sample: Sample) -> tuple[bool, int]:
+    """How well a sample tells the runs apart: whether it was chosen for that, then the number of different answers."""
+    answers = {prediction['label'] for prediction in sample['predictions'].values()}
     return sample.get('disagreement', False), len(answers)
 
 
-def _sample(sample: dict) -> Picture:
+def _sample(sample: Sample) -> Picture:
     target, texture = sample['target'], sample.get('texture')
     verdicts = tuple(
         Verdict(
             run,
-            its['label'],
-            its['label'] == target,
-            its.get('confidence'),
-            'texture' if its['label'] == texture != target else '',
+            prediction['label'],
+            prediction['label'] == target,
+            prediction.get('confidence'),
+            'texture' if prediction['label'] == texture != target else '',
         )
-        for run, its in sample['predictions'].items()
+        for run, prediction in sample['predictions'].items()
     )
     detail = f'texture of {texture}' if texture else sample.get('note')
     return Picture(sample['image'], f'{target}, {detail}' if detail else target, verdicts)
 
 
-def _with_pictures(results: dict, section: str, tables: list[Table]) -> list[Block]:
+def _with_pictures(results: Results, section: str, tables: list[Table]) -> list[Block]:
     """Scores, then the pictures of each entry."""
     blocks: list[Block] = list(tables)
     for entry in downstream(results, section):
         pictures = [Picture(path, '') for path in entry.get('pictures', [])[:PICTURES_SHOWN]]
         if pictures:
-            title = f'Predictions with {entry["backbone"]}' if 'backbone' in entry else 'Predictions'
-            blocks.append(Gallery(title, pictures, large=True))
+            name = backbone(entry)
+            blocks.append(Gallery(f'Predictions with {name}' if name else 'Predictions', pictures, large=True))
     return blocks
 
 
-def shown_tables(results: dict) -> list[Table]:
-    """The tables for a terminal: what was transferred, else all runs, then the downstream scores."""
+def shown_tables(results: Results) -> list[Table]:
+    """The tables for a terminal: the transfers, or all runs where there is no transfer, then the downstream scores."""
     main = transfer_table(results) or summary_table(results)
     tables = (main, *detection_tables(results)[:1], *segmentation_tables(results)[:1])
     return [table for table in tables if table]

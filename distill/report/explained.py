@@ -1,10 +1,11 @@
-"""The section ``explain`` of the results: pairs of models, where they look and how alike their stages are."""
+"""The part of the report on pairs of models: where they look, and how alike their stages are."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from distill.report.blocks import Block, Paragraph, Plot
 from distill.report.tables import Cell, Column, Table, number_cell, text_cell
+from distill.results.entries import Results
 
 FIGURES = {
     'receptive_field': 'Effective receptive field: how strongly each input pixel moves the central feature of a stage, '
@@ -15,16 +16,16 @@ FIGURES = {
     'cka': 'Linear CKA between the stages of the two models: 1 for representations that are equal up to rotation and '
     'scale, about 0 for unrelated ones.',
 }
-"""The pictures of a pair, in order, and what they show."""
+"""The captions of a pair's pictures, in their order."""
 
 
 def figure_name(index: int, name: str) -> str:
-    """Name in the report of a picture of the pair at this place."""
+    """Name in the report of a picture of the pair with this number, from 0."""
     return f'explain_{index + 1}_{name}'
 
 
-def read_figures(results: dict, folder: Path) -> dict[str, tuple[str, bytes]]:
-    """The pictures of all pairs, those that are there.
+def read_figures(results: Results, folder: Path) -> dict[str, tuple[str, bytes]]:
+    """Read the pictures of all pairs, but for lost ones.
 
     Args:
         results: Checked results.
@@ -34,7 +35,7 @@ def read_figures(results: dict, folder: Path) -> dict[str, tuple[str, bytes]]:
         By name: the SVG text (the file beside the PNG), and the bytes of the PNG.
     """
     found = {}
-    for index, pair in enumerate(results.get('explain', [])):
+    for index, pair in enumerate(_pairs(results)):
         for name, path in pair['figures'].items():
             png = folder / path
             svg = png.with_suffix('.svg')
@@ -43,9 +44,9 @@ def read_figures(results: dict, folder: Path) -> dict[str, tuple[str, bytes]]:
     return found
 
 
-def explain_blocks(results: dict, figures: Mapping[str, object]) -> Iterator[Block]:
-    """For each pair: its pictures and the sizes of its receptive fields."""
-    for index, pair in enumerate(results.get('explain', [])):
+def explain_blocks(results: Results, figures: Mapping[str, object]) -> Iterator[Block]:
+    """The sizes of the receptive fields and the pictures of each pair."""
+    for index, pair in enumerate(_pairs(results)):
         yield _field_table(pair)
         for name, caption in FIGURES.items():
             if name in pair['figures'] and figure_name(index, name) in figures:
@@ -55,13 +56,21 @@ def explain_blocks(results: dict, figures: Mapping[str, object]) -> Iterator[Blo
                 yield Paragraph(f'missing picture: {pair["figures"][name]}', 'note')
 
 
+def _pairs(results: Results) -> list[dict]:
+    return results.get('explain', [])
+
+
 def _names(pair: dict) -> str:
     return f'{pair["a"]["name"]} and {pair["b"]["name"]}'
 
 
 def _field_table(pair: dict) -> Table:
     columns = [Column('Model', number=False), Column('Stage', number=False)]
-    columns += [Column('Half of it', 'side, %'), Column('95 % of it', 'side, %'), Column('Attribution', number=False)]
+    columns += [
+        Column('Half of the field', 'side, %'),
+        Column('95 % of the field', 'side, %'),
+        Column('Attribution', number=False),
+    ]
     rows = [
         [
             Cell(model['name'], run=model['name']),

@@ -1,7 +1,7 @@
-"""What was evaluated, and how: weights, preprocessing, data, counts, versions and seed."""
+"""The fingerprint of a report: weights, preprocessing, data, counts, problems, versions and seed."""
 
-from distill.report.collect import downstream, provenances
-from distill.report.scores import suite_label, suite_names
+from distill.report.entries import DOWNSTREAM, downstream, problems, provenances, unlabelled
+from distill.report.scores import run_entries, suite_entries, suite_label, suite_names
 from distill.report.tables import (
     BACKBONE,
     IMAGES,
@@ -14,11 +14,12 @@ from distill.report.tables import (
     number_cell,
     text_cell,
 )
+from distill.results.entries import Results, UnlabelledEntry
 
 
-def run_tables(results: dict) -> list[Table]:
-    """What was evaluated: architecture, then weights and preprocessing, of every run."""
-    runs = results.get('runs')
+def run_tables(results: Results) -> list[Table]:
+    """Architecture, then weights and preprocessing, of every run."""
+    runs = run_entries(results)
     if not runs:
         return []
     models = [NAME, *(Column(label, number=False) for label in ('Model', 'Arguments', 'Teacher'))]
@@ -37,20 +38,20 @@ def run_tables(results: dict) -> list[Table]:
     return [Table('Runs', models, [model_rows]), Table('Preprocessing and weights', weights, [weight_rows])]
 
 
-def downstream_run_table(results: dict) -> Table | None:
+def downstream_run_table(results: Results) -> Table | None:
     """Config and checkpoint behind each detection and segmentation score."""
     columns = [Column('Task', number=False), BACKBONE]
     columns += [Column('Config', number=False), Column('Checkpoint', number=False)]
     rows = [
         [Cell(section), backbone_cell(entry), text_cell(entry.get('config')), text_cell(entry.get('checkpoint'))]
-        for section in ('detection', 'segmentation')
+        for section in DOWNSTREAM
         for entry in downstream(results, section)
     ]
     return Table('Downstream runs', columns, [rows]) if rows else None
 
 
-def suite_run_table(results: dict) -> Table | None:
-    """What each suite was, over all runs: counts, input size and where corrupted images came from."""
+def suite_run_table(results: Results) -> Table | None:
+    """Image counts, input size and source of each suite, over all runs."""
     suites = suite_names(results)
     if not suites:
         return None
@@ -58,7 +59,7 @@ def suite_run_table(results: dict) -> Table | None:
     shown['Definition'] = 'definition'
     rows = []
     for suite in suites:
-        entries = [its[suite] for its in results['classification'].values() if suite in its]
+        entries = suite_entries(results, suite).values()
         found = ([entry[key] for entry in entries if key in entry] for key in shown.values())
         values = (' / '.join(dict.fromkeys(map(_shown, values))) for values in found)
         rows.append([Cell(suite_label(suite)), *map(text_cell, values)])
@@ -74,29 +75,23 @@ def _shown(value: object) -> str:
     return f'{value:,}' if isinstance(value, int) else str(value)
 
 
-def unlabelled_table(results: dict) -> Table | None:
+def unlabelled_table(results: Results) -> Table | None:
     """Image folders without labels, for which there are predictions only."""
     rows = [
-        [Cell(run, run=run), text_cell(folder), number_cell(its['images'], '{:,}'), text_cell(_agreement(its))]
-        for run, folders in results.get('unlabelled', {}).items()
-        for folder, its in folders.items()
+        [Cell(run, run=run), text_cell(folder), number_cell(entry['images'], '{:,}'), text_cell(_agreement(entry))]
+        for run, folder, entry in unlabelled(results)
     ]
     columns = [NAME, Column('Folder', number=False), IMAGES, Column('Decides like', number=False)]
     return Table('Predicted without labels', columns, [rows]) if rows else None
 
 
-def _agreement(entry: dict) -> str:
+def _agreement(entry: UnlabelledEntry) -> str:
     return ', '.join(f'{run} {share:.1f} %' for run, share in entry.get('agreement_pct', {}).items())
 
 
-def problem_table(results: dict) -> Table | None:
-    """What was wrong with images or outputs, and in which runs; equal problems of several runs are one row."""
-    found: dict[tuple[str, str, int], list[str]] = {}
-    for section in ('classification', 'unlabelled'):
-        for run, suites in results.get(section, {}).items():
-            for suite, entry in suites.items():
-                for problem, count in entry.get('problems', {}).items():
-                    found.setdefault((suite, problem, count), []).append(run)
+def problem_table(results: Results) -> Table | None:
+    """Problems with images or outputs; equal problems of several runs are one row."""
+    found = problems(results)
     if not found:
         return None
     columns = [Column('Suite', number=False), Column('Problem', number=False), Column('Times')]
@@ -113,7 +108,7 @@ def problem_table(results: dict) -> Table | None:
     return Table('Problems', columns, [rows])
 
 
-def provenance_tables(results: dict) -> list[Table]:
+def provenance_tables(results: Results) -> list[Table]:
     """Command, seed, versions and data of each file that went into the report."""
     tables = []
     sources = provenances(results)
@@ -128,11 +123,11 @@ def provenance_tables(results: dict) -> list[Table]:
         rows = [
             [
                 Cell(suite_label(suite)),
-                text_cell(its.get('root')),
-                number_cell(its.get('images'), '{:,}'),
-                text_cell(its.get('sha256')),
+                text_cell(image_set.get('root')),
+                number_cell(image_set.get('images'), '{:,}'),
+                text_cell(image_set.get('sha256')),
             ]
-            for suite, its in source.get('data', {}).items()
+            for suite, image_set in source.get('data', {}).items()
         ]
         columns = [Column('Set', number=False), Column('Folder', number=False), IMAGES]
         columns.append(Column('SHA-256', 'of paths and sizes', number=False))

@@ -1,21 +1,25 @@
-"""The headline: sentences computed from the numbers, for whoever reads no further."""
+"""The headline of the report: the answer in a few sentences that are computed from the numbers."""
 
 from distill.report.blocks import Block, Paragraph, Tile, Tiles
-from distill.report.collect import downstream
+from distill.report.entries import backbone, downstream
 from distill.report.scores import (
     Score,
     Transfer,
+    judged_runs,
     ood_difference,
     ood_score,
     subtract,
     suite_difference,
     suite_label,
     suite_names,
+    suite_values,
     transfers,
 )
 from distill.report.tables import signed
+from distill.results.entries import Results
 
-TRANSFERS_TOLD = 4  # One by one in the headline; more are counted there and read in the table.
+TRANSFERS_LISTED = 4
+"""More transfers are counted in the headline, and listed in the table only."""
 DOWNSTREAM_METRICS = (('detection', 'bbox_mAP', 'box mAP'), ('segmentation', 'mIoU', 'mIoU'))
 QUESTION = (
     'Does out-of-distribution robustness pass between a vision transformer and a CNN when one teaches the '
@@ -23,16 +27,16 @@ QUESTION = (
 )
 
 
-def default_title(results: dict) -> str:
-    """The heading of a report that is given none."""
+def default_title(results: Results) -> str:
+    """The heading of a report whose user gives none."""
     return 'Robustness transfer' if transfers(results) else 'Robustness'
 
 
-def headline(results: dict) -> list[Block]:
+def headline(results: Results) -> list[Block]:
     """The question, the answer in a few sentences, and its key numbers."""
     tiles = _tiles(results)
     sentences = [_verdict_sentence(results)] if suite_names(results) else []
-    sentences += [_transfer_sentence(results, pair) for pair in _told(results)]
+    sentences += [_transfer_sentence(results, pair) for pair in _listed_transfers(results)]
     sentences.append(_downstream_sentence(results))
     kinds = ['answer', *[''] * len(sentences)]
     return [
@@ -43,17 +47,17 @@ def headline(results: dict) -> list[Block]:
     ]
 
 
-def _told(results: dict) -> list[Transfer]:
+def _listed_transfers(results: Results) -> list[Transfer]:
     pairs = transfers(results)
-    return pairs if len(pairs) <= TRANSFERS_TOLD else []
+    return pairs if len(pairs) <= TRANSFERS_LISTED else []
 
 
-def _gain(results: dict, pair: Transfer) -> Score | None:
+def _gain(results: Results, pair: Transfer) -> Score | None:
     """OOD mean of the distilled student minus that of the same model trained alone, in points."""
     return ood_difference(results, pair.student, pair.reference)
 
 
-def _verdict_sentence(results: dict) -> str:
+def _verdict_sentence(results: Results) -> str:
     """The answer in one sentence."""
     gains = {f'{pair.teacher} → {pair.student}': _gain(results, pair) for pair in transfers(results)}
     gains = {name: gain for name, gain in gains.items() if gain}
@@ -61,14 +65,14 @@ def _verdict_sentence(results: dict) -> str:
         return _no_transfer(results)
     gained, lost = ([name for name, gain in gains.items() if gain.sign == sign] for sign in (1, -1))
     text = f'Robustness was measurably passed on in {len(gained)} of {len(gains)} distillations'
-    if len(gains) > TRANSFERS_TOLD:
+    if len(gains) > TRANSFERS_LISTED:
         return f'{text}, and measurably lost in {len(lost)}.'
     text += f' ({", ".join(gained)})' if gained else ''
     return text + (f', and measurably lost in {", ".join(lost)}.' if lost else '.')
 
 
 def _change(score: Score) -> str:
-    """A difference as words: the direction is only claimed where the interval supports it."""
+    """A difference in words, which claim a direction only where the interval supports it."""
     interval = f'95 % interval {signed(score.low)} to {signed(score.high)}'
     if score.sign:
         verb = 'rose' if score.sign > 0 else 'fell'
@@ -76,8 +80,8 @@ def _change(score: Score) -> str:
     return f'changed by {signed(score.value)} points, not distinguishable from zero here ({interval})'
 
 
-def _transfer_sentence(results: dict, pair: Transfer) -> str:
-    alone, distilled, taught = (ood_score(results, run) for run in (pair.reference, pair.student, pair.teacher))
+def _transfer_sentence(results: Results, pair: Transfer) -> str:
+    alone, distilled, teacher = (ood_score(results, run) for run in (pair.reference, pair.student, pair.teacher))
     change = _gain(results, pair)
     if change is None:
         return ''
@@ -88,9 +92,9 @@ def _transfer_sentence(results: dict, pair: Transfer) -> str:
     clean = suite_difference(results, pair.student, pair.reference, 'clean')
     if clean:
         text += f' Clean accuracy moved by {signed(clean.value)}.'
-    lead = subtract(taught, alone)
+    lead = subtract(teacher, alone)
     if lead and lead.value <= 0:
-        text += f' The teacher had no lead to pass on: its OOD mean is {taught.value:.1f} %.'
+        text += f' The teacher had no lead to pass on: its OOD mean is {teacher.value:.1f} %.'
     elif lead and change.value > 0:
         share_pct = 100 * change.value / lead.value
         text += f' The teacher led by {lead.value:.1f} points; {share_pct:.0f} % of that was passed on.'
@@ -99,8 +103,8 @@ def _transfer_sentence(results: dict, pair: Transfer) -> str:
     return text
 
 
-def _no_transfer(results: dict) -> str:
-    """Why there is nothing to compare."""
+def _no_transfer(results: Results) -> str:
+    """A sentence for results without a comparison: the reason, or a ranking."""
     pairs = transfers(results)
     if not pairs:
         return _ranking_sentence(results)
@@ -113,9 +117,9 @@ def _no_transfer(results: dict) -> str:
     return 'Student and reference were not both judged on all shifted suites: no OOD mean to compare.'
 
 
-def _ranking_sentence(results: dict) -> str:
-    """Who is ahead, where no run was distilled."""
-    scores = {run: score for run in results['classification'] if (score := ood_score(results, run))}
+def _ranking_sentence(results: Results) -> str:
+    """The best run, where no run was distilled."""
+    scores = {run: score for run in judged_runs(results) if (score := ood_score(results, run))}
     if not scores:
         return ''
     best, *others = sorted(scores, key=lambda run: -scores[run].value)
@@ -129,31 +133,30 @@ def _ranking_sentence(results: dict) -> str:
     return f'{text}, {lead.value:.1f} points ahead of {others[0]} ({interval}{doubt}).'
 
 
-def _downstream_sentence(results: dict) -> str:
+def _downstream_sentence(results: Results) -> str:
     parts = []
     for section, metric, label in DOWNSTREAM_METRICS:
         for entry in downstream(results, section):
-            backbone = f' with {entry["backbone"]}' if 'backbone' in entry else ''
-            parts.append(f'{entry[metric]:.3f} {label} in {section}{backbone}')
+            name = backbone(entry)
+            parts.append(f'{entry[metric]:.3f} {label} in {section}' + (f' with {name}' if name else ''))
     return f'As a backbone: {"; ".join(parts)}.' if parts else ''
 
 
-def _scope(results: dict) -> str:
-    counts = {}
-    for suites in results['classification'].values():
-        for suite, entry in suites.items():
-            counts.setdefault(suite_label(suite), set()).add(entry['images'])
+def _scope(results: Results) -> str:
+    counts = {
+        suite_label(suite): set(suite_values(results, suite, 'images').values()) for suite in suite_names(results)
+    }
     images = ', '.join(f'{suite} {"/".join(map(str, sorted(count)))}' for suite, count in counts.items())
-    runs = len(results['classification'])
+    runs = len(judged_runs(results))
     return (
         f'{runs} {"run" if runs == 1 else "runs"}; images: {images}. '
         'Intervals cover the choice of test images, not of the training seed.'
     )
 
 
-def _tiles(results: dict) -> list[Tile]:
+def _tiles(results: Results) -> list[Tile]:
     tiles = []
-    for pair in _told(results):
+    for pair in _listed_transfers(results):
         change = _gain(results, pair)
         if change:
             mark = {1: 'gain', -1: 'loss', 0: ''}[change.sign]
@@ -161,5 +164,5 @@ def _tiles(results: dict) -> list[Tile]:
             tiles.append(Tile(signed(change.value), 'OOD points transferred', note, mark))
     for section, metric, label in DOWNSTREAM_METRICS:
         for entry in downstream(results, section):
-            tiles.append(Tile(f'{entry[metric]:.3f}', label, entry.get('backbone', '')))
+            tiles.append(Tile(f'{entry[metric]:.3f}', label, backbone(entry)))
     return tiles

@@ -22,10 +22,10 @@ from distill.report.blocks import (
 from distill.report.tables import Cell, Column, Table
 
 IMAGE_TYPES = {b'\x89PNG\r\n\x1a\n': 'image/png', b'\xff\xd8\xff': 'image/jpeg'}
-"""Told by content, so that a path in a results file cannot pull anything but a picture into the page."""
+"""Pictures are recognised by their first bytes, so that a path in a results file pulls nothing else into the page."""
 
 WIDE = 8
-"""Columns; a table of more is set tighter."""
+"""A table of more columns is set tighter."""
 GAIN_SIGNS = {'gain': '▲', 'loss': '▼'}
 
 
@@ -36,11 +36,11 @@ def render_html(
     colors: Mapping[str, str],
     folder: Path,
 ) -> str:
-    """The whole page.
+    """Render the whole page.
 
     Args:
         title: Heading and window title.
-        sections: What to say.
+        sections: The contents.
         figures: SVG and PNG of each figure by name; the SVG is taken.
         colors: Colour of each run, shown beside its name.
         folder: Where the paths of pictures start.
@@ -51,16 +51,16 @@ def render_html(
     page = _Page(figures, colors, folder)
     return Template(parts.joinpath('page.html').read_text(encoding='utf-8')).substitute(
         title=escape(title),
-        navigation=' '.join(f'<a href="#{it.name}">{escape(it.title)}</a>' for it in sections if it.title),
+        navigation=' '.join(f'<a href="#{part.name}">{escape(part.title)}</a>' for part in sections if part.title),
         body='\n'.join(map(page.section, sections)),
         script=script,
-        # Only this script may run, whatever a file's text says.
+        # No other script may run, so that text from a results file cannot.
         script_hash=f'sha256-{digest}',
     )
 
 
 class _Page:
-    """Turns blocks into HTML; everything that comes from a file is escaped."""
+    """Turns blocks into HTML; all text from a results file is escaped."""
 
     def __init__(self, figures: Mapping[str, tuple[str, bytes]], colors: Mapping[str, str], folder: Path) -> None:
         self.figures = figures
@@ -176,5 +176,5 @@ class _Page:
         sign, kind = ('✓', 'gain') if verdict.right else ('✗', 'loss')
         share = f' {100 * verdict.share:.0f} %' if verdict.share is not None else ''
         note = f' ({verdict.note})' if verdict.note else ''
-        said = f'<span><span class="{kind}">{sign} {escape(verdict.label)}</span>{share}{escape(note)}</span>'
-        return f'<li>{said} <span class="who">{self.dot(verdict.run)}{escape(verdict.run)}</span></li>'
+        answer = f'<span><span class="{kind}">{sign} {escape(verdict.label)}</span>{share}{escape(note)}</span>'
+        return f'<li>{answer} <span class="who">{self.dot(verdict.run)}{escape(verdict.run)}</span></li>'

@@ -1,28 +1,22 @@
-"""The report as Markdown (GitHub's flavour) that refers to the pictures by relative path."""
+"""The report in GitHub's Markdown, which refers to the pictures by relative paths."""
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from distill.report.blocks import Block, Gallery, Paragraph, Picture, Plot, Section, Tiles, heading
+from distill.base.markdown import LEFT, RIGHT, escape, table
+from distill.report.blocks import Block, Gallery, Paragraph, Picture, Plot, Section, Tiles, Verdict, heading
 from distill.report.tables import Cell, Table
 
 MARKS = {'best': '**{}**', 'gain': '▲ {}', 'loss': '▼ {}', '': '{}'}
 
 
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is, in one line."""
-    return re.sub(r'([\\`*_{}\[\]<>#|!~&])', r'\\\1', ' '.join(text.split()))
-
-
 def render_markdown(title: str, sections: list[Section], folder: Path) -> str:
-    """The whole report.
+    """Render the whole report.
 
     Args:
         title: Heading.
-        sections: What to say.
-        folder: Where the report will lie and the paths of pictures start; figures lie in its ``figures/``.
+        sections: The contents.
+        folder: Where the report goes and the paths of pictures start; the figures lie in its ``figures/``.
     """
     lines = [f'# {escape(title)}', '']
     for section in sections:
@@ -39,7 +33,7 @@ def _block(block: Block, folder: Path) -> list[str]:
         text = escape(block.text)
         return [f'*{text}*' if block.kind == 'question' else text, '']
     if isinstance(block, Tiles):
-        return []  # The sentences and tables hold the same numbers.
+        return []  # Sentences and tables hold the same numbers.
     if isinstance(block, Plot):
         return [f'![{escape(block.caption)}](figures/{quote(block.name)}.png)', '', escape(block.caption), '']
     if isinstance(block, Gallery):
@@ -47,17 +41,16 @@ def _block(block: Block, folder: Path) -> list[str]:
     return _table(block)
 
 
-def _table(table: Table) -> list[str]:
-    """One Markdown table; groups follow one another, their last row in bold."""
-    heads = [f'{column.label} ({column.note})' if column.note else column.label for column in table.columns]
-    rules = ['---:' if column.number else '---' for column in table.columns]
-    lines = [_row(map(escape, heads)), _row(rules)]
-    lines += [_row(map(_cell, row)) for rows in table.groups for row in rows]
-    return [*lines, '', *(line for note in table.notes for line in (escape(note), ''))]
+def _table(content: Table) -> list[str]:
+    """One Markdown table; its groups follow one another, and the row that sums up a group is bold."""
+    heads = [f'{column.label} ({column.note})' if column.note else column.label for column in content.columns]
+    rows = [[_cell(cell) for cell in row] for rows in content.groups for row in rows]
+    align = ''.join(RIGHT if column.number else LEFT for column in content.columns)
+    return [table([escape(head) for head in heads], rows, align), '', *_notes(content.notes)]
 
 
-def _row(cells: Iterable[str]) -> str:
-    return '| ' + ' | '.join(cells) + ' |'
+def _notes(notes: list[str]) -> list[str]:
+    return [line for note in notes for line in (escape(note), '')]
 
 
 def _cell(cell: Cell) -> str:
@@ -66,19 +59,21 @@ def _cell(cell: Cell) -> str:
 
 
 def _gallery(gallery: Gallery, folder: Path) -> list[str]:
-    """Pictures alone, or a table: image, truth, and what each run said."""
+    """Pictures alone, or a table: the image, the truth, and the answer of each run."""
     if not any(picture.verdicts for picture in gallery.pictures):
         return [_image(picture, folder) for picture in gallery.pictures]
-    runs = list(dict.fromkeys(it.run for picture in gallery.pictures for it in picture.verdicts))
-    lines = [_row(['Image', 'Truth', *map(escape, runs)]), _row(['---'] * (len(runs) + 2))]
+    runs = list(dict.fromkeys(verdict.run for picture in gallery.pictures for verdict in picture.verdicts))
+    rows = []
     for picture in gallery.pictures:
-        said = {
-            it.run: f'{"✓" if it.right else "✗"} {escape(it.label)}'
-            + (f' {100 * it.share:.0f} %' if it.share is not None else '')
-            for it in picture.verdicts
-        }
-        lines.append(_row([_image(picture, folder), escape(picture.caption), *(said.get(run, '–') for run in runs)]))
-    return lines
+        answers = {verdict.run: _answer(verdict) for verdict in picture.verdicts}
+        rows.append([_image(picture, folder), escape(picture.caption), *(answers.get(run, '–') for run in runs)])
+    return [table(['Image', 'Truth', *map(escape, runs)], rows, LEFT * (len(runs) + 2))]
+
+
+def _answer(verdict: Verdict) -> str:
+    sign = '✓' if verdict.right else '✗'
+    share = f' {100 * verdict.share:.0f} %' if verdict.share is not None else ''
+    return f'{sign} {escape(verdict.label)}{share}'
 
 
 def _image(picture: Picture, folder: Path) -> str:

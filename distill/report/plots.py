@@ -1,4 +1,4 @@
-"""The figures of the report: a figure is a function of the results."""
+"""The figures of the report, each a function of the results: transfers, and corruptions by severity and kind."""
 
 import math
 
@@ -7,11 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
+from distill.base.figures import GRID, INK, SOFT, add_color_bar, draw_heat_cells, house_style, render, short
+from distill.base.records import SEVERITIES
 from distill.report.plots_models import draw_radar, draw_scatter, draw_shape_bias
 from distill.report.scores import (
     Score,
     corrupted_suites,
     corruption_kinds,
+    judged_runs,
     kind_label,
     ood_score,
     shifted_suites,
@@ -24,30 +27,22 @@ from distill.report.scores import (
 from distill.report.style import (
     ALONE,
     DISTILLED,
-    GRID,
-    INK,
     ONLY_NAME,
     PANEL_NAME,
-    SOFT,
-    add_color_bar,
-    draw_heat_cells,
-    house_style,
-    render,
     run_colors,
     run_line,
     run_marker,
     run_role,
-    short,
 )
-from distill.results.schema import SEVERITIES
+from distill.results.entries import Results
 
 LEGEND_COLUMNS = 5
 ARROW_FROM = 1.5
-"""Points; a shorter arrow would be a smudge between its ends."""
+"""Points; a shorter arrow would be a smudge between two markers."""
 
 
-def draw_figures(results: dict) -> dict[str, tuple[str, bytes]]:
-    """Draws every figure that the results have numbers for.
+def draw_figures(results: Results) -> dict[str, tuple[str, bytes]]:
+    """Draw every figure for which the results hold numbers.
 
     Returns:
         By name: the SVG text and the bytes of the PNG. The same results give the same bytes.
@@ -60,13 +55,13 @@ def draw_figures(results: dict) -> dict[str, tuple[str, bytes]]:
         return {name: render(figure) for name, figure in figures.items() if figure is not None}
 
 
-def draw_transfer(results: dict) -> Figure | None:
+def draw_transfer(results: Results) -> Figure | None:
     """Top-1 by suite, one panel a transfer: teacher, student alone, and an arrow to the distilled student."""
     suites = suite_names(results)
     if not suites:
         return None
     pairs = transfers(results)
-    panels = [pair.runs(results) for pair in pairs] or [list(results['classification'])]
+    panels = [pair.runs(results) for pair in pairs] or [judged_runs(results)]
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     lane = max(0.52, 0.12 * max(map(len, panels)))
@@ -86,11 +81,11 @@ def draw_transfer(results: dict) -> Figure | None:
     return figure
 
 
-def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str], name: int) -> Legend:
-    """One lane a run within each suite's row, whiskers for the 95 % interval.
+def _draw_panel(axes: Axes, results: Results, runs: list[str], suites: list[str], name: int) -> Legend:
+    """Draw one lane a run within each suite's row, with whiskers for the 95 % interval.
 
     Returns:
-        The legend, with ``name`` characters of each run.
+        The legend, with ``name`` characters of each run's name.
     """
     colors = run_colors(results)
     lanes = {run: (index - (len(runs) - 1) / 2) * 0.7 / max(len(runs), 3) for index, run in enumerate(runs)}
@@ -129,10 +124,10 @@ def _draw_panel(axes: Axes, results: dict, runs: list[str], suites: list[str], n
     )
 
 
-def draw_severity(results: dict, suite: str) -> Figure:
+def draw_severity(results: Results, suite: str) -> Figure:
     """Error against severity, one panel a corruption, one line a run; severity 0 is the clean set."""
     kinds = corruption_kinds(results, suite)
-    cells = {run: suite_cells(results, run, suite) for run in results['classification']}
+    cells = {run: suite_cells(results, run, suite) for run in judged_runs(results)}
     rows = -(-len(kinds) // 5)
     legend_rows = -(-sum(map(bool, cells.values())) // LEGEND_COLUMNS)
     figure = Figure(figsize=(10.8, 1.75 * rows + 0.5 + 0.2 * legend_rows), layout='constrained')
@@ -144,11 +139,11 @@ def draw_severity(results: dict, suite: str) -> Figure:
                 continue
             clean = suite_score(results, run, 'clean')
             errors = [100 - value for value in ([clean.value] if clean else []) + cells[run][kind]]
-            severities = range(SEVERITIES + 1 - len(errors), SEVERITIES + 1)
+            severities = range(len(SEVERITIES) + 1 - len(errors), len(SEVERITIES) + 1)
             (handles[run],) = axes.plot(severities, errors, **run_line(results, run), linewidth=1.6)
         axes.set_title(kind_label(kind), color=INK, pad=3)
         axes.grid(axis='x', visible=False)
-        axes.set_xticks(range(SEVERITIES + 1))
+        axes.set_xticks(range(len(SEVERITIES) + 1))
     for axes in grid.flat[len(kinds) :]:
         axes.set_visible(False)
     for axes in grid.flat[max(len(kinds) - 5, 0) : len(kinds)]:
@@ -166,10 +161,10 @@ def draw_severity(results: dict, suite: str) -> Figure:
     return figure
 
 
-def draw_heat_map(results: dict, suite: str) -> Figure:
+def draw_heat_map(results: Results, suite: str) -> Figure:
     """Mean top-1 over severities, runs by corruptions."""
     kinds = corruption_kinds(results, suite)
-    table = {run: suite_cells(results, run, suite) for run in results['classification']}
+    table = {run: suite_cells(results, run, suite) for run in judged_runs(results)}
     table = {run: cells for run, cells in table.items() if cells}
     figure = Figure(figsize=(10.8, 0.36 * len(table) + 1.75), layout='constrained')
     axes = figure.subplots()
@@ -193,4 +188,4 @@ FIGURES = {
     'scatter': draw_scatter,
     'shape_bias': draw_shape_bias,
 }
-"""Each takes the results and returns None where they have nothing to draw."""
+"""Functions of the results, which return None where there is nothing to draw."""

@@ -1,4 +1,4 @@
-"""The figures that hold whole models against one another: radar, clean against shifted, shape bias by class."""
+"""The figures that compare whole models: radar, clean against shifted, shape bias by class."""
 
 import math
 from collections.abc import Sequence
@@ -7,50 +7,44 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from distill.base.figures import GRID, INK, SOFT, short
 from distill.report.scores import (
     Fit,
-    logit,
+    judged_runs,
     ood_score,
     shape_bias,
     shape_bias_suite,
     shifted_suites,
-    suite_entry,
+    suite_entries,
     suite_fit,
     suite_label,
     suite_names,
     suite_score,
+    suite_values,
     transfers,
 )
-from distill.report.style import (
-    GRID,
-    INK,
-    ONLY_NAME,
-    PANEL_NAME,
-    SOFT,
-    run_colors,
-    run_line,
-    run_marker,
-    short,
-)
+from distill.report.style import ONLY_NAME, PANEL_NAME, run_colors, run_line, run_marker
+from distill.results.entries import Results
+from distill.results.statistics import logit
 
 LEGEND_COLUMNS = 4
 RADAR_AXES = 3
-"""Fewer make no polygon."""
+"""The fewest suites that make a polygon."""
 RADAR_RUNS = 7
-"""As many as there are colours; more polygons cannot be told apart."""
+"""As many runs as there are colours; more polygons cannot be told apart."""
 LOGIT_TICKS_PCT = (1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99)
-LOGIT_LIMITS_PCT = (0.5, 99.5)
-"""Scores at the ends have no logit; they are drawn at these."""
+LOGIT_MARGIN = 0.005
+"""Scores of 0 and 100 % have no logit; they are drawn this far from the ends."""
 
 
-def draw_radar(results: dict) -> Figure | None:
+def draw_radar(results: Results) -> Figure | None:
     """Top-1 on every suite as a polygon a run, one panel a transfer."""
     suites = suite_names(results)
     if len(suites) < RADAR_AXES:
         return None
     pairs = transfers(results)
-    everyone = list(results['classification'])
-    panels = [[run for run in pair.runs(results) if run in everyone] for pair in pairs] or [_leaders(results)]
+    judged = judged_runs(results)
+    panels = [[run for run in pair.runs(results) if run in judged] for pair in pairs] or [_leaders(results)]
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(5.4 * columns if pairs else 8.6, 4.6 * rows), layout='constrained')
@@ -65,16 +59,24 @@ def draw_radar(results: dict) -> Figure | None:
     return figure
 
 
-def _leaders(results: dict) -> list[str]:
+def _leaders(results: Results) -> list[str]:
     """The runs of the largest OOD mean, as many as a radar can hold, in their order."""
-    runs = list(results['classification'])
+    runs = judged_runs(results)
     means = {run: score.value if (score := ood_score(results, run)) else -1 for run in runs}
     chosen = sorted(runs, key=lambda run: -means[run])[:RADAR_RUNS]
     return [run for run in runs if run in chosen]
 
 
-def _draw_polygons(axes: Axes, results: dict, runs: Sequence[str], suites: Sequence[str], name: int) -> None:
-    """A closed line a run; a suite that a run lacks opens it. ``name``: characters of a run in the legend."""
+def _draw_polygons(axes: Axes, results: Results, runs: Sequence[str], suites: Sequence[str], name: int) -> None:
+    """Draw a closed line a run, which is open at a suite that the run lacks.
+
+    Args:
+        axes: Polar axes.
+        results: Checked results.
+        runs: Runs to draw.
+        suites: Suites, in order.
+        name: Characters of a run's name in the legend.
+    """
     angles = [2 * math.pi * index / len(suites) for index in range(len(suites))]
     axes.set_theta_zero_location('N')
     axes.set_theta_direction(-1)
@@ -97,12 +99,11 @@ def _draw_polygons(axes: Axes, results: dict, runs: Sequence[str], suites: Seque
     axes.legend(handles=handles, loc='upper center', bbox_to_anchor=(0.5, -0.08), ncols=min(3, len(runs)), fontsize=8)
 
 
-def draw_scatter(results: dict) -> Figure | None:
+def draw_scatter(results: Results) -> Figure | None:
     """Shifted against clean top-1 on logit axes, one panel a suite, with y = x and a fit where there is one."""
-    panels = {}
+    panels, clean_pct = {}, suite_values(results, 'clean', 'top1_pct')
     for suite in shifted_suites(results):
-        runs = results['classification'].items()
-        panels[suite] = {run: its['clean']['top1_pct'] for run, its in runs if {'clean', suite} <= its.keys()}
+        panels[suite] = {run: pct for run, pct in clean_pct.items() if run in suite_entries(results, suite)}
     panels = {suite: runs for suite, runs in panels.items() if runs}
     if not panels:
         return None
@@ -124,7 +125,7 @@ def draw_scatter(results: dict) -> Figure | None:
     return figure
 
 
-def _draw_points(axes: Axes, results: dict, suite: str, clean_pct: dict[str, float]) -> None:
+def _draw_points(axes: Axes, results: Results, suite: str, clean_pct: dict[str, float]) -> None:
     """One suite: runs with the whiskers of their shifted score, the line of no loss, and the fit."""
     colors = run_colors(results)
     scores = {run: suite_score(results, run, suite) for run in clean_pct}
@@ -155,9 +156,8 @@ def _fit_label(fit: Fit) -> str:
 
 
 def _logit(pct: float) -> float:
-    """The log-odds of a score in percent, kept off the ends."""
-    low, high = LOGIT_LIMITS_PCT
-    return logit(min(max(pct, low), high))
+    """The log-odds of a score in percent, which is first moved off the ends."""
+    return float(logit(pct, LOGIT_MARGIN))
 
 
 def _set_logit_axis(axis, values: Sequence[float]) -> None:
@@ -172,14 +172,11 @@ def _set_logit_axis(axis, values: Sequence[float]) -> None:
     axis.axes.set(**{f'{axis.axis_name}lim': (low, high)})
 
 
-def draw_shape_bias(results: dict) -> Figure | None:
+def draw_shape_bias(results: Results) -> Figure | None:
     """Shape bias by class, as Geirhos et al. (ICLR 2019) show it; a line stands at each run's overall bias."""
     suite = shape_bias_suite(results)
-    by_class = {
-        run: suite_entry(results, run, suite)['shape_bias_by_class']
-        for run in results.get('classification', {})
-        if suite and suite_entry(results, run, suite).get('shape_bias_by_class')
-    }
+    by_class = suite_values(results, suite, 'shape_bias_by_class') if suite else {}
+    by_class = {run: values for run, values in by_class.items() if values}
     classes = sorted({name for values in by_class.values() for name in values})
     if not classes:
         return None

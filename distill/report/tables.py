@@ -1,15 +1,18 @@
-"""From results to tables: transfers and runs here, others in `tables_metrics`, `tables_downstream`, `fingerprint`.
+"""Tables of transfers and runs; `tables_metrics`, `tables_downstream` and `fingerprint` hold the others.
 
-Nothing here knows HTML, Markdown or a terminal: a `Table` is text with marks, and each of them renders it.
+A `Table` is text with marks. HTML, Markdown and the terminal render it, each in its own way.
 """
 
 from dataclasses import dataclass, field, replace
 
+from distill.report.entries import backbone
 from distill.report.scores import (
     Score,
     corrupted_suites,
+    judged_runs,
     ood_difference,
     ood_score,
+    run_entries,
     shape_bias,
     shifted_suites,
     suite_difference,
@@ -17,18 +20,25 @@ from distill.report.scores import (
     suite_label,
     suite_names,
     suite_score,
+    suite_values,
     transfers,
 )
+from distill.results.entries import Results
 
 MISSING = '–'
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: the text, what the column sorts by, small print, and a mark.
+    """One cell of a table.
 
-    ``mark`` is 'best', 'gain', 'loss' or empty. ``run`` names the run whose colour goes beside the text. The
-    first cell of a row that sums up the rows above it is a ``total``.
+    Attributes:
+        text: The cell's text.
+        sort: Number by which the column is sorted.
+        note: Small print.
+        mark: 'best', 'gain', 'loss' or empty.
+        run: Run whose colour goes beside the text.
+        total: Whether this is the first cell of a row that sums up the rows above it.
     """
 
     text: str = MISSING
@@ -41,7 +51,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading; ``best`` says which end wins: 'max', 'min' or none. Numbers stand on the right."""
+    """A heading.
+
+    Attributes:
+        label: The column's name.
+        note: Small print, such as the unit.
+        best: 'max' or 'min' where the largest or smallest value is the best; empty where none is.
+        number: Whether the cells are numbers, which stand on the right.
+    """
 
     label: str
     note: str = ''
@@ -71,19 +88,22 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def text_cell(value: object) -> Cell:
+    """A text; None and an empty text are shown as missing."""
     return Cell(MISSING if value in (None, '') else str(value))
 
 
 def number_cell(value: float | None, pattern: str = '{:.1f}', note: str = '') -> Cell:
+    """A number by a format pattern, with a true minus; None is shown as missing."""
     return Cell() if value is None else Cell(pattern.format(value).replace('-', '−'), value, note)
 
 
 def score_cell(score: Score | None) -> Cell:
+    """A score with its interval as small print."""
     return Cell() if score is None else number_cell(score.value, note=f'{score.low:.1f}–{score.high:.1f}')
 
 
 def difference_cell(score: Score | None) -> Cell:
-    """A difference in points, marked where its interval leaves zero out."""
+    """A difference in points, marked as gain or loss where its interval leaves out zero."""
     if score is None:
         return Cell()
     mark = {1: 'gain', -1: 'loss', 0: ''}[score.sign]
@@ -92,12 +112,12 @@ def difference_cell(score: Score | None) -> Cell:
 
 def backbone_cell(entry: dict) -> Cell:
     """The run behind a detector or segmenter."""
-    name = entry.get('backbone', '')
+    name = backbone(entry)
     return Cell(name or MISSING, run=name)
 
 
 def mark_best(columns: list[Column], rows: list[list[Cell]]) -> list[list[Cell]]:
-    """Marks the best value of each column that has a best end and at least two different values."""
+    """Mark the best value of each column that has a best end and at least two different values."""
     rows = [list(row) for row in rows]
     for index, column in enumerate(columns):
         values = {row[index].sort for row in rows} - {None}
@@ -109,7 +129,7 @@ def mark_best(columns: list[Column], rows: list[list[Cell]]) -> list[list[Cell]]
     return rows
 
 
-def transfer_table(results: dict) -> Table | None:
+def transfer_table(results: Results) -> Table | None:
     """Teacher, student alone, student distilled, and the difference: one block a transfer."""
     pairs = transfers(results)
     suites = suite_names(results)
@@ -126,7 +146,7 @@ def transfer_table(results: dict) -> Table | None:
         ]
 
     def row(role: str, run: str | None) -> list[Cell]:
-        note = role if run in results['runs'] else f'{role}: not in these results'
+        note = role if run in run_entries(results) else f'{role}: not in these results'
         bias = [number_cell(shape_bias(results, run))] if shifted else []
         scores = (number_cell(score and score.value) for score in values(run))
         return [Cell(run or MISSING, note=note, run=run or ''), *scores, *bias]
@@ -155,8 +175,8 @@ def transfer_table(results: dict) -> Table | None:
     return Table('What was transferred', columns, groups, notes)
 
 
-def summary_table(results: dict) -> Table | None:
-    """Every run on every suite with its interval, best marked."""
+def summary_table(results: Results) -> Table | None:
+    """Every run on every suite with its interval; the best run of each suite is marked."""
     suites = suite_names(results)
     if not suites:
         return None
@@ -164,11 +184,11 @@ def summary_table(results: dict) -> Table | None:
     with_mean = bool(shifted_suites(results))
     if with_mean:
         columns.append(Column('OOD mean', 'top-1 %', 'max'))
-    with_bias = any(shape_bias(results, run) is not None for run in results['classification'])
+    with_bias = any(shape_bias(results, run) is not None for run in judged_runs(results))
     if with_bias:
         columns.append(Column('Shape bias', '%', 'max'))
     rows = []
-    for run in results['classification']:
+    for run in judged_runs(results):
         row = [Cell(run, run=run), *(score_cell(suite_score(results, run, suite)) for suite in suites)]
         if with_mean:
             row.append(score_cell(ood_score(results, run)))
@@ -177,45 +197,39 @@ def summary_table(results: dict) -> Table | None:
         rows.append(row)
     notes = ['Small print: 95 % interval over the test images (Wilson); the training seed is not part of it. ★ best.']
     for suite in corrupted_suites(results):
-        sources = {entry['source'] for run in results['classification'] if (entry := suite_entry(results, run, suite))}
-        notes.append(f'{suite_label(suite)} is the mean over all kinds and severities ({", ".join(sorted(sources))}).')
+        sources = sorted(set(suite_values(results, suite, 'source').values()))
+        notes.append(f'{suite_label(suite)} is the mean over all kinds and severities ({", ".join(sources)}).')
     notes += uneven_sets(results)
     return Table('All runs', columns, [mark_best(columns, rows)], notes)
 
 
-def uneven_sets(results: dict) -> list[str]:
+def uneven_sets(results: Results) -> list[str]:
     """A warning for each suite of which not all runs saw the same images."""
     warnings = []
     for suite in suite_names(results):
-        entries = {run: its[suite] for run, its in results['classification'].items() if suite in its}
-        counts = {run: f'{entry["images"]:,}' for run, entry in entries.items()}
-        hashes = {entry.get('fingerprint', {}).get('data') for entry in entries.values()} - {None}
+        counts = {run: f'{images:,}' for run, images in suite_values(results, suite, 'images').items()}
+        hashes = {entry.get('data') for entry in suite_values(results, suite, 'fingerprint').values()} - {None}
         if len(set(counts.values())) > 1:
             listed = ', '.join(f'{run} {count}' for run, count in counts.items())
             warnings.append(f'Warning: {suite_label(suite)} has different image counts ({listed}): not the same set.')
         elif len(hashes) > 1:
             warnings.append(f'Warning: {suite_label(suite)} has different images in different runs: not the same set.')
         for key in ('frost', 'definition'):
-            made = {run: entry[key] for run, entry in entries.items() if key in entry}
-            if len(set(made.values())) > 1:
-                listed = ', '.join(f'{run} {value}' for run, value in made.items())
+            values = suite_values(results, suite, key)
+            if len(set(values.values())) > 1:
+                listed = ', '.join(f'{run} {value}' for run, value in values.items())
                 warnings.append(f'Warning: {suite_label(suite)} has different {key} ({listed}): not the same set.')
     return warnings
 
 
-def subset_table(results: dict) -> Table | None:
-    """Suites that hold a part of the classes, beside the clean accuracy over just these classes."""
-    runs = results.get('classification', {})
-    suites = [
-        suite
-        for suite in shifted_suites(results)
-        if any('clean_subset_top1_pct' in its.get(suite, {}) for its in runs.values())
-    ]
+def subset_table(results: Results) -> Table | None:
+    """Suites of fewer classes, beside the clean accuracy on these classes."""
+    suites = [suite for suite in shifted_suites(results) if suite_values(results, suite, 'clean_subset_top1_pct')]
     if not suites:
         return None
     columns = [NAME]
     for suite in suites:
-        counts = {its[suite]['classes'] for its in runs.values() if 'classes' in its.get(suite, {})}
+        counts = set(suite_values(results, suite, 'classes').values())
         classes = f'{counts.pop()} classes' if len(counts) == 1 else ''
         columns += [
             Column(suite_label(suite), classes, 'max'),
@@ -223,11 +237,12 @@ def subset_table(results: dict) -> Table | None:
             Column('drop', 'points', 'min'),
         ]
     rows = []
-    for run, its in runs.items():
+    for run in judged_runs(results):
         row = [Cell(run, run=run)]
         for suite in suites:
-            top1, clean = (its.get(suite, {}).get(key) for key in ('top1_pct', 'clean_subset_top1_pct'))
-            drop = clean - top1 if None not in (top1, clean) else None
-            row += [number_cell(top1), number_cell(clean), number_cell(drop)]
+            entry = suite_entry(results, run, suite)
+            top1_pct, clean_pct = entry.get('top1_pct'), entry.get('clean_subset_top1_pct')
+            drop = clean_pct - top1_pct if None not in (top1_pct, clean_pct) else None
+            row += [number_cell(top1_pct), number_cell(clean_pct), number_cell(drop)]
         rows.append(row)
     return Table('Against clean accuracy on the same classes', columns, [mark_best(columns, rows)])

@@ -1,21 +1,22 @@
 """Tables of detection and segmentation."""
 
-from distill.report.collect import downstream
+from distill.report.entries import backbone, downstream
 from distill.report.tables import BACKBONE, IMAGES, Cell, Column, Table, backbone_cell, mark_best, number_cell
+from distill.results.entries import Results
 from distill.results.schema import PRECISIONS
 
 
-def detection_tables(results: dict) -> list[Table]:
+def detection_tables(results: Results) -> list[Table]:
     """Average precisions of every detector; none where there is no detector."""
     return [table for table in (_detection_table(results),) if table]
 
 
-def segmentation_tables(results: dict) -> list[Table]:
+def segmentation_tables(results: Results) -> list[Table]:
     """Means over classes and pixels, then IoU by class; none where there is no segmenter."""
     return [table for table in (_segmentation_table(results), _class_table(results)) if table]
 
 
-def _detection_table(results: dict) -> Table | None:
+def _detection_table(results: Results) -> Table | None:
     entries = downstream(results, 'detection')
     if not entries:
         return None
@@ -36,7 +37,7 @@ def _detection_table(results: dict) -> Table | None:
     return Table('Object detection', columns, [mark_best(columns, rows)], notes)
 
 
-def _segmentation_table(results: dict) -> Table | None:
+def _segmentation_table(results: Results) -> Table | None:
     entries = downstream(results, 'segmentation')
     if not entries:
         return None
@@ -50,14 +51,14 @@ def _segmentation_table(results: dict) -> Table | None:
     return Table('Semantic segmentation', columns, [mark_best(columns, rows)], notes)
 
 
-def _class_table(results: dict) -> Table | None:
+def _class_table(results: Results) -> Table | None:
     entries = [entry for entry in downstream(results, 'segmentation') if entry.get('per_class_IoU')]
     if not entries:
         return None
     classes = list(dict.fromkeys(name for entry in entries for name in entry['per_class_IoU']))
     columns = [
         Column('Class', number=False),
-        *(Column('IoU', entry.get('backbone', '')) for entry in entries),
+        *(Column('IoU', backbone(entry)) for entry in entries),
     ]
     rows = [
         [Cell(name), *(number_cell(entry['per_class_IoU'].get(name), '{:.3f}') for entry in entries)]

@@ -2,12 +2,15 @@
 
 from distill.report.scores import (
     Score,
+    comparisons,
     corrupted_suites,
+    judged_runs,
     shifted_suites,
-    suite_entry,
+    suite_entries,
     suite_fit,
     suite_label,
     suite_names,
+    suite_values,
 )
 from distill.report.tables import (
     IMAGES,
@@ -21,19 +24,20 @@ from distill.report.tables import (
     signed,
     text_cell,
 )
+from distill.results.entries import Results
 
 ERROR_COLUMNS = {
     'mean_error_pct': ('Mean error', 'unnormalised'),
     'mce_pct': ('mCE', '÷ AlexNet'),
     'relative_mce_pct': ('Relative mCE', '÷ AlexNet'),
 }
-"""Both conventions of ImageNet-C, always labelled: papers call either of them mCE."""
+"""Both conventions of ImageNet-C, always with their label, because papers call either of them mCE."""
 
 
-def corruption_table(results: dict, suite: str) -> Table | None:
+def corruption_table(results: Results, suite: str) -> Table | None:
     """The summaries of one corrupted suite, each under its own name."""
-    entries = {run: entry for run in results['classification'] if (entry := suite_entry(results, run, suite))}
-    keys = [key for key in ERROR_COLUMNS if any(entry.get(key) is not None for entry in entries.values())]
+    entries = suite_entries(results, suite)
+    keys = [key for key in ERROR_COLUMNS if suite_values(results, suite, key)]
     if not keys:
         return None
     columns = [NAME, *(Column(*ERROR_COLUMNS[key], 'min') for key in keys)]
@@ -56,7 +60,7 @@ def corruption_table(results: dict, suite: str) -> Table | None:
     return Table(f'{suite_label(suite)} errors', columns, [mark_best(columns, rows)], notes)
 
 
-def effective_robustness_table(results: dict) -> Table | None:
+def effective_robustness_table(results: Results) -> Table | None:
     """Shifted accuracy above what the fit on the baselines expects of the clean one."""
     title, key = 'Effective robustness', 'effective_robustness_pct'
     table = _table_by_suite(results, title, key, shifted_suites(results), signed, 'max')
@@ -72,7 +76,7 @@ def effective_robustness_table(results: dict) -> Table | None:
     return table
 
 
-def calibration_table(results: dict) -> Table | None:
+def calibration_table(results: Results) -> Table | None:
     """Expected calibration error by suite."""
     table = _table_by_suite(results, 'Calibration', 'ece_pct', suite_names(results), '{:.1f}'.format, 'min')
     if table is not None:
@@ -82,29 +86,28 @@ def calibration_table(results: dict) -> Table | None:
     return table
 
 
-def _table_by_suite(results: dict, title: str, key: str, suites: list[str], show, best: str) -> Table | None:
-    """One number of every run and suite; the suites and runs that have none are left out."""
-    runs = results.get('classification', {})
-    suites = [s for s in suites if any(suite_entry(results, run, s).get(key) is not None for run in runs)]
-    if not suites:
+def _table_by_suite(results: Results, title: str, key: str, suites: list[str], show, best: str) -> Table | None:
+    """One number of every run and suite; suites without any are left out."""
+    by_suite = {suite: values for suite in suites if (values := suite_values(results, suite, key))}
+    if not by_suite:
         return None
-    columns = [NAME, *(Column(suite_label(suite), best=best) for suite in suites)]
+    columns = [NAME, *(Column(suite_label(suite), best=best) for suite in by_suite)]
     rows = []
-    for run in runs:
-        values = [suite_entry(results, run, suite).get(key) for suite in suites]
-        cells = [Cell() if value is None else Cell(show(value), value) for value in values]
+    for run in judged_runs(results):
+        numbers = [values.get(run) for values in by_suite.values()]
+        cells = [Cell() if number is None else Cell(show(number), number) for number in numbers]
         rows.append([Cell(run, run=run), *cells])
     return Table(title, columns, [mark_best(columns, rows)])
 
 
-def comparison_tables(results: dict) -> list[Table]:
-    """Every pair that was compared image by image: what one is ahead, and how often both say the same."""
-    comparisons = results.get('comparisons', [])
-    suites = [suite for suite in suite_names(results) if any(entry['suite'] == suite for entry in comparisons)]
+def comparison_tables(results: Results) -> list[Table]:
+    """The lead of one run over another, and how often both agree, for every pair that was compared image by image."""
+    compared = comparisons(results)
+    suites = [suite for suite in suite_names(results) if any(entry['suite'] == suite for entry in compared)]
     if not suites:
         return []
-    pairs = list(dict.fromkeys((entry['a'], entry['b']) for entry in comparisons))
-    found = {(entry['a'], entry['b'], entry['suite']): entry for entry in comparisons}
+    pairs = list(dict.fromkeys((entry['a'], entry['b']) for entry in compared))
+    found = {(entry['a'], entry['b'], entry['suite']): entry for entry in compared}
     columns = [Column('Run', number=False), Column('Against', number=False), *map(Column, map(suite_label, suites))]
     ahead, agreed = [], []
     for a, b in pairs:
@@ -127,8 +130,8 @@ def comparison_tables(results: dict) -> list[Table]:
     ]
 
 
-def metric_tables(results: dict) -> dict[str, list[Table]]:
-    """The tables above by the section of the report that they belong to; empty lists where there is nothing."""
+def metric_tables(results: Results) -> dict[str, list[Table]]:
+    """The tables above by section of the report; a section without tables has an empty list."""
     corrupted = corrupted_suites(results)
     by_section = {
         'shift': [effective_robustness_table(results)],

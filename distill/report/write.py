@@ -1,10 +1,10 @@
-"""From folders with a ``results.json`` to a report on disk."""
+"""Write a report from folders with a ``results.json``."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from distill.base.files import write_bytes, write_text
 from distill.report.collect import collect
 from distill.report.contents import sections
 from distill.report.explained import read_figures
@@ -13,18 +13,20 @@ from distill.report.html import render_html
 from distill.report.markdown import render_markdown
 from distill.report.plots import draw_figures
 from distill.report.style import run_colors
+from distill.results.entries import Results
+from distill.results.files import write_results
 from distill.results.schema import FILE_NAME
 
 
 def write_report(
     folders: Sequence[str | Path], out: str | Path | None = None, title: str | None = None
-) -> tuple[dict, dict]:
+) -> tuple[Results, dict]:
     """Write ``report.html``, ``report.md``, ``figures/*.png`` and, for several folders, the merged results.
 
     Args:
         folders: Folders with a ``results.json`` each.
-        out: Where to write; None takes the only folder given.
-        title: Heading of the report; None takes one that fits.
+        out: Where to write; None takes the first of ``folders``.
+        title: Heading of the report; None takes one that fits the results.
 
     Returns:
         The results, and the paths written: ``html``, ``markdown``, ``figures`` by name, and ``results`` (the
@@ -41,7 +43,7 @@ def write_report(
     merged = len(folders) > 1
     if merged:
         _check_replaceable(out / FILE_NAME)
-    # First the folder: the system finds no path that leads through one that is not there.
+    # The folder comes first: no path with '..' leads through a folder that is not there.
     (out / 'figures').mkdir(parents=True, exist_ok=True)
     figures = draw_figures(results) | read_figures(results, out)
     parts = sections(results, figures)
@@ -53,16 +55,16 @@ def write_report(
         'results': out / FILE_NAME if merged else folders[0] / FILE_NAME,
     }
     for name, (_, png) in figures.items():
-        _write(paths['figures'][name], png)
+        write_bytes(paths['figures'][name], png)
     if merged:
-        _write(paths['results'], (json.dumps(results, indent=1, ensure_ascii=False) + '\n').encode())
-    _write(paths['markdown'], render_markdown(title, parts, out).encode())
-    _write(paths['html'], render_html(title, parts, figures, run_colors(results), out).encode())
+        write_results(paths['results'], results)
+    write_text(paths['markdown'], render_markdown(title, parts, out))
+    write_text(paths['html'], render_html(title, parts, figures, run_colors(results), out))
     return results, paths
 
 
 def _check_replaceable(path: Path) -> None:
-    """Merged results may take the place of merged results only."""
+    """Refuse to put merged results in the place of results that are no product of merging."""
     if not path.is_file():
         return
     try:
@@ -71,10 +73,3 @@ def _check_replaceable(path: Path) -> None:
         replaceable = False
     if not replaceable:
         raise ValueError(f'{path} holds results of its own and is not overwritten; give another --out')
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All or nothing: a reader never meets half a file."""
-    partial = path.with_name(path.name + '.partial')
-    partial.write_bytes(content)
-    os.replace(partial, path)

@@ -1,1 +1,1 @@
-"""What a score is: its schema, where it comes from, and its statistics."""
+"""What a score is: its schema, its type, its file, where it comes from, and its statistics."""

@@ -1,1 +1,1 @@
-"""Robustness benchmarks: suites, corruptions, metrics and their evaluation."""
+"""Robustness benchmarks, which need no mmengine: suites, corruptions, metrics and their evaluation."""

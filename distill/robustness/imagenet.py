@@ -3,8 +3,6 @@
 import pkgutil
 from functools import lru_cache
 
-from timm.data import ImageNetInfo
-
 _CATEGORIES = {
     'airplane': '404',
     'bear': '294-297',
@@ -29,18 +27,21 @@ _CATEGORIES = {
 
 @lru_cache
 def synsets(subset: str = '') -> tuple[str, ...]:
-    """WordNet ids of ImageNet's classes in their order, from timm's lists.
+    """List the WordNet ids of ImageNet's classes in their order, from timm's lists.
 
     Args:
         subset: '' for all 1,000; 'a' or 'r' for the 200 of ImageNet-A or -R.
     """
     if not subset:
+        # Not at the top, so that a command's --help can list the suites without waiting for timm.
+        from timm.data import ImageNetInfo
+
         return tuple(ImageNetInfo().label_names())
     return tuple(pkgutil.get_data('timm.data', f'_info/imagenet_{subset}_synsets.txt').decode().split())
 
 
 def categories() -> dict[str, list[int]]:
-    """Indices of the ImageNet classes of each of the 16 categories of cue conflict."""
+    """List the indices of the ImageNet classes of each of the 16 categories of cue conflict."""
     indices = {}
     for name, text in _CATEGORIES.items():
         bounds = [part.partition('-') for part in text.split()]

@@ -1,4 +1,4 @@
-"""A suite's images as the models see them: decoded once, shown in every cell."""
+"""The images of a suite as the models see them: decoded once and shown in every cell."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,8 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from distill.base.images import MODES, read_image
 from distill.robustness.corruptions import DEFINITIONS, corrupt
-from distill.robustness.suites import DISK, ON_THE_FLY, ImageSet
+from distill.robustness.suite_table import DISK, ON_THE_FLY
+from distill.robustness.suites import ImageSet
 
 IMAGES_IN_ALL_CELLS = 4
 """How many images a worker corrupts at a time: at 224 pixels 75 cells of each take 11 MB."""
@@ -31,7 +32,8 @@ class SuiteImages(Dataset):
 
     Attributes:
         input_size: Height and width of what is shown.
-        resized_from: Side of the stored images where the models do not take it and they had to be resized.
+        as_stored: Whether images are shown as they are stored.
+        resized_from: Side of the stored images where the models take another size only; otherwise None.
     """
 
     def __init__(
@@ -55,7 +57,11 @@ class SuiteImages(Dataset):
         return len(self.image_set.paths)
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """The images in all cells, uint8 [B, cells, 3, H, W], `indices`, and those of their modes in `MODES`."""
+        """Show images in all cells.
+
+        Returns:
+            The images, uint8 [B, cells, 3, H, W]; `indices` [B]; and the places of their modes in `MODES` [B].
+        """
         image_set, indices = self.image_set, np.asarray(indices)
         if image_set.suite.corrupted == DISK:
             shown, modes = self._read([(index, cell) for index in indices for cell in range(len(image_set.cells))])
@@ -66,22 +72,23 @@ class SuiteImages(Dataset):
         return shown[:, None], indices, modes
 
     def show(self, index: int, cell: int) -> Image.Image:
-        """One image of the set in one cell, for people."""
+        """Show one image in the cell at one place of the set's cells, for people."""
         made = self.image_set.suite.corrupted == ON_THE_FLY
         shown, _ = self._read([(index, 0 if made else cell)])
         return to_pil_image(self._corrupt(shown, [index], [cell])[0, 0] if made else shown[0])
 
     def _corrupt(self, images: Tensor, indices: Sequence[int], cells: Sequence[int]) -> Tensor:
-        """Corruptions [B, cells, 3, H, W] of images [B, 3, H, W]."""
+        """Corrupt images [B, 3, H, W] as in the cells at these places: [B, cells, 3, H, W]."""
         pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
         seeds = [(self.seed, int(index)) for index in indices]
         shown = np.empty((len(pixels), len(cells), *pixels.shape[1:]), np.uint8)
-        for row, cell in enumerate(cells):
-            shown[:, row] = corrupt(pixels, *self.image_set.cells[cell], seeds, self.definition)
+        for row, place in enumerate(cells):
+            cell = self.image_set.cells[place]
+            shown[:, row] = corrupt(pixels, cell.kind, cell.severity, seeds, self.definition)
         return torch.from_numpy(shown).permute(0, 1, 4, 2, 3)
 
     def _read(self, files: Sequence[tuple[int, int]]) -> tuple[Tensor, np.ndarray]:
-        """Images [B, 3, H, W] by index and cell, and their modes."""
+        """Read images [B, 3, H, W] by index and place of the cell, and the places of their modes [B]."""
         images, modes = zip(*(self._read_one(index, cell) for index, cell in files), strict=True)
         return torch.stack(images), np.array(modes)
 
@@ -102,7 +109,7 @@ class SuiteImages(Dataset):
 
 
 def load_batches(images: SuiteImages, indices: Sequence[int], batch_size: int, workers: int) -> DataLoader:
-    """Batches of (images [B, cells, 3, H, W], indices [B], modes [B]).
+    """Load batches of (images [B, cells, 3, H, W], indices [B], modes [B]), see `SuiteImages.__getitems__`.
 
     Args:
         images: The suite's images.

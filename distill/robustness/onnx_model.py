@@ -1,7 +1,8 @@
-"""An ONNX file as a network: `onnxruntime` runs it."""
+"""An ONNX file as a network, which `onnxruntime` runs."""
 
 import hashlib
 import importlib.util
+import math
 from pathlib import Path
 
 import torch
@@ -13,13 +14,14 @@ class OnnxModel(nn.Module):
 
     Args:
         path: The file.
-        device: Where it runs: 'cuda' where onnxruntime is built for it, else the CPU.
+        device: Where the network runs: 'cuda' where onnxruntime is built for it, else the CPU.
 
     Attributes:
         num_classes: K.
+        batch: B where the file fixes it, or None.
         fixed_size: Height and width that the file fixes, or None.
-        params: Number of values of its initializers.
-        sha256: Hash of the file and, where there is one, of the file beside it that holds its weights.
+        params: Number of values of the initializers or, where there are none, of the constants.
+        sha256: Hash of the file and, where there is one, of the file beside it that holds the weights.
 
     Raises:
         ValueError: The packages of the extra 'onnx' are missing, or the file is no such model.
@@ -52,8 +54,9 @@ class OnnxModel(nn.Module):
         self.input_name, self.num_classes = inputs[0].name, classes
         self.batch = shape[0] if isinstance(shape[0], int) else None
         self.fixed_size = tuple(shape[2:]) if all(isinstance(size, int) for size in shape[2:]) else None
-        initializers = onnx.load(path, load_external_data=False).graph.initializer
-        self.params = sum(int(torch.tensor(list(tensor.dims)).prod()) for tensor in initializers)
+        graph = onnx.load(path, load_external_data=False).graph
+        constants = [one.t for node in graph.node if node.op_type == 'Constant' for one in node.attribute]
+        self.params = sum(math.prod(tensor.dims) for tensor in graph.initializer or constants)
         digest = hashlib.sha256()
         for file in (Path(path), Path(f'{path}.data')):
             if file.is_file():
@@ -61,7 +64,7 @@ class OnnxModel(nn.Module):
         self.sha256 = digest.hexdigest()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, K] of normalised images [B, 3, H, W], in portions where the file fixes B."""
+        """Predict logits [B, K] of normalised images [B, 3, H, W], in portions where the file fixes B."""
         size = self.batch or len(images)
         portions = []
         for start in range(0, len(images), size):

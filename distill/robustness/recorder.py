@@ -1,4 +1,4 @@
-"""What a run predicted on a suite: kept for each image, saved while it grows, and scored."""
+"""The predictions of a run on a suite while they are made: kept for each image, saved now and then, and scored."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,32 +9,46 @@ import torch
 from torch import Tensor
 
 from distill.base.files import write_npz
-from distill.base.images import MODES, PROBLEMS
+from distill.base.images import MODES
+from distill.results.cells import cells_to_json
+from distill.results.entries import CorruptionEntry, Fingerprint, SuiteEntry, UnlabelledEntry
+from distill.results.statistics import wilson_score
 from distill.robustness import metrics
-from distill.robustness.corruptions import EXTRA_KINDS, KINDS, SEVERITIES
-from distill.robustness.suites import ON_THE_FLY, ImageSet
+from distill.robustness.predictions import Predictions
+from distill.robustness.suite_table import ON_THE_FLY
+from distill.robustness.suites import ImageSet
 
 TOP = 5
 NO_DECISION = -1
+PROBLEMS = {'L': 'grayscale_images', 'CMYK': 'cmyk_images'}
+"""Names under which images of a mode are counted, where they have one of their own."""
 
 
 class Recorder:
-    """What one run predicted on one suite.
+    """Collect what one run predicts on one suite.
 
     Args:
-        image_set: The suite's images.
-        fingerprint: What the predictions follow from; predictions of others are not mixed in.
-        subsets: By suite, columns of the logits; top-1 over the images of these classes is wanted too, logits cut.
+        image_set: The images of the suite.
+        fingerprint: What the predictions follow from; predictions with another fingerprint are not mixed in.
+        subsets: Columns of the logits by suite; the top-1 over the images of these classes, logits cut to them, is
+            recorded as well.
 
     Attributes:
         predicted: The five classes with the largest probability [cells, images, 5]; -1 where logits were not finite.
         confidence: The largest probability [cells, images].
+        modes: Place of the mode that each image is stored in, of `distill.base.images.MODES` [images].
+        subset_hits: For each subset, 1 for a hit, 0 for an error, -1 for an image of another class [subsets, images].
         done: Which images have been seen [images].
     """
 
-    def __init__(self, image_set: ImageSet, fingerprint: Mapping, subsets: Mapping[str, Sequence[int]] | None = None):
+    def __init__(
+        self,
+        image_set: ImageSet,
+        fingerprint: Fingerprint,
+        subsets: Mapping[str, Sequence[int]] | None = None,
+    ):
         cells, images, decisions = len(image_set.cells), len(image_set.paths), len(image_set.groups)
-        self.image_set, self.fingerprint = image_set, dict(fingerprint)
+        self.image_set, self.fingerprint = image_set, fingerprint
         self.subsets = {name: torch.tensor(columns) for name, columns in (subsets or {}).items()}
         self.predicted = np.full((cells, images, min(TOP, decisions)), NO_DECISION, np.int16)
         self.confidence = np.zeros((cells, images), np.float32)
@@ -45,14 +59,20 @@ class Recorder:
         self.columns = [columns for _, columns in image_set.groups]
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Probability of each decision [B, decisions] from logits [B, K]."""
+        """Compute the probability of each decision [B, decisions] from logits [B, K]."""
         if all(len(columns) == 1 for columns in self.columns):
             return logits[:, [columns[0] for columns in self.columns]].softmax(dim=1)
         probabilities = logits.softmax(dim=1)
         return torch.stack([probabilities[:, columns].mean(dim=1) for columns in self.columns], dim=1)
 
     def add(self, indices: np.ndarray, modes: np.ndarray, logits: Tensor) -> None:
-        """Record logits [B, cells, K] of the images with these indices, stored in these modes."""
+        """Record predictions.
+
+        Args:
+            indices: Of the images [B].
+            modes: Places of the modes that the images are stored in [B].
+            logits: Of the images in all cells [B, cells, K].
+        """
         batch, cells = logits.shape[:2]
         probabilities = self.probabilities(logits.flatten(0, 1))
         finite = probabilities.isfinite().all(dim=1, keepdim=True)
@@ -76,7 +96,7 @@ class Recorder:
         write_npz(path, arrays | {'follows_from': self._follows_from()}, compress=False)
 
     def load_part(self, path: Path) -> None:
-        """Take over what `save_part` wrote, unless it follows from something else."""
+        """Take over what `save_part` wrote, unless the file's fingerprint is another."""
         with np.load(path) as part:
             if str(part['follows_from']) != self._follows_from():
                 return
@@ -90,10 +110,10 @@ class Recorder:
         return json.dumps([self.fingerprint, subsets], sort_keys=True)
 
     def save(self, path: Path) -> None:
-        """Write all predictions for statistics that need no second run."""
-        cells = ['' if cell is None else f'{cell[0]} {cell[1]}' for cell in self.image_set.cells]
-        arrays = dict(paths=self.image_set.paths, labels=self.image_set.labels, classes=self.image_set.classes)
-        write_npz(path, arrays | dict(cells=cells, predicted=self.predicted, confidence=self.confidence))
+        """Write all predictions, see `Predictions`."""
+        shown = self.image_set
+        found = Predictions(shown.paths, shown.labels, shown.classes, shown.cells, self.predicted, self.confidence)
+        found.save(path)
 
     @property
     def hits(self) -> np.ndarray:
@@ -101,7 +121,7 @@ class Recorder:
         return self.predicted[:, :, 0] == self.image_set.labels
 
     def problems(self) -> dict[str, int]:
-        """How often what happened that a reader of the score should know."""
+        """Count what a reader of the score should know: images in other modes than RGB, logits that were not finite."""
         counts = {
             PROBLEMS.get(mode, f'{mode.lower()}_images'): int((self.modes == k).sum())
             for k, mode in enumerate(MODES)
@@ -110,44 +130,51 @@ class Recorder:
         counts['nan_logits'] = int((self.predicted[:, :, 0] == NO_DECISION).sum())
         return {name: count for name, count in counts.items() if count}
 
-    def score(self) -> dict:
-        """The entry under ``classification.<run>.<suite>``; without accuracies where there are no labels."""
+    def score(self) -> SuiteEntry | UnlabelledEntry:
+        """Sum up: the entry of the run and the suite in ``results.json``, without accuracies if there are no labels."""
         image_set = self.image_set
         images, suite = len(image_set.paths), image_set.suite
-        entry = {'images': images, 'classes': len(image_set.groups), **self.fingerprint_entry()}
+        entry = {
+            'images': images,
+            'classes': len(image_set.groups),
+            'input_size': self.fingerprint['input_size'],
+            'fingerprint': self.fingerprint,
+        }
         if problems := self.problems():
             entry['problems'] = problems
         if not image_set.labelled:
             return entry
         # The extra kinds are no part of the benchmark.
-        main = [k for k, cell in enumerate(image_set.cells) if cell is None or cell[0] in KINDS]
+        main = [place for place, cell in enumerate(image_set.cells) if cell is None or not cell.is_extra]
         hits = self.hits
         in_top5 = (self.predicted[main] == image_set.labels[None, :, None]).any(axis=2)
-        entry['top1_pct'] = metrics.accuracy_pct(hits[main])
-        entry['top1_ci95_pct'] = metrics.wilson_ci95_pct(entry['top1_pct'], images)
+        top1 = wilson_score(metrics.accuracy_pct(hits[main]), images)
+        entry |= {'top1_pct': top1.value, 'top1_ci95_pct': [top1.low, top1.high]}
         entry['top5_pct'] = metrics.accuracy_pct(in_top5)
         if not suite.averaged:
             entry['ece_pct'] = metrics.ece_pct(self.confidence[main], hits[main])
         if suite.corrupted:
-            by_kind = hits.mean(axis=1).reshape(-1, len(SEVERITIES)) * 100
-            cells = dict(zip((*KINDS, *EXTRA_KINDS), by_kind.tolist(), strict=False))
-            entry['cells'] = {kind: cells[kind] for kind in KINDS}
-            if len(cells) > len(KINDS):
-                entry['extra_cells'] = {kind: cells[kind] for kind in EXTRA_KINDS}
-            entry['mean_error_pct'] = metrics.mean_error_pct(entry['cells'])
-            entry['source'] = suite.corrupted
-            if suite.corrupted == ON_THE_FLY:
-                entry |= {key: self.fingerprint[key] for key in ('frost', 'definition')}
+            entry |= self._corruption_entry()
         if suite.textures:
             textures = np.array([image_set.classes.index(metrics.texture_class(path)) for path in image_set.paths])
             entry |= metrics.shape_bias(self.predicted[0, :, 0], image_set.labels, textures, image_set.classes)
         return entry
 
-    def fingerprint_entry(self) -> dict:
-        """What of the fingerprint stands beside the score."""
-        return {'input_size': self.fingerprint['input_size'], 'fingerprint': self.fingerprint}
+    def _corruption_entry(self) -> CorruptionEntry:
+        """The keys that the suite ``corruption`` has besides the others."""
+        suite, cells = self.image_set.suite, self.image_set.cells
+        top1_pct = dict(zip(cells, (self.hits.mean(axis=1) * 100).tolist(), strict=True))
+        main = {cell: value for cell, value in top1_pct.items() if not cell.is_extra}
+        extra = {cell: value for cell, value in top1_pct.items() if cell.is_extra}
+        entry = {'cells': cells_to_json(main)}
+        if extra:
+            entry['extra_cells'] = cells_to_json(extra)
+        entry |= {'mean_error_pct': metrics.mean_error_pct(main), 'source': suite.corrupted}
+        if suite.corrupted == ON_THE_FLY:
+            entry |= {key: self.fingerprint[key] for key in ('frost', 'definition')}
+        return entry
 
     def subset_top1_pct(self) -> dict[str, float]:
-        """Top-1 over the classes of each subset."""
+        """Sum up the top-1 over the classes of each subset, by suite."""
         rows = zip(self.subsets, self.subset_hits, strict=True)
         return {name: metrics.accuracy_pct(hits[hits >= 0]) for name, hits in rows if (hits >= 0).any()}

@@ -1,6 +1,6 @@
 """Models under evaluation: where they come from and what they are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from backbones.checkpoint import build_model, fixed_size, weights_sha256
 from backbones.record import ModelRecord
-from distill.base.images import check_class_folders
+from distill.base.images import check_class_folders, normalise
+from distill.results.entries import RunRecord
 from distill.robustness import imagenet
 from distill.robustness.onnx_model import OnnxModel
+from distill.robustness.sources import Source, run_name
 
 
 @dataclass
@@ -21,13 +23,13 @@ class Run:
 
     Attributes:
         name: Key in ``results.json``.
-        network: In eval mode.
-        classes: Its classes in order, or None if its checkpoint does not tell.
+        network: The model, in eval mode.
+        classes: Names of its classes in order, or None if its checkpoint does not tell.
         mean, std: Normalisation of values in [0, 1].
         transform: Arguments of timm's evaluation transform: size, interpolation, crop.
-        record: Its entry under ``runs``.
-        fixed_size: The one size that it takes, or None for any.
-        device: Where its input goes.
+        record: The run's entry under ``runs``.
+        fixed_size: The one size that the model takes, or None for any.
+        device: Where the model's input goes.
     """
 
     name: str
@@ -36,23 +38,28 @@ class Run:
     mean: Sequence[float]
     std: Sequence[float]
     transform: dict
-    record: dict
+    record: RunRecord
     fixed_size: tuple[int, int] | None = None
     device: str = 'cpu'
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
-        """Logits [B, K] of uint8 images [B, 3, H, W]."""
-        mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=self.device).view(1, 3, 1, 1)
-        images = images.to(self.device, memory_format=torch.channels_last).float().div_(255).sub_(mean).div_(std)
-        return self.network(images).float().cpu()
+        """Predict logits [B, K] of uint8 images [B, 3, H, W]."""
+        images = images.to(self.device, memory_format=torch.channels_last)
+        return self.network(normalise(images, self.mean, self.std)).float().cpu()
 
 
-def run_name(checkpoint: str) -> str:
-    """The name of a run: the work directory of a ``student_best.pth``, else the file's own."""
-    path = Path(checkpoint)
-    return path.resolve().parent.name if path.stem == 'student_best' else path.stem
+def teacher_name(teacher: Mapping | Sequence[Mapping] | None) -> str | None:
+    """Name the teacher of a student: the run that it comes from, else its model; of several, all: ``a + b``.
+
+    Args:
+        teacher: As a `ModelRecord` holds it.
+    """
+    if not teacher:
+        return None
+    if isinstance(teacher, Mapping):
+        return run_name(teacher['checkpoint']) if teacher.get('checkpoint') else teacher.get('model')
+    return ' + '.join(teacher_name(one) or 'unknown' for one in teacher)
 
 
 def load_run(source: str, device: str, input_size: int | None = None) -> Run:
@@ -60,76 +67,87 @@ def load_run(source: str, device: str, input_size: int | None = None) -> Run:
 
     Args:
         source: A checkpoint of this project, an ONNX file, or a timm name for its pretrained weights; ``NAME=SOURCE``
-            names it.
-        device: Where it runs.
+            names the run.
+        device: Where the model runs.
         input_size: Side of the images in pixels in place of the model's own.
 
     Raises:
-        FileNotFoundError, ValueError: It cannot be loaded, or does not take that size.
+        FileNotFoundError: There is no such file.
+        ValueError: The model cannot be loaded, or does not take that size.
     """
-    name, _, path = source.rpartition('=')
-    is_onnx = Path(path).suffix == '.onnx'
-    is_file = is_onnx or Path(path).suffix in ('.pth', '.tar', '.pt') or Path(path).exists()
-    told = ModelRecord.read(path) if is_file else None
-    network, facts = _load_onnx(path, device) if is_onnx else _load_timm(path, is_file, device, input_size)
-    config, fixed = facts['config'], facts['fixed_size']
+    named = Source.parse(source)
+    named.check()
+    path, is_file, is_onnx = named.path, named.is_file, named.is_onnx
+    described = ModelRecord.read(path) if is_file else None
+    loaded = _load_onnx(path, device) if is_onnx else _load_timm(path, is_file, device, input_size)
+    fixed = loaded.fixed_size
     if input_size and fixed not in (None, (input_size, input_size)):
         raise ValueError(f"'{path}' takes images of {fixed[0]}x{fixed[1]} pixels only; leave out --input-size for it")
-    told = told or ModelRecord(Path(path).stem if is_onnx else path)
-    own_size = fixed or (told.input_size or config['input_size'])[-2:]
+    described = described or ModelRecord(Path(path).stem if is_onnx else path)
+    own_size = fixed or (described.input_size or loaded.config['input_size'])[-2:]
     size = (input_size, input_size) if input_size else tuple(own_size)
-    teacher = told.teacher if isinstance(told.teacher, dict) else {}
-    classes = told.classes
-    if classes is None and network.num_classes == len(imagenet.synsets()):
+    classes = described.classes
+    if classes is None and loaded.network.num_classes == len(imagenet.synsets()):
         classes = list(imagenet.synsets())
-    record = {
-        'model': told.model,
-        'model_kwargs': told.model_kwargs,
-        'teacher': run_name(teacher['checkpoint']) if teacher.get('checkpoint') else teacher.get('model'),
-        'params': facts['params'],
+    record: RunRecord = {
+        'model': described.model,
+        'model_kwargs': described.model_kwargs,
+        'teacher': teacher_name(described.teacher),
+        'params': loaded.params,
         'checkpoint': path if is_file else None,
-        'weights_sha256': facts['sha256'],
+        'weights_sha256': loaded.sha256,
         'input_size': [3, *size],
-        'mean': list(told.mean or config['mean']),
-        'std': list(told.std or config['std']),
+        'mean': list(described.mean or loaded.config['mean']),
+        'std': list(described.std or loaded.config['std']),
     }
     # A model trained at its own size is shown the whole image at that size; a pretrained one what it was tested with.
-    crop_pct = 1.0 if told.input_size else config['crop_pct']
+    crop_pct = 1.0 if described.input_size else loaded.config['crop_pct']
     return Run(
-        name or (run_name(path) if is_file else path),
-        network,
+        named.name,
+        loaded.network,
         classes,
         record['mean'],
         record['std'],
-        dict(input_size=size, interpolation=config['interpolation'], crop_pct=crop_pct),
+        dict(input_size=size, interpolation=loaded.config['interpolation'], crop_pct=crop_pct),
         record,
         fixed,
         device,
     )
 
 
-def _load_timm(path: str, is_file: bool, device: str, input_size: int | None) -> tuple[nn.Module, dict]:
+@dataclass
+class _Loaded:
+    """A network, and what is known of it without its record.
+
+    Attributes:
+        network: In eval mode, on its device.
+        params: Number of parameters.
+        sha256: Hash of the weights.
+        fixed_size: The one size that the network takes, or None for any.
+        config: How timm would show images: size, interpolation, crop, mean and std.
+    """
+
+    network: nn.Module
+    params: int
+    sha256: str
+    fixed_size: tuple[int, int] | None
+    config: dict
+
+
+def _load_timm(path: str, is_file: bool, device: str, input_size: int | None) -> _Loaded:
     network = build_model(checkpoint=path) if is_file else build_model(path, pretrained=True)
     # Of the weights as they are stored: another size resamples the position embeddings.
-    facts = {'sha256': weights_sha256(network.state_dict()), 'params': sum(p.numel() for p in network.parameters())}
+    sha256, params = weights_sha256(network.state_dict()), sum(p.numel() for p in network.parameters())
     if input_size and fixed_size(network) and hasattr(network, 'set_input_size'):
         network.set_input_size(img_size=(input_size, input_size))
     network = network.eval().to(device, memory_format=torch.channels_last)
-    return network, facts | {'fixed_size': fixed_size(network), 'config': resolve_model_data_config(network)}
+    return _Loaded(network, params, sha256, fixed_size(network), resolve_model_data_config(network))
 
 
-def _load_onnx(path: str, device: str) -> tuple[nn.Module, dict]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"model '{path}' does not exist; export it first or correct the path")
+def _load_onnx(path: str, device: str) -> _Loaded:
     network = OnnxModel(path, device)
-    size = network.fixed_size or (224, 224)
-    config = resolve_data_config(pretrained_cfg={'input_size': (3, *size)})
-    return network, {
-        'sha256': network.sha256,
-        'params': network.params,
-        'fixed_size': network.fixed_size,
-        'config': config,
-    }
+    config = resolve_data_config(pretrained_cfg={'input_size': (3, *(network.fixed_size or (224, 224)))})
+    return _Loaded(network, network.params, network.sha256, network.fixed_size, config)
 
 
 def find_classes(runs: Sequence[Run], data_root: str | None) -> None:

@@ -1,25 +1,27 @@
-"""Images of a suite that are saved for people, with what each run said of them."""
+"""Images of a suite that are saved for people, with the decision of each run."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from distill.base.records import KINDS, SEVERITIES, Cell
+from distill.results.entries import Answer, Sample
 from distill.robustness import metrics
-from distill.robustness.corruptions import KINDS, SEVERITIES
 from distill.robustness.images import SuiteImages
 from distill.robustness.recorder import NO_DECISION, Recorder
+from distill.robustness.suites import ImageSet
 
-MIDDLE = len(SEVERITIES) // 2
+MIDDLE = SEVERITIES[len(SEVERITIES) // 2]
 NO_LABEL = 'none: logits were not finite'
 
 
-def save_samples(images: SuiteImages, recorders: Mapping[str, Recorder], count: int, out: Path) -> list[dict]:
-    """Save images of a suite: some spread evenly over it, and some of which some runs are right and others wrong.
+def save_samples(images: SuiteImages, recorders: Mapping[str, Recorder], count: int, out: Path) -> list[Sample]:
+    """Save images of a suite: some spread evenly over it, and some that runs disagree on, right and wrong.
 
     Args:
-        images: The suite's images.
-        recorders: What each run predicted; all of the same images and classes.
+        images: The images of the suite.
+        recorders: What each run predicted, all on the same images and classes.
         count: How many of each sort.
         out: Folder of ``results.json``; the files go to ``samples/``.
 
@@ -29,22 +31,24 @@ def save_samples(images: SuiteImages, recorders: Mapping[str, Recorder], count: 
     image_set = images.image_set
     total = len(image_set.paths)
     chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
-    kinds = [n * len(KINDS) // len(chosen) for n in range(len(chosen))]
-    cells = [kind * len(SEVERITIES) + MIDDLE if image_set.suite.corrupted else 0 for kind in kinds]
-    picks = [(cell, index, False) for cell, index in zip(cells, chosen, strict=True)]
-    picks += [(cell, index, True) for cell, index in _disagreements(recorders, count)]
+    cells: list[Cell | None] = [None] * len(chosen)
+    if image_set.suite.corrupted:
+        cells = [Cell(KINDS[n * len(KINDS) // len(chosen)], MIDDLE) for n in range(len(chosen))]
+    picks = [(image_set.cells.index(cell), index, False) for cell, index in zip(cells, chosen, strict=True)]
+    picks += [(place, index, True) for place, index in _disagreements(recorders, count)]
     records = []
-    for n, (cell, index, disagreement) in enumerate(picks):
+    for n, (place, index, disagreement) in enumerate(picks):
         number = f'disagreement_{n - len(chosen)}' if disagreement else n
         name = f'samples/{image_set.suite.key}_{number}.png'
         (out / 'samples').mkdir(parents=True, exist_ok=True)
-        images.show(index, cell).save(out / name)
-        record = _record(image_set, name, recorders, cell, index)
+        images.show(index, place).save(out / name)
+        record = _record(image_set, name, recorders, place, index)
         records.append({**record, 'disagreement': True} if disagreement else record)
     return records
 
 
 def _disagreements(recorders: Mapping[str, Recorder], count: int) -> list[tuple[int, int]]:
+    """Choose images that some runs are right on and others wrong: place of the cell, and index of the image."""
     hits = np.stack([recorder.hits for recorder in recorders.values()])
     found = np.argwhere(hits.any(axis=0) & ~hits.all(axis=0))
     if not len(found):
@@ -53,24 +57,24 @@ def _disagreements(recorders: Mapping[str, Recorder], count: int) -> list[tuple[
     return [tuple(pick) for pick in found[chosen].tolist()]
 
 
-def _record(image_set, name: str, recorders: Mapping[str, Recorder], cell: int, index: int) -> dict:
-    record = {'suite': image_set.suite.key, 'image': name, 'target': image_set.classes[image_set.labels[index]]}
-    if image_set.cells[cell]:
-        kind, severity = image_set.cells[cell]
-        record['note'] = f'{kind.replace("_", " ")}, severity {severity}'
+def _record(image_set: ImageSet, name: str, recorders: Mapping[str, Recorder], place: int, index: int) -> Sample:
+    shown = {}
+    if cell := image_set.cells[place]:
+        shown['note'] = cell.label
     if image_set.suite.textures:
-        record['texture'] = metrics.texture_class(image_set.paths[index])
-    record['predictions'] = {}
+        shown['texture'] = metrics.texture_class(image_set.paths[index])
+    predictions: dict[str, Answer] = {}
     for run, recorder in recorders.items():
-        decision = recorder.predicted[cell, index, 0]
+        decision = recorder.predicted[place, index, 0]
         label = NO_LABEL if decision == NO_DECISION else recorder.image_set.classes[decision]
-        record['predictions'][run] = {'label': label}
+        predictions[run] = {'label': label}
         if not image_set.suite.averaged:
-            record['predictions'][run]['confidence'] = float(recorder.confidence[cell, index])
-    return record
+            predictions[run]['confidence'] = float(recorder.confidence[place, index])
+    target = image_set.classes[image_set.labels[index]]
+    return {'suite': image_set.suite.key, 'image': name, 'target': target, **shown, 'predictions': predictions}
 
 
-def merge_samples(samples: list[dict], more: list[dict]) -> list[dict]:
+def merge_samples(samples: list[Sample], more: list[Sample]) -> list[Sample]:
     """Put predictions for the same saved image together; new disagreements replace those of their suite."""
     renewed = {sample['suite'] for sample in more if sample.get('disagreement')}
     by_image = {

@@ -1,4 +1,4 @@
-"""The benchmarks, one line each: where they lie, which classes they have, and how their images are shown."""
+"""Which suites fit a model and are there, and the images of each on disk, checked before anything runs."""
 
 import hashlib
 import os
@@ -9,108 +9,35 @@ from pathlib import Path
 import numpy as np
 
 from distill.base.images import check_class_folders
+from distill.base.records import EXTRA_KINDS, KINDS, Cell, cells_of
 from distill.robustness import imagenet
-from distill.robustness.corruptions import EXTRA_KINDS, KINDS, SEVERITIES
-
-ON_THE_FLY, DISK = 'on-the-fly', 'disk'
-
-
-@dataclass(frozen=True)
-class Suite:
-    """One benchmark.
-
-    Attributes:
-        name: On the command line, and but for corruptions the key in ``results.json``.
-        folders: Names that its folder may have below the data root; in it lies ``<class>/<image>``.
-        shift: What it shifts, for people.
-        classes: Its class folders: 'all' of the model's classes; 'some' of them; 'a' or 'r', the 200 of ImageNet-A or
-            -R; 'categories', the 16 of cue conflict; 'any', a plain folder, labelled or not. For 'some', 'a' and 'r'
-            logits are cut to these classes before the decision, as in the published scores; for 'categories' the
-            probabilities of a category's classes are averaged.
-        numbered: Class folders are called 0, 1, 2, … in the order of the classes.
-        stored_px: Side of the images, which are shown as they are stored: not resized, not cropped.
-        corrupted: None, or where corrupted images come from: `ON_THE_FLY` makes them, in all kinds and severities;
-            on `DISK` they lie in ``<kind>/<severity>/<class>/<image>``.
-        textures: File names tell the texture, ``<shape><n>-<texture><m>.jpg``, and the class folder the shape.
-    """
-
-    name: str
-    folders: tuple[str, ...]
-    shift: str
-    classes: str = 'all'
-    numbered: bool = False
-    stored_px: int | None = None
-    corrupted: str | None = None
-    textures: bool = False
-
-    @property
-    def key(self) -> str:
-        """Key in ``results.json``: both sources of corruptions have the same, for they must not stand side by side."""
-        return 'corruption' if self.corrupted else self.name
-
-    @property
-    def averaged(self) -> bool:
-        """Whether a decision's confidence is a mean over classes, and so no probability that it is right."""
-        return self.classes == 'categories'
-
-    @property
-    def subset(self) -> bool:
-        """Whether logits are cut to some of the classes."""
-        return self.classes in ('some', 'a', 'r')
-
-
-MADE = '15 corruptions at 5 severities, made on the fly'
-STORED = '15 corruptions at 5 severities, as stored'
-IMAGENET_SUITES = (
-    Suite('clean', ('val',), 'none'),
-    Suite('v2', ('imagenetv2-matched-frequency-format-val',), 'a new test set, as hard', numbered=True),
-    Suite('v2_threshold', ('imagenetv2-threshold0.7-format-val',), 'a new test set, easier', numbered=True),
-    Suite('v2_top', ('imagenetv2-top-images-format-val',), 'a new test set, easiest', numbered=True),
-    Suite('stylized', ('stylized', 'stylized-imagenet/val'), 'style of a painting', stored_px=224),
-    Suite('corruption', ('val',), MADE, corrupted=ON_THE_FLY),
-    Suite('corruption_disk', ('imagenet-c', 'ImageNet-C'), STORED, stored_px=224, corrupted=DISK),
-    Suite('rendition', ('rendition', 'imagenet-r'), 'artistic renditions', 'r'),
-    Suite('sketch', ('sketch', 'imagenet-sketch'), 'line drawings'),
-    Suite('adversarial', ('adversarial', 'imagenet-a'), 'natural images that are hard', 'a'),
-    Suite(
-        'cue_conflict',
-        ('cue_conflict', 'cue-conflict', 'style-transfer-preprocessed-512'),
-        'texture of another category',
-        'categories',
-        stored_px=224,
-        textures=True,
-    ),
+from distill.robustness.suite_table import (
+    DISK,
+    IMAGENET_SUITES,
+    ON_THE_FLY,
+    OWN_SUITES,
+    Suite,
+    find_folder,
 )
-"""For models of ImageNet's 1,000 classes. The folders' other names are those of the releases."""
-OWN_SUITES = (
-    Suite('clean', ('val',), 'none'),
-    Suite('stylized', ('stylized',), 'texture of another class', textures=True),
-    Suite('corruption', ('val',), MADE, corrupted=ON_THE_FLY),
-    Suite('rendition', ('rendition',), 'artistic renditions', 'some'),
-    Suite('sketch', ('sketch',), 'line drawings'),
-    Suite('adversarial', ('adversarial',), 'natural images that are hard', 'some'),
-)
-"""Their embedded counterparts (distill.synthetic), for models of any other classes."""
-SUITE_NAMES = tuple(dict.fromkeys(suite.name for suite in IMAGENET_SUITES + OWN_SUITES))
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A suite's images as they lie on disk, found to be complete.
+    """The images of a suite as they lie on disk, found to be complete.
 
     Attributes:
         suite: The suite.
-        cells: How each image is shown: corruption and severity, or None for as it is.
-        folders: Where each cell's images lie: one folder, or as many as cells.
+        cells: The corruptions in which each image is shown; None shows the image as it is.
+        folders: Where the images of each cell lie: one folder, or as many as cells.
         paths: Of the images below each folder.
         labels: Index of each image's class among `classes` [N]; -1 without labels.
-        classes: What is decided between, in order.
+        classes: Names of the classes or categories, in order.
         groups: For each class that may be decided for, its index among `classes` and its columns of the logits.
-        sha256: Hash of the images' paths and sizes.
+        sha256: Hash of the paths and sizes of the images.
     """
 
     suite: Suite
-    cells: list[tuple[str, int] | None]
+    cells: list[Cell | None]
     folders: list[Path]
     paths: list[str]
     labels: np.ndarray
@@ -120,26 +47,26 @@ class ImageSet:
 
     @property
     def labelled(self) -> bool:
-        """Whether accuracies can be told."""
+        """Whether every image has a label, so that there are accuracies."""
         return bool((self.labels >= 0).all())
 
 
 def suites_for(classes: Sequence[str]) -> dict[str, Suite]:
-    """The suites, by name, that fit a model of these classes."""
+    """List, by name, the suites that fit a model of these classes."""
     table = IMAGENET_SUITES if tuple(classes) == imagenet.synsets() else OWN_SUITES
     return {suite.name: suite for suite in table}
 
 
 def choose_suites(names: list[str] | None, data_root: str, classes: Sequence[str]) -> tuple[list[Suite], list[Suite]]:
-    """The suites to run.
+    """Choose the suites to run.
 
     Args:
-        names: Wanted suites; None takes those whose folder is there, and of the corrupted ones the one on disk first.
+        names: Wanted suites; None takes those whose folder is there, and of the two corrupted ones that on disk.
         data_root: Where the folders are.
         classes: The models' classes.
 
     Returns:
-        Suites to run, and those left out for want of a folder.
+        The suites to run, and those that are left out for want of a folder.
 
     Raises:
         FileNotFoundError: The data root, or the folder of a suite that was asked for, does not exist.
@@ -167,34 +94,14 @@ def choose_suites(names: list[str] | None, data_root: str, classes: Sequence[str
     return present, [suite for suite in wanted if find_folder(suite, root) is None]
 
 
-def find_folder(suite: Suite, data_root: str | Path) -> Path | None:
-    """Where a suite lies, or None."""
-    return next((folder for name in suite.folders if (folder := Path(data_root) / name).is_dir()), None)
-
-
-def plain_suite(folder: str | Path) -> Suite:
-    """A suite of one's own: a folder of class folders with some of the model's classes, or of images without labels.
-
-    Raises:
-        FileNotFoundError: The folder does not exist.
-        ValueError: It has the name of a suite.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"image folder '{folder}' does not exist; correct the path")
-    if folder.name in (*SUITE_NAMES, 'corruption'):
-        raise ValueError(f"image folder '{folder}' has the name of a suite; rename it, or pass --suite {folder.name}")
-    return Suite(folder.name, (str(folder.resolve()),), 'your own', 'any')
-
-
 def open_suite(
     suite: Suite, data_root: str | Path, classes: Sequence[str], limit: int | None = None, extra: bool = False
 ) -> ImageSet:
-    """List a suite's images and check its class folders.
+    """List the images of a suite and check its class folders.
 
     Args:
         suite: The suite.
-        data_root: Where its folder is.
+        data_root: Where the suite's folder is.
         classes: The model's classes, in order.
         limit: How many images of a corrupted suite to take, spread evenly; None takes all.
         extra: Take the four extra kinds of corruption as well.
@@ -204,11 +111,11 @@ def open_suite(
     """
     folder = find_folder(suite, data_root)
     kinds = KINDS + EXTRA_KINDS if extra else KINDS
-    cells = [(kind, severity) for kind in kinds for severity in SEVERITIES] if suite.corrupted else [None]
-    folders = [_cell_folder(folder, *cell) for cell in cells] if suite.corrupted == DISK else [folder]
-    categories = imagenet.categories() if suite.classes == 'categories' else {}
+    corruptions = cells_of(kinds) if suite.corrupted else []
+    folders = [_cell_folder(folder, cell) for cell in corruptions] if suite.corrupted == DISK else [folder]
+    categories = suite.classes.categories
     names = list(categories or classes)
-    if suite.classes == 'any' and not any(path.is_dir() for path in folder.iterdir()):
+    if suite.classes.may_lack_labels and not any(path.is_dir() for path in folder.iterdir()):
         label_of = {'.': -1}
     else:
         label_of = _label_of(suite, folders[0], check_class_folders(folders[0]), names)
@@ -227,7 +134,7 @@ def open_suite(
     paths = [path.relative_to(folders[0]).as_posix() for path, _ in files]
     listed = ''.join(f'{name} {path.stat().st_size}\n' for name, (path, _) in zip(paths, files, strict=True))
     labels, sha256 = np.array([label for _, label in files]), hashlib.sha256(listed.encode()).hexdigest()
-    return ImageSet(suite, cells, folders, paths, labels, names, groups, sha256)
+    return ImageSet(suite, corruptions or [None], folders, paths, labels, names, groups, sha256)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -235,11 +142,11 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _check_counts(folders: Sequence[Path], names: Sequence[str]) -> None:
-    """Cells of a corrupted set show the same images; their names are only looked at when they are read."""
+    """Check that all cells of a corrupted set have as many images in each class; reading finds other names."""
     if len(folders) == 1:
         return
     count, *others = (
-        {name: sum(not file.startswith('.') for file in os.listdir(folder / name)) for name in names}
+        {name: sum(not file.startswith('.') for file in os.listdir(f'{folder}/{name}')) for name in names}
         for folder in folders
     )
     for folder, found in zip(folders[1:], others, strict=True):
@@ -251,25 +158,30 @@ def _check_counts(folders: Sequence[Path], names: Sequence[str]) -> None:
                 )
 
 
-def _cell_folder(folder: Path, kind: str, severity: int) -> Path:
-    """Where a cell of a corrupted set lies; the release keeps kinds in noise/, blur/, weather/, digital/, extra/."""
-    for path in (folder / kind, *sorted(folder.glob(f'*/{kind}'))):
-        if (path / str(severity)).is_dir():
-            return path / str(severity)
-    raise ValueError(f"'{folder}' lacks {kind}/{severity}; unpack that part of the set as well")
+def _cell_folder(folder: Path, cell: Cell) -> Path:
+    """Find the images of a cell; the release keeps the kinds in noise/, blur/, weather/, digital/ and extra/."""
+    for path in (folder / cell.kind, *sorted(folder.glob(f'*/{cell.kind}'))):
+        if (path / str(cell.severity)).is_dir():
+            return path / str(cell.severity)
+    raise ValueError(f"'{folder}' lacks {cell.kind}/{cell.severity}; unpack that part of the set as well")
 
 
 def _label_of(suite: Suite, folder: Path, found: Sequence[str], names: list[str]) -> dict[str, int]:
-    """The class folders that were found, in the order of their labels, and these.
+    """Label the class folders that were found, in the order of the labels.
+
+    Args:
+        suite: The suite.
+        folder: Where the class folders are, for the error.
+        found: Their names.
+        names: Names of the classes or categories, in order.
 
     Raises:
         ValueError: Folders are missing or too many.
     """
-    present = set(found)
-    subset = set(imagenet.synsets(suite.classes)) if suite.classes in ('a', 'r') else None
+    present, subset = set(found), suite.classes.wnids
     folder_names = [str(k) for k in range(len(names))] if suite.numbered else names
     expected = {name: k for k, name in enumerate(folder_names) if subset is None or name in subset}
-    missing = [] if suite.classes in ('some', 'any') else [name for name in expected if name not in present]
+    missing = [] if suite.classes.may_lack_folders else [name for name in expected if name not in present]
     extra = [name for name in found if name not in expected]
     if missing or extra:
         problems = [f'lacks {len(missing)} of {len(expected)} class folders ({_first(missing)})'] if missing else []

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from distill.synthetic.coco import render_scene
-from distill.synthetic.render import check_arguments, run_jobs, save_jpeg, write_set
+from distill.synthetic.sets import check_arguments, run_jobs, save_jpeg, write_set
 
 FOLDERS = {'train': 'training', 'val': 'validation'}
 
@@ -51,7 +51,7 @@ def write_ade20k(
         progress: Called after each scene.
 
     Returns:
-        The contents of ``data.json`` and ``written`` (see ``render.write_set``).
+        The contents of ``data.json`` and ``written`` (see `sets.write_set`).
 
     Raises:
         ValueError: An argument out of range, or another set is there.

@@ -1,7 +1,7 @@
 """Scenes of one to six shapes in the layout of COCO 2017.
 
-Boxes, polygons and areas describe what is visible, as COCO's annotators drew it: where shapes overlap, the
-later one hides the earlier. They overlap so little that no visible region has a hole, and polygons suffice.
+Boxes, polygons and areas describe the visible part of a shape, as COCO's annotators drew it: where shapes overlap, the
+later one hides the earlier. Shapes overlap so little that no visible region has a hole, and polygons suffice.
 """
 
 import json
@@ -13,23 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from distill.synthetic.render import (
-    CLASSES,
-    TEXTURES,
-    check_arguments,
-    colour_pair,
-    coverage,
-    draw_texture_class,
-    image_rng,
-    over,
-    paint,
-    random_shape,
-    random_texture,
-    run_jobs,
-    save_jpeg,
-    to_image,
-    write_set,
-)
+from distill.synthetic.colours import colour_pair, over, paint, to_image
+from distill.synthetic.sets import check_arguments, image_rng, run_jobs, save_jpeg, write_set
+from distill.synthetic.shapes import CLASSES, coverage, random_shape
+from distill.synthetic.textures import TEXTURES, draw_texture_class, random_texture
 
 MAX_SHAPES = 6
 MAX_OVERLAP = 0.25
@@ -40,7 +27,7 @@ MIN_VISIBLE = 0.6
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is in it.
+    """A picture and the shapes in it.
 
     Attributes:
         image: The picture.
@@ -58,7 +45,7 @@ class Scene:
 
 
 def render_scene(seed: int, split: str, index: int, size: int = 128, texture_agreement: float = 0.9) -> Scene:
-    """One scene; COCO's and ADE20K's counterparts show the same ones.
+    """Draw one scene, which the sets in the layouts of COCO and of ADE20K share.
 
     Args:
         seed: Seed of the whole set.
@@ -68,7 +55,7 @@ def render_scene(seed: int, split: str, index: int, size: int = 128, texture_agr
         texture_agreement: Probability that the texture of a shape agrees with its class.
     """
     rng = image_rng(seed, f'scenes-{split}', index)
-    reference = size / 3.5  # textures are scaled to the shapes, not to the scene
+    reference = size / 3.5  # Textures are scaled to the shapes, not to the scene.
     background_is_dark = rng.random() < 0.5
     luma = rng.uniform(0.2, 0.32) if background_is_dark else rng.uniform(0.62, 0.76)
     ground = random_texture(rng, TEXTURES[rng.integers(len(TEXTURES))], size, reference)
@@ -98,7 +85,7 @@ def _free_place(
     masks: list[np.ndarray],
     instances: np.ndarray,
 ) -> np.ndarray | None:
-    """Coverage of a new shape where it hides little of the others; None if eight tries found no place."""
+    """Coverage of a new shape that hides little of the others; None if eight tries find no place for it."""
     for _ in range(8):
         alpha = coverage(random_shape(rng, CLASSES[label], size, radius), size)
         mask = alpha >= 0.5
@@ -114,7 +101,7 @@ def _free_place(
 
 
 def mask_to_polygons(mask: np.ndarray) -> list[np.ndarray]:
-    """Outlines of a mask along the edges of its pixels; pycocotools makes exactly the mask of them again.
+    """Outline a mask along the edges of its pixels; pycocotools makes exactly the same mask of the outlines.
 
     Args:
         mask: Boolean map [H, W] without holes.
@@ -141,7 +128,10 @@ def mask_to_polygons(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _walk(successors: dict[tuple[int, int], list[tuple[int, int]]]) -> list[tuple[int, int]]:
-    """Take one closed walk out of the edges; where only corners meet, turn right: the parts stay apart."""
+    """Take one closed walk out of the edges.
+
+    The walk turns right where parts of the mask meet at a corner only, so that they stay apart.
+    """
     start = next(iter(successors))
     loop, here, step = [], start, (0, 0)
     while True:
@@ -163,7 +153,7 @@ def _area(polygon: np.ndarray) -> float:
 
 
 def scene_annotations(scene: Scene) -> list[dict]:
-    """COCO annotations of a scene, without ids: category, polygons, area and box of what is visible."""
+    """COCO annotations of a scene, without ids: category, and polygons, area and box of the visible part."""
     annotations = []
     for i, label in enumerate(scene.labels):
         mask = scene.instances == i + 1
@@ -236,7 +226,7 @@ def write_coco(
         progress: Called after each scene.
 
     Returns:
-        The contents of ``data.json`` and ``written`` (see ``render.write_set``).
+        The contents of ``data.json`` and ``written`` (see `sets.write_set`).
 
     Raises:
         ValueError: An argument out of range, or another set is there.

@@ -1,7 +1,7 @@
 """An ImageNet-like set of shapes on textures, with shifted sets of the same meaning as ImageNet's.
 
 ===========  ====================  ==========================================================================
-folder       after                 what it shows
+folder       after                 images
 ===========  ====================  ==========================================================================
 train, val   ImageNet              the texture agrees with the class with probability 0.9
 stylized     Stylized-ImageNet,    shape of the class, texture of another one, both in the file name:
@@ -21,25 +21,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from distill.synthetic.render import (
-    CLASSES,
-    TEXTURES,
-    check_arguments,
-    colour,
-    colour_pair,
-    coverage,
-    draw_texture_class,
-    image_rng,
-    over,
-    paint,
-    random_shape,
-    random_texture,
-    run_jobs,
-    save_jpeg,
-    stroke,
-    to_image,
-    write_set,
-)
+from distill.synthetic.colours import colour, colour_pair, over, paint, to_image
+from distill.synthetic.sets import check_arguments, image_rng, run_jobs, save_jpeg, write_set
+from distill.synthetic.shapes import CLASSES, coverage, random_shape, stroke
+from distill.synthetic.textures import TEXTURES, draw_texture_class, random_texture
 
 SHIFTED = ('stylized', 'rendition', 'sketch', 'adversarial')
 SPLITS = ('train', 'val', *SHIFTED)
@@ -47,7 +32,7 @@ SUBSETS = {
     'rendition': ('arrow', 'bolt', 'crescent', 'cross', 'heart', 'star', 'triangle'),
     'adversarial': ('arrow', 'circle', 'cross', 'heart', 'hourglass', 'star'),
 }
-"""The classes of the sets that do not show all of them."""
+"""The classes of the splits that do not show all."""
 
 INDEPENDENT = 1 / len(CLASSES)
 
@@ -58,7 +43,7 @@ def split_classes(split: str) -> tuple[str, ...]:
 
 
 def _colour_pairs(rng: np.random.Generator, low_contrast: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Colours of background and fill: one dark, one light, so that the outline shows whatever the texture."""
+    """Colours of background and fill: one dark and one light, so that the outline shows under any texture."""
     if low_contrast:
         middle, gap = rng.uniform(0.35, 0.65), rng.uniform(0.15, 0.2)
         lumas, contrasts = [middle - gap, middle + gap], rng.uniform(0.04, 0.07, size=2)
@@ -109,7 +94,7 @@ def _outlined(rng: np.random.Generator, label: int, size: int) -> np.ndarray:
 
 
 def _wobbly(rng: np.random.Generator, shape: np.ndarray, amplitude: float) -> np.ndarray:
-    """The outline as a hand would draw it: 80 points, moved along a smooth curve, ends apart."""
+    """The outline as drawn by hand: 80 points, displaced by a smooth curve, which leaves the ends apart."""
     closed = np.concatenate([shape, shape[:1]])
     length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
     at = np.linspace(0, length[-1], 80)
@@ -129,7 +114,7 @@ def _sketch(rng: np.random.Generator, label: int, size: int) -> np.ndarray:
 
 
 def _adversarial(rng: np.random.Generator, label: int, texture: int, size: int) -> np.ndarray:
-    """A small shape with one or two of: clutter around it, a bar across it, little contrast."""
+    """A small shape with one or two difficulties: clutter around it, a bar across it, little contrast."""
     clutter, occluded, faint = rng.permutation([True, rng.random() < 0.5, False])
     shape = random_shape(rng, CLASSES[label], size, (0.22 * size, 0.3 * size))
     pattern = random_texture(rng, TEXTURES[texture], size, size)
@@ -163,10 +148,28 @@ def _bar(rng: np.random.Generator, shape: np.ndarray, size: int) -> np.ndarray:
     return stroke(np.stack([middle - 2 * size * along, middle + 2 * size * along]), 0.22 * extent, size)
 
 
+def draw_classes(rng: np.random.Generator, split: str, index: int, texture_agreement: float) -> tuple[int, int]:
+    """Choose the class of an image, and the class whose texture it wears.
+
+    Args:
+        rng: The image's generator, which has drawn nothing yet.
+        split: One of ``SPLITS``.
+        index: Number of the image in its split.
+        texture_agreement: Probability that the texture agrees with the class in train and val.
+    """
+    names = split_classes(split)
+    label = CLASSES.index(names[index % len(names)])
+    if split == 'stylized':
+        # Every pair of classes comes equally often; ten images in a row show ten shapes and ten textures.
+        return label, (label + 1 + index // len(names) % (len(CLASSES) - 1)) % len(CLASSES)
+    agreement = texture_agreement if split in ('train', 'val') else INDEPENDENT
+    return label, draw_texture_class(rng, label, agreement)
+
+
 def render_image(
     seed: int, split: str, index: int, size: int = 32, texture_agreement: float = 0.9
 ) -> tuple[Image.Image, int, int]:
-    """One image of the set.
+    """Draw one image of the set.
 
     Args:
         seed: Seed of the whole set.
@@ -176,19 +179,13 @@ def render_image(
         texture_agreement: Probability that the texture agrees with the class in train and val.
 
     Returns:
-        The image, its class and the class whose texture it wears, as indices into ``CLASSES`` (sketches and
-        outlined renditions show no texture).
+        The image, its class and the class whose texture it wears, as indices into ``CLASSES``. Sketches and outlined
+        renditions show no texture.
     """
     if split not in SPLITS:
         raise ValueError(f'split {split!r} is unknown; choose from {", ".join(SPLITS)}')
     rng = image_rng(seed, f'imagenet-{split}', index)
-    names = split_classes(split)
-    label = CLASSES.index(names[index % len(names)])
-    if split == 'stylized':  # every pair of classes equally often; ten in a row show ten shapes and ten textures
-        texture = (label + 1 + index // len(names) % (len(CLASSES) - 1)) % len(CLASSES)
-    else:
-        agreement = texture_agreement if split in ('train', 'val') else INDEPENDENT
-        texture = draw_texture_class(rng, label, agreement)
+    label, texture = draw_classes(rng, split, index, texture_agreement)
     if split == 'sketch':
         rgb = _sketch(rng, label, size)
     elif split == 'rendition':
@@ -236,7 +233,7 @@ def write_imagenet_like(
         progress: Called after each image.
 
     Returns:
-        The contents of ``data.json`` and ``written`` (see ``render.write_set``).
+        The contents of ``data.json`` and ``written`` (see `sets.write_set`).
 
     Raises:
         ValueError: An argument out of range, or another set is there.

@@ -4,24 +4,27 @@ from collections.abc import Mapping, Sequence
 
 from distill.teachers.cached import CachedTeacher
 from distill.teachers.ensemble import Ensemble
-from distill.teachers.live import Teacher
+from distill.teachers.live import LiveTeacher
+from distill.teachers.protocol import Teacher
 
 
-def build_teacher(config: Mapping | Sequence[Mapping], compile: bool | Mapping = False):
+def build_teacher(config: Mapping | Sequence[Mapping], compile: bool | Mapping = False) -> Teacher:
     """Build a teacher from a config.
 
     Args:
-        config: Arguments of `Teacher`; or with the key ``cache`` those of `distill.teachers.cached.CachedTeacher`; or a
-            list of such for the mean of several, each with an optional ``weight``.
+        config: Arguments of `LiveTeacher`; or, with the key ``cache``, those of `CachedTeacher`; or a list of such
+            for the mean of several, each with an optional ``weight`` (1).
         compile: Options of `torch.compile`, or whether to compile.
 
-    Returns:
-        An object that is called like a `Teacher`.
+    Raises:
+        FileNotFoundError: A checkpoint or a cache does not exist.
+        ValueError: The config describes no teacher, or the teacher cannot be built.
     """
-    if isinstance(config, Sequence):
-        weights = [one.get('weight', 1.0) for one in config]
-        alone = [{key: value for key, value in one.items() if key != 'weight'} for one in config]
-        return Ensemble([build_teacher(one, compile) for one in alone], weights)
-    if 'cache' in config:
-        return CachedTeacher(**config)
-    return Teacher(compile=compile, **config)
+    configs = [config] if isinstance(config, Mapping) else config
+    if isinstance(configs, str) or not configs or not all(isinstance(each, Mapping) for each in configs):
+        raise ValueError(f"model.teacher is {config!r}; give a dict such as dict(checkpoint='FILE'), or a list of them")
+    if isinstance(config, Mapping):
+        return CachedTeacher(**config) if 'cache' in config else LiveTeacher(compile=compile, **config)
+    weights = [each.get('weight', 1.0) for each in configs]
+    members = [{key: value for key, value in each.items() if key != 'weight'} for each in configs]
+    return Ensemble([build_teacher(member, compile) for member in members], weights)

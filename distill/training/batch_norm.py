@@ -1,8 +1,9 @@
 """Batch norms that share their statistics among the processes of a run."""
 
 import torch
+from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
 from timm.layers import convert_sync_batchnorm
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from distill.base.processes import default_device
 
@@ -29,7 +30,7 @@ def share_statistics(network: nn.Module) -> nn.Module:
 
 
 def _shares(module: nn.Module) -> bool:
-    return module.training and distributed.is_initialized() and distributed.get_world_size() > 1
+    return module.training and get_world_size() > 1
 
 
 def _show_all(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
@@ -37,21 +38,20 @@ def _show_all(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
 
 
 def _keep_own(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-    return output.chunk(distributed.get_world_size())[distributed.get_rank()] if _shares(module) else output
+    return output.chunk(get_world_size())[get_rank()] if _shares(module) else output
 
 
 class _Gathered(torch.autograd.Function):
-    """The batches of all processes, one after the other; a gradient is the sum of what all processes say."""
+    """The batches of all processes, one after the other; the gradient is the sum of the processes' gradients."""
+
+    # torch's own gathering with a gradient (torch.distributed.nn) is deprecated, and its successor is private.
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        parts = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(parts, x)
-        return torch.cat(parts)
+        return torch.cat(all_gather(x.contiguous()))
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
         gradient = gradient.clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(gradient)
-        return gradient.chunk(distributed.get_world_size())[distributed.get_rank()]
+        all_reduce(gradient)
+        return gradient.chunk(get_world_size())[get_rank()]

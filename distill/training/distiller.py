@@ -13,6 +13,7 @@ from distill.base.forward import compiled, layer_channels
 from distill.data.preprocessor import ViewPreprocessor
 from distill.losses.terms import build_losses
 from distill.teachers.build import build_teacher
+from distill.teachers.protocol import Prediction, Teacher
 from distill.training.batch_norm import share_statistics
 
 
@@ -20,12 +21,12 @@ from distill.training.batch_norm import share_statistics
 class Distiller(BaseModel):
     """A student that learns from labels, from a teacher, or from both.
 
-    A student with a distillation token (timm's ``*_distilled`` models) trains it with the teacher, see
-    `distill.losses`; without a teacher it trains the mean of its two predictions.
+    A student with a distillation token (timm's ``*_distilled`` models) trains that token with the teacher, see
+    `distill.losses.terms`; without a teacher it trains the mean of its two predictions.
 
     Args:
         student: Arguments of `backbones.checkpoint.build_model`.
-        teacher: The same for the teacher, or another source of its predictions, see
+        teacher: The same for the teacher, or for a cache of its predictions or several teachers see
             `distill.teachers.build.build_teacher`; None trains on labels alone.
         losses: Terms of the loss, see `distill.losses.terms.WeightedLoss`.
         data_preprocessor: Config of a `distill.data.preprocessor.ViewPreprocessor`.
@@ -34,6 +35,12 @@ class Distiller(BaseModel):
         sync_bn: Let all processes share the statistics of the student's batch norms: n of them then do what one does
             with n times the batch. In place of mmengine's own key of that name, which drops the activations of timm's
             norms.
+
+    Attributes:
+        student: The timm model.
+        student_config: Arguments that built the student.
+        teacher: The teacher, which is no submodule, or None.
+        losses: Terms of the loss, with their projectors.
 
     Raises:
         ValueError: A loss needs a teacher and there is none; a teacher serves no loss or cannot give what a loss
@@ -59,14 +66,14 @@ class Distiller(BaseModel):
             self.student = self.student.to(memory_format=torch.channels_last)
         self.predict = compiled(compile)
         self.losses = build_losses(losses)
-        self.teacher = self._build_teacher(teacher, compile)
+        self.teacher: Teacher | None = self._build_teacher(teacher, compile)
         if self.teacher is not None and hasattr(self.student, 'set_distilled_training'):
             self.student.set_distilled_training(True)
         pairs = [pair for loss in self.losses for pair in loss.layers]
         self.student_layers, self.teacher_layers = sorted({s for s, _ in pairs}), sorted({t for _, t in pairs})
 
-    def _build_teacher(self, config: dict | Sequence[dict] | None, compile: bool | dict):
-        """Build the teacher that the losses ask for, and connect those that compare features."""
+    def _build_teacher(self, config: dict | Sequence[dict] | None, compile: bool | dict) -> Teacher | None:
+        """Build the teacher that the losses need, and connect the losses that compare feature maps to its layers."""
         needing = [loss for loss in self.losses if loss.needs_teacher]
         names = ', '.join(loss.name for loss in needing)
         if needing and config is None:
@@ -87,17 +94,21 @@ class Distiller(BaseModel):
                     f'{loss.name} softens or standardises logits and the teacher does not know those of all classes; '
                     'set temperature=1.0, cache all classes or use the teacher itself'
                 )
-            if loss.layers and not teacher.features:
-                raise ValueError(
-                    f'{loss.name} compares feature maps, which only a single teacher that runs itself has; drop the '
-                    'loss, or the cache and the other teachers'
-                )
             if loss.layers:
-                loss.connect(layer_channels(self.student, 'student'), teacher.layer_channels())
+                teacher_chs = teacher.layer_channels()
+                if not teacher_chs:
+                    raise ValueError(
+                        f'{loss.name} compares feature maps, which only a single teacher that runs itself has; drop '
+                        'the loss, or the cache and the other teachers'
+                    )
+                loss.connect(layer_channels(self.student, 'student'), teacher_chs)
         return teacher
 
     def init_weights(self) -> None:
-        """Keep the weights: timm has initialised them, or a checkpoint was loaded."""
+        """Keep the weights, which timm has initialised or a checkpoint has given.
+
+        mmengine calls this when training starts, and would initialise the layers of the student anew.
+        """
         self._is_init = True
 
     def _apply(self, fn, *args, **kwargs):
@@ -111,18 +122,17 @@ class Distiller(BaseModel):
         Args:
             images: Normalised views [B, 3, H, W].
             targets: Labels [B], or probabilities [B, K].
-            keys: Index and view of each image [B, 2], by which a cache finds what the teacher said.
+            keys: Index and view of each image [B, 2], by which a cache finds the teacher's predictions.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
             ``loss``: the terms by name. ``predict``: one dict with ``logits`` [B, K] and ``targets``, in a list.
             ``tensor``: logits [B, K].
         """
-        teacher_logits, teacher_maps = None, []
-        # The teacher first: what it needs on the way is free again when the student's activations pile up.
+        prediction: Prediction | None = None
+        # The teacher first: the memory of its activations is free again when the student's pile up.
         if mode == 'loss' and self.teacher is not None:
-            mean, std = self.data_preprocessor.mean, self.data_preprocessor.std
-            teacher_logits, teacher_maps = self.teacher(images, mean, std, keys, self.teacher_layers)
+            prediction = self.teacher(self.data_preprocessor.view_batch(images, keys), self.teacher_layers)
         logits, maps = self.predict(self.student, images, self.student_layers if mode == 'loss' else ())
         if mode == 'tensor':
             return logits
@@ -130,7 +140,10 @@ class Distiller(BaseModel):
             return [dict(logits=logits.float(), targets=targets)]
         by_label, by_teacher = logits if isinstance(logits, tuple) else (logits, logits)
         maps = dict(zip(self.student_layers, maps, strict=True))
-        teacher_maps = dict(zip(self.teacher_layers, teacher_maps, strict=True))
+        teacher_logits, teacher_maps = None, {}
+        if prediction is not None:
+            teacher_logits = prediction.logits
+            teacher_maps = dict(zip(self.teacher_layers, prediction.maps, strict=True))
         return {
             loss.name: loss(by_teacher if loss.needs_teacher else by_label, targets, teacher_logits, maps, teacher_maps)
             for loss in self.losses

@@ -1,78 +1,86 @@
-"""From a config file and OpenMMLab's usual command line to a `Runner`: the same for all three tasks."""
+"""From a config file and OpenMMLab's usual command line to a `Runner`, for all three tasks."""
 
 import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel
-from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 from backbones.checkpoint import read_weights
 from distill.base.processes import join_on_cpu, unwrap
 from distill.training.resume import latest_checkpoint
-
-MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
-
-
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that `load_config` reads."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
-    parser.add_argument('--data-root', help="the data set's folder, in place of the config's data_root")
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings in place of the config',
-    )
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+from distill.training.runner import Runner
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """Read a config and put ``--cfg-options`` and ``--data-root`` into it.
+    """Read a config, put into it what the command line says, and import the modules that it names.
 
     Args:
-        args: Parsed arguments, with those of `add_config_arguments`.
-
-    Raises:
-        FileNotFoundError: The config does not exist.
-    """
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f"config '{args.config}' does not exist; see distill/configs, downstream_configs")
-    config = Config.fromfile(args.config)
-    if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
-    if args.data_root:
-        move_data_root(config, args.data_root)
-    return config
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """Read a config to run it.
-
-    Args:
-        args: Parsed arguments, with those of `add_config_arguments`.
+        args: Parsed arguments, with those of `distill.cli.arguments.add_config_arguments`.
 
     Returns:
         The config, with ``work_dir`` and ``launcher`` set.
 
     Raises:
+        FileNotFoundError: The config does not exist.
+        ValueError: A module of ``custom_imports`` cannot be imported.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f"config '{args.config}' does not exist; see distill/configs, downstream_configs")
+    config = Config.fromfile(args.config, import_custom_modules=False)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    if args.data_root:
+        move_data_root(config, args.data_root)
+    config.launcher = args.launcher
+    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    import_modules(config)
+    return config
+
+
+def import_modules(config: Config) -> None:
+    """Import the modules of a config's ``custom_imports``, which register what the config names.
+
+    Raises:
+        ValueError: One cannot be imported.
+    """
+    custom = config.get('custom_imports') or {}
+    names = custom.get('imports') or []
+    for name in [names] if isinstance(names, str) else names:
+        try:
+            import_modules_from_strings(name, custom.get('allow_failed_imports', False))
+        except ImportError as error:
+            cause = error.__context__
+            missing = getattr(cause, 'name', None) or ''
+            advice = 'install it, or put the folder that has it on PYTHONPATH'
+            if name.startswith('distill.') and f'{name}.'.startswith(f'{missing}.'):
+                room = 'downstream' if config.get('default_scope') in ('mmdet', 'mmseg') else 'training'
+                advice = f"earlier versions had it; name 'distill.{room}.register' in its place"
+            raise ValueError(
+                f"custom_imports of '{config.filename}' cannot import '{name}' ({cause}); {advice}"
+            ) from error
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read a config to run it on its data.
+
+    Args:
+        args: Parsed arguments, with those of `distill.cli.arguments.add_config_arguments`.
+
+    Raises:
         FileNotFoundError: The config or its data root does not exist.
+        ValueError: A module of ``custom_imports`` cannot be imported.
     """
     config = read_config(args)
     if 'data_root' in config and not Path(config.data_root).is_dir():
         raise FileNotFoundError(
             f"data root '{config.data_root}' does not exist; make or unpack the data there, or pass --data-root"
         )
-    config.launcher = args.launcher
-    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return config
 
@@ -159,41 +167,24 @@ def check_weights(model: nn.Module, checkpoint: str) -> None:
         )
 
 
-def build_runner(config: Config, hooks: Sequence[Hook] = ()) -> Runner:
-    """Build the `Runner` of a config, with further hooks; whatever it loads, it loads with weights only."""
+def build_runner(config: Config, hooks: Sequence[Hook] = (), notes: Sequence[str] = ()) -> Runner:
+    """Build the `Runner` of a config, which it leaves as it is. The runner loads every file with weights only.
+
+    Args:
+        config: The config, completed by `distill.downstream.complete` for a detector or segmenter.
+        hooks: Further hooks, which an option of the command asks for.
+        notes: Lines for the log.
+
+    Raises:
+        ValueError: ``sync_bn`` is set for a distillation.
+    """
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     if config.get('sync_bn') and 'student' in config.model:
         raise ValueError("mmengine's sync_bn drops activations of timm's norms; set model.sync_bn=True in its place")
-    if join_on_cpu(config.launcher):
-        _distribute_on_cpu(config)
-    # mmengine lets None switch off its own default hooks only.
-    config.default_hooks = {k: v for k, v in config.default_hooks.items() if v is not None or k in MMENGINE_HOOKS}
-    if config.get('default_scope') in ('mmdet', 'mmseg'):
-        hooks = [*prepare_downstream(config), *hooks]
+    join_on_cpu(config.launcher)
     runner = Runner.from_cfg(config)
     for hook in hooks:
         runner.register_hook(hook)
+    for note in notes:
+        runner.logger.info(note)
     return runner
-
-
-def prepare_downstream(config: Config) -> list[Hook]:
-    """Have a detector's or segmenter's data checked and its samples seeded one by one; returns the hooks for it."""
-    # mmcv is slow to import, and distillation does without.
-    from distill.downstream.checks import CheckDataHook, check_annotations, insert_checks
-    from distill.downstream.seeding import NumberBatchesHook, seed_samples
-
-    check_annotations(config)
-    insert_checks(config)
-    if config.get('train_dataloader'):
-        seed_samples(config)
-    return [CheckDataHook(), NumberBatchesHook()]
-
-
-def _distribute_on_cpu(config: Config) -> None:
-    """Wrap the model as mmengine does for several processes, which it does for accelerators only."""
-    config.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel',
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=config.get('find_unused_parameters', False),
-    )

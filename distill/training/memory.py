@@ -1,4 +1,4 @@
-"""What the C library does with the memory that a step frees."""
+"""Keep the memory that a training step frees for the next step."""
 
 import ctypes
 import sys
@@ -10,12 +10,12 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Without an accelerator, keep what one step frees for the next instead of giving it back to the system.
+    """Keep the memory that a training step frees for the next one, instead of returning it to the system.
 
     By default glibc takes large tensors from the system one by one and returns the top of its heap, and each step then
     faults hundreds of MiB in again, page by page. On two cores that was 200,000 faults and 7 % of the time of a
-    distillation step at 224², and 12 to 18 % of a forward pass. The peak of memory stays what it is. Does nothing with
-    an accelerator, whose allocator keeps memory itself, or another C library than glibc.
+    distillation step at 224², and 12 to 18 % of a forward pass. The peak of memory stays the same. With an
+    accelerator, whose allocator keeps memory itself, and with another C library than glibc, nothing is changed.
     """
     if sys.platform != 'linux' or torch.cuda.is_available():
         return

@@ -1,4 +1,4 @@
-"""Accuracy of a classifier as an mmengine metric."""
+"""Accuracy of a classifier, as a metric of mmengine."""
 
 from collections.abc import Sequence
 
@@ -21,13 +21,13 @@ class TopK(BaseMetric):
         self.topk = topk
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Keep, for each image, whether each k contains its label."""
+        """Keep for each image and each k whether the label is among the k largest logits."""
         for sample in data_samples:
             ranked = sample['logits'].topk(min(max(self.topk), sample['logits'].shape[1]), dim=1).indices
             hits = ranked.eq(sample['targets'].view(-1, 1)).cpu()
             self.results.extend(torch.stack([hits[:, :k].any(dim=1) for k in self.topk], dim=1).unbind())
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Mean over the images."""
+        """Shares of the images, in percent: ``top1_pct``, ``top5_pct``, …."""
         shares = torch.stack(results).float().mean(dim=0) * 100
         return {f'top{k}_pct': share.item() for k, share in zip(self.topk, shares, strict=True)}

@@ -1,4 +1,4 @@
-"""timm's way to group parameters, for mmengine."""
+"""Parameter groups as timm makes them, for mmengine."""
 
 import inspect
 
@@ -12,11 +12,11 @@ from distill.base.processes import unwrap
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TimmOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Two parameter groups: with weight decay, and without for norms, biases and what the model itself excepts.
+    """Make two parameter groups: one with weight decay; one without, of norms, biases and the model's exceptions.
 
-    mmengine's own constructor makes one group a parameter, each of which the optimizer updates apart. Differs from
-    it also in what a model says by ``no_weight_decay()``: timm's transformers except position embeddings and tokens.
-    Optimizers that can update a group in one call (``fused``) do, unless the config says otherwise.
+    mmengine's own constructor makes one group a parameter, each of which the optimizer updates apart, and knows no
+    exceptions: timm's transformers except position embeddings and tokens, by ``no_weight_decay()``. An optimizer that
+    can update a group in one call (``fused``) does so unless the config says otherwise.
     """
 
     def __call__(self, model: nn.Module):

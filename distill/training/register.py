@@ -1,6 +1,7 @@
-"""Importing this module puts into mmengine's registries whatever a distillation config names.
+"""Put all that a distillation config names into mmengine's registries, by being imported.
 
-Configs name it in ``custom_imports``; the models of `backbones` are then in timm's registry too.
+Configs name this module in ``custom_imports``, so that mmengine's `Runner` can run them without a command of this
+project. The models of `backbones` are then in timm's registry too.
 """
 
 import backbones as backbones

@@ -1,4 +1,4 @@
-"""Keep a resumed run equal to one that was never stopped."""
+"""Keep a resumed run equal to one that was never stopped: the newest checkpoint, and its place in the epoch."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,14 @@ from mmengine.hooks import Hook
 
 
 class MidEpochHook(Hook):
-    """Know where in its epoch a checkpoint was written, and have gradients accumulate within an epoch only.
+    """Note in each checkpoint how many batches of its epoch are done, and accumulate gradients within epochs only.
 
-    The last step of an epoch takes what there is: a remainder that waits for the next epoch would be lost with a
-    checkpoint between them.
+    The base of the hooks that resume a run in the middle of an epoch. Gradients that wait for the next epoch would be
+    lost where a checkpoint lies between the two; so the last step of an epoch takes the gradients that there are.
+
+    Attributes:
+        done: Batches of the epoch that the checkpoint has seen, until that epoch begins.
+        start: Iteration at which the current epoch has begun.
     """
 
     def __init__(self):
@@ -18,16 +22,20 @@ class MidEpochHook(Hook):
         self.start = 0
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Note how many batches of its epoch a checkpoint comes after."""
+        """Write how many batches of the epoch are done."""
         meta = checkpoint['meta']
         meta['batches_done'] = meta['iter'] - self.start if meta['epoch'] == runner.epoch else 0
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Read it again."""
+        """Read how many batches of the epoch are done, if the run is resumed."""
         self.done = checkpoint.get('meta', {}).get('batches_done', 0) if runner._resume else 0
 
     def begin_epoch(self, runner) -> int:
-        """Begin an epoch, or go on in it; returns how many of its batches are done."""
+        """Begin an epoch, or go on in one.
+
+        Returns:
+            How many batches of the epoch are done.
+        """
         done, self.done = self.done, 0
         self.start = runner.iter - done
         if runner.optim_wrapper._accumulative_counts > 1:

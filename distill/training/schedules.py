@@ -1,4 +1,4 @@
-"""timm's way to schedule the learning rate, for mmengine."""
+"""The learning rate as timm schedules it, for mmengine."""
 
 import math
 
@@ -21,7 +21,7 @@ class TimmCosineLR(LRSchedulerMixin, _ParamScheduler):
         warmup: Length of the warm-up.
         warmup_lr: Rate at the start.
         lr_min: Rate at the end.
-        warmup_prefix: Start the cosine after the warm-up. Otherwise its first part is cut off by the warm-up.
+        warmup_prefix: Start the cosine after the warm-up. Otherwise the warm-up takes the place of its first part.
     """
 
     def __init__(
@@ -41,7 +41,13 @@ class TimmCosineLR(LRSchedulerMixin, _ParamScheduler):
 
     @classmethod
     def build_iter_from_epoch(cls, *args, end: int, epoch_length: int, warmup: int = 0, **kwargs):
-        """Build the schedule by steps that is given in epochs."""
+        """Build the schedule in steps from lengths in epochs.
+
+        Args:
+            end: Length of the whole schedule in epochs.
+            epoch_length: Steps of an epoch.
+            warmup: Length of the warm-up in epochs.
+        """
         kwargs['by_epoch'] = False
         return cls(*args, end=end * epoch_length, warmup=warmup * epoch_length, **kwargs)
 

@@ -1,1 +1,1 @@
-"""The transfer experiment: who learns what from whom, seed by seed, and whether it is more than learning alone."""
+"""The transfer experiment: students are trained alone and by teachers, seed by seed, and compared."""

@@ -1,27 +1,29 @@
-"""From the scores of all runs to what was transferred: means over seeds, and differences with their intervals."""
+"""The results of a transfer experiment: mean scores over seeds, and differences to students alone."""
 
-import json
-import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from scipy.stats import t as student_t
+from distill.base.markdown import table
+from distill.results.files import read_results
+from distill.results.statistics import mean_and_half_width95
+from distill.transfer.matrix import Matrix, Run
+from distill.transfer.timing import longer_runs
 
-from distill.transfer.matrix import Matrix, Run, evaluation_folder
-
-CONFIDENCE = 0.95
+Scores = Mapping[str, Mapping[str, float]]
+"""Percent by run and suite."""
 
 
 def read_scores(matrix: Matrix) -> dict[str, dict[str, float]]:
-    """Accuracy of each run on each suite, in percent; of corrupted images the mean over kinds and severities.
+    """Read the accuracy of each run on each suite, in percent.
 
     Returns:
-        Scores by run and suite; ``shape bias`` of the suite whose images' shape and texture disagree is among them.
+        Scores by run and suite; a corrupted suite's is the mean over kinds and severities. ``shape bias`` stands among
+        the suites where images whose shape and texture disagree were judged.
     """
     scores = {}
     for student in matrix.students:
-        path = evaluation_folder(matrix, student) / 'results.json'
-        for run, suites in json.loads(path.read_text())['classification'].items():
+        for run, suites in read_results(matrix.scores_folder(student))['classification'].items():
             scores[run] = {}
             for suite, entry in suites.items():
                 if 'mean_error_pct' in entry:
@@ -34,29 +36,25 @@ def read_scores(matrix: Matrix) -> dict[str, dict[str, float]]:
 
 
 def mean_and_interval(differences: Sequence[float]) -> dict:
-    """Mean of differences that belong together by their seed, with Student's t interval.
+    """Mean of differences, one a seed, with Student's t interval.
 
     Args:
         differences: One number a seed.
 
     Returns:
-        ``mean``; ``half_width95`` of the interval, or None with a single seed, which tells nothing about the spread.
+        ``mean``; ``half_width95`` of the interval, or None for a single seed, which has no spread.
     """
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return {'mean': mean, 'half_width95': None}
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    half = float(student_t.ppf(0.5 + CONFIDENCE / 2, len(differences) - 1)) * error
-    return {'mean': mean, 'half_width95': half}
+    mean, half_width95 = mean_and_half_width95(differences)
+    return {'mean': mean, 'half_width95': half_width95}
 
 
-def collect(matrix: Matrix, longer: Mapping[str, int]) -> dict:
+def collect(matrix: Matrix, epochs_of_group: Mapping[str, int]) -> dict:
     """Summarise an experiment.
 
     Args:
         matrix: The experiment, all of whose runs were evaluated.
-        longer: For each group of taught runs, the epochs that its student alone has time for; empty leaves equal time
-            out.
+        epochs_of_group: For each group of taught runs, the epochs for which its student alone has time; empty leaves
+            equal time out.
 
     Returns:
         ``groups``: for each group of runs, for each suite, ``mean`` and ``std`` over the seeds (the sample's, None for
@@ -66,8 +64,19 @@ def collect(matrix: Matrix, longer: Mapping[str, int]) -> dict:
     """
     scores = read_scores(matrix)
     suites = list(next(iter(scores.values())))
+    runs = [*matrix.alone(), *longer_runs(matrix, epochs_of_group), *matrix.taught()]
+    transferred = {}
+    for run in matrix.taught():
+        if run.seed == matrix.seeds[0]:
+            transferred[run.group] = _transfer(matrix, run, epochs_of_group.get(run.group), scores, suites)
+    groups = _groups(runs, scores, suites)
+    return {'seeds': list(matrix.seeds), 'suites': suites, 'groups': groups, 'transferred': transferred}
+
+
+def _groups(runs: Sequence[Run], scores: Scores, suites: Sequence[str]) -> dict[str, dict]:
+    """Mean and standard deviation of each group of runs on each suite."""
     groups: dict[str, dict] = {}
-    for run in [*matrix.alone(), *longer_runs(matrix, longer), *matrix.taught()]:
+    for run in runs:
         groups.setdefault(run.group, {'student': run.student, 'teacher': run.teacher, 'loss': run.loss, 'runs': []})
         groups[run.group]['runs'].append(run.name)
     for group in groups.values():
@@ -76,36 +85,37 @@ def collect(matrix: Matrix, longer: Mapping[str, int]) -> dict:
             values = [scores[name][suite] for name in group['runs']]
             std = statistics.stdev(values) if len(values) > 1 else None
             group['scores'][suite] = {'mean': statistics.fmean(values), 'std': std}
-
-    transferred = {}
-    for run in matrix.taught():
-        epochs = longer.get(run.group)
-        same = matrix.epochs_of(run.student)
-        baselines = {'equal_epochs': None} | ({'equal_time': None if epochs == same else epochs} if epochs else {})
-        entry = {'student': run.student, 'teacher': run.teacher, 'loss': run.loss, 'epochs': same}
-        entry['alone_epochs_at_equal_time'] = epochs
-        for at, alone_epochs in baselines.items():
-            entry[at] = {}
-            for suite in suites:
-                differences = [
-                    scores[Run(run.student, seed, run.teacher, run.loss).name][suite]
-                    - scores[Run(run.student, seed, epochs=alone_epochs).name][suite]
-                    for seed in matrix.seeds
-                ]
-                entry[at][suite] = mean_and_interval(differences)
-        transferred[run.group] = entry
-    return {'seeds': list(matrix.seeds), 'suites': suites, 'groups': groups, 'transferred': transferred}
+    return groups
 
 
-def longer_runs(matrix: Matrix, longer: Mapping[str, int]) -> list[Run]:
-    """The students alone that were given more epochs, each once."""
-    students = {run.group: run.student for run in matrix.taught()}
-    wanted = {(students[g], epochs) for g, epochs in longer.items() if epochs > matrix.epochs_of(students[g])}
-    return [Run(student, seed, epochs=epochs) for student, epochs in sorted(wanted) for seed in matrix.seeds]
+def _transfer(matrix: Matrix, run: Run, equal_time: int | None, scores: Scores, suites: Sequence[str]) -> dict:
+    """The differences of a taught run's group to its student alone.
+
+    Args:
+        matrix: The experiment.
+        run: A run of the group.
+        equal_time: Epochs for which the student alone has time; None leaves equal time out.
+        scores: Scores of all runs.
+        suites: The suites.
+    """
+    epochs = matrix.epochs_of(run.student)
+    baselines = {'equal_epochs': None}
+    if equal_time:
+        baselines['equal_time'] = None if equal_time == epochs else equal_time
+    entry = {'student': run.student, 'teacher': run.teacher, 'loss': run.loss, 'epochs': epochs}
+    entry['alone_epochs_at_equal_time'] = equal_time
+    for name, alone_epochs in baselines.items():
+        taught = [scores[replace(run, seed=seed).name] for seed in matrix.seeds]
+        alone = [scores[Run(run.student, seed, epochs=alone_epochs).name] for seed in matrix.seeds]
+        entry[name] = {
+            suite: mean_and_interval([a[suite] - b[suite] for a, b in zip(taught, alone, strict=True)])
+            for suite in suites
+        }
+    return entry
 
 
 def to_tables(summary: Mapping) -> list[tuple[str, list[list[str]]]]:
-    """The summary for people: titles, and rows of cells of which the first names the columns."""
+    """The summary as tables: titles, and rows of cells of which the first row names the columns."""
     suites, count = summary['suites'], len(summary['seeds'])
     rows = [[name, *(_spread(group['scores'][suite]) for suite in suites)] for name, group in summary['groups'].items()]
     tables = [(f'Scores in percent, mean ± standard deviation over {count} seeds', [['runs', *suites], *rows])]
@@ -122,12 +132,8 @@ def to_tables(summary: Mapping) -> list[tuple[str, list[list[str]]]]:
 
 
 def to_markdown(tables: Sequence[tuple[str, list[list[str]]]]) -> str:
-    """Tables of `to_tables` in Markdown."""
-    parts = []
-    for title, (head, *rows) in tables:
-        lines = [f'## {title}', '', f'| {" | ".join(head)} |', '|---' + '|--:' * (len(head) - 1) + '|']
-        parts.append('\n'.join([*lines, *(f'| {" | ".join(row)} |' for row in rows)]) + '\n')
-    return '\n'.join(parts)
+    """Lay out the tables of `to_tables` as a page of Markdown."""
+    return '\n'.join(f'## {title}\n\n{table(head, rows)}\n' for title, (head, *rows) in tables)
 
 
 def _spread(score: Mapping) -> str:

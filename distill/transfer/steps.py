@@ -1,7 +1,6 @@
-"""Commands that need one another, several at a time, each in a process of its own; what was done is skipped."""
+"""Run commands of this project that need one another: several at a time, and none that was done before."""
 
 import itertools
-import json
 import os
 import queue
 import shlex
@@ -15,9 +14,11 @@ from pathlib import Path
 
 import torch
 
-from distill.base.files import write_json
+from distill.base.files import read_json, write_json
 
 REPO = Path(__file__).resolve().parents[2]
+FORMER_NAMES = {'make_data.py': 'data', 'cache_teacher.py': 'cache'}
+"""Commands in the marks of earlier versions, which recorded a file of tools/; others have only lost their ending."""
 
 
 @dataclass
@@ -25,9 +26,9 @@ class Step:
     """One command of this project.
 
     Attributes:
-        name: For people, and of its log.
+        name: Name for people, which its log bears too.
         command: A module of `distill.cli`, and its arguments.
-        needs: Names of the steps before it.
+        needs: Names of the steps that must be done before.
     """
 
     name: str
@@ -37,15 +38,15 @@ class Step:
 
 @dataclass
 class Workplace:
-    """Where and how steps run.
+    """The folders and resources that steps run with.
 
     Attributes:
-        logs: Folder for each step's log, and a mark when it is done.
-        jobs: How many run at a time. With accelerators, each job has one of them, in turn.
+        logs: Folder for each step's log, and its mark when it is done.
+        jobs: Number of steps that run at a time. With accelerators, each job has one of them, in turn.
         threads: CPU threads a step.
-        launcher: Command that the step's own is appended to, such as a cluster's ``srun --gpus=1``.
-        again: What to call again after a failure, for the error message.
-        folder: Where the commands run; None takes the folder that one is in.
+        launcher: Command that starts a step's own command, such as a cluster's ``srun --gpus=1``.
+        again: Name of what the user runs again after a failure, for the error message.
+        folder: Folder in which the commands run; None takes the current one.
     """
 
     logs: Path
@@ -55,14 +56,25 @@ class Workplace:
     again: str = 'the command'
     folder: Path | None = None
 
-    def mark(self, step: Step) -> Path:
-        """The file that tells that a step is done, and how long it took."""
-        return self.logs / f'{step.name.replace(" ", "-")}.json'
+    def mark(self, name: str) -> Path:
+        """The file that records the command and the time of a step that is done, by the step's name."""
+        return self.logs / f'{name.replace(" ", "-")}.json'
 
     def is_done(self, step: Step) -> bool:
         """Whether this very command was run to its end before."""
-        mark = self.mark(step)
-        return mark.is_file() and json.loads(mark.read_text())['command'] == step.command
+        mark = self.mark(step.name)
+        if not mark.is_file():
+            return False
+        tool, *arguments = read_json(mark)['command']
+        return [FORMER_NAMES.get(tool, tool.removesuffix('.py')), *arguments] == step.command
+
+    def seconds(self, name: str) -> float:
+        """The time that a step took, by its name.
+
+        Raises:
+            FileNotFoundError: The step is not done.
+        """
+        return read_json(self.mark(name))['seconds']
 
 
 def run_step(step: Step, place: Workplace, slot: int = 0) -> float:
@@ -71,17 +83,17 @@ def run_step(step: Step, place: Workplace, slot: int = 0) -> float:
     Args:
         step: The step.
         place: Where it runs.
-        slot: Which of the jobs this is; chooses the accelerator.
+        slot: Number of the job, from 0, which chooses the accelerator.
 
     Returns:
-        Seconds it took; 0 if there was nothing to do.
+        Time in seconds; 0 if the step had been done before.
 
     Raises:
         ValueError: The command failed.
     """
     if place.is_done(step):
         return 0.0
-    mark = place.mark(step)
+    mark = place.mark(step.name)
     log = mark.with_suffix('.log')
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
@@ -112,7 +124,7 @@ def run_steps(steps: Sequence[Step], place: Workplace, say: Callable[[str], None
         say: Called with a line of text when a step starts and ends.
 
     Raises:
-        ValueError: A step failed. Those that run are waited for, no others are started.
+        ValueError: A step failed. Running steps are waited for, and no others are started.
     """
     waiting, finished, start = list(steps), set(), time.monotonic()
     slots: queue.SimpleQueue[int] = queue.SimpleQueue()

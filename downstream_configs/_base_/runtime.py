@@ -1,5 +1,5 @@
-"""What every run shares: this project's backbones and hooks, checkpoints that can be resumed, logs. Detection and
-segmentation each add their scope."""
+"""The runtime of every detector and segmenter: this project's backbones and hooks, checkpoints that can be resumed,
+logs. Detection and segmentation each add their scope. ``default_hooks.<name>=None`` switches a hook off."""
 
 custom_imports = dict(imports=['backbones.openmmlab', 'distill.downstream.register'], allow_failed_imports=False)
 default_hooks = dict(
@@ -10,7 +10,12 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # mmengine's own checkpoints hold objects that torch >= 2.6 refuses to load; this leaves plain values in them.
     plain_checkpoint=dict(type='PlainCheckpointHook'),
+    # The random numbers of a step follow from (seed, iteration, rank): drop path, sampling of proposals.
     seed_iteration=dict(type='SeedIterationHook'),
+    # Those of a training sample follow from (seed, iteration, index); and a run resumes inside an epoch.
+    seed_samples=dict(type='SeedSamplesHook'),
+    # Data and model are compared before training and tests. CheckSample in the pipelines learns the classes from it.
+    check_data=dict(type='CheckDataHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 86.2 M parameters; 36 epochs, time not me
 Target: 50.4 box / 43.7 mask mAP (ConvNeXt's repository, object_detection/README.md), 50.3 / 43.6 (mmdet 3.3.0,
 configs/convnext/metafile.yml).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-mask-rcnn_fpn_4conv1fc-giou.py',

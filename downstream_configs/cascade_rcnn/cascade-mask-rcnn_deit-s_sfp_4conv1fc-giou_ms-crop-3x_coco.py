@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 81.0 M parameters; 36 epochs, time not me
 Target: 48.0 box / 41.4 mask mAP (Swin Transformer, ICCV 2021, table 2b, with another pyramid of transposed
 convolutions).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-mask-rcnn_fpn_4conv1fc-giou.py',

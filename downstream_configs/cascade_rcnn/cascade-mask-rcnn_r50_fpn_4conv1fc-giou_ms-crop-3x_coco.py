@@ -1,10 +1,11 @@
-"""Cascade Mask R-CNN on ResNet-50, COCO, 3x with large multi-scale crops.
+"""Cascade Mask R-CNN on ResNet-50, COCO, 3x with large multi-scale crops: the baseline.
 
 torchrun --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch --amp
 
 Hardware: 8 GPUs, 2 images each. Cost: 82.2 M parameters; 36 epochs, time not measured.
 Target: 46.3 box / 40.1 mask mAP (Swin Transformer, ICCV 2021, table 2b).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-mask-rcnn_fpn_4conv1fc-giou.py',

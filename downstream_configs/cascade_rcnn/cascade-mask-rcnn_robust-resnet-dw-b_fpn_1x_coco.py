@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 168.2 M parameters; 12 epochs, time not m
 Target: nobody has published Cascade Mask R-CNN on Robust-ResNet-DW-B with these heads; ResNet-50 has 41.2 box and
 35.9 mask mAP with its own 1x recipe (mmdet 3.3.0, configs/cascade_rcnn/metafile.yml).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-mask-rcnn_fpn.py',

@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 95.8 M parameters; 36 epochs, time not me
 Target: nobody has published Cascade Mask R-CNN on Robust-ResNet-DW-S with this recipe; ResNet-50 has 46.3 box and
 40.1 mask mAP with it (Swin Transformer, ICCV 2021, table 2b).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-mask-rcnn_fpn_4conv1fc-giou.py',

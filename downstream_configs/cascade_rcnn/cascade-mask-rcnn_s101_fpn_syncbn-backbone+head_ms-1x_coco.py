@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 104.0 M parameters; 12 epochs, time not m
 Target: 48.30 box / 41.56 mask mAP (ResNeSt's README, detectron2), 47.7 / 41.4 (mmdet 3.3.0,
 configs/resnest/metafile.yml).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-mask-rcnn_fpn_4conv1fc.py',

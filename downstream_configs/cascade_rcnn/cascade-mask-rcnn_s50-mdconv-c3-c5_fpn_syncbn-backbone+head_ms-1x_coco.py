@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 84.1 M parameters; 12 epochs, time not me
 Target: nobody has published it; without deformable convolutions 46.19 box / 39.55 mask mAP (ResNeSt's README,
 detectron2).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-mask-rcnn_fpn_4conv1fc.py',

@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 81.0 M parameters; 12 epochs, time not me
 Target: nobody has published it with these heads; with those of the 3x config and its crops 48.1 box / 41.7 mask mAP
 (Swin-Transformer-Object-Detection's README).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-mask-rcnn_fpn.py',

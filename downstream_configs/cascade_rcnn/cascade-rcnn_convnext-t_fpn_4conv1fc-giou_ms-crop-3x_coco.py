@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 78.3 M parameters; 36 epochs, time not me
 Target: nobody has published it without masks; with them 50.4 box mAP (ConvNeXt's repository,
 object_detection/README.md).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-rcnn_fpn_4conv1fc-giou.py',

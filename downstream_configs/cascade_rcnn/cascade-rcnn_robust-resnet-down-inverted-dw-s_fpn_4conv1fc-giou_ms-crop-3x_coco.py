@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 85.0 M parameters; 36 epochs, time not me
 Target: nobody has published Cascade R-CNN on Robust-ResNet-Down-Inverted-DW-S with this recipe; with masks ResNet-50
 has 46.3 box mAP (Swin Transformer, ICCV 2021, table 2b).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-rcnn_fpn_4conv1fc-giou.py',

@@ -5,6 +5,7 @@ python tools/train.py THIS_FILE --data-root PATH_OF_bccd_coco
 Hardware: 2 CPU cores. Cost: 2.0 M parameters, 0.4 s a step of 2 images.
 Target: none set; the Robust-ResNet of this size has box mAP@50 0.87 from scratch (docs/real_small.md).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-rcnn_tiny_bccd.py',

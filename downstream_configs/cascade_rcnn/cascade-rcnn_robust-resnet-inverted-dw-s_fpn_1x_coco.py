@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 79.2 M parameters; 12 epochs, time not me
 Target: nobody has published Cascade R-CNN on Robust-ResNet-Inverted-DW-S with these heads; ResNet-50 has 40.3 box mAP
 with its own 1x recipe (mmdet 3.3.0, configs/cascade_rcnn/metafile.yml).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-rcnn_fpn.py',

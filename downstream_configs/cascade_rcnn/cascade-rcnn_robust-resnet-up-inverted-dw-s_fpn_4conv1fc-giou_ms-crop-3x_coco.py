@@ -3,9 +3,10 @@
 torchrun --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch --cfg-options model.backbone.checkpoint=PATH
 
 Hardware: 8 GPUs, 2 images each. Cost: 84.9 M parameters; 36 epochs, time not measured.
-Target: nobody has published Cascade R-CNN on Robust-ResNet-Up-Inverted-DW-S with this recipe; with masks ResNet-50 has
-46.3 box mAP (Swin Transformer, ICCV 2021, table 2b).
+Target: nobody has published Cascade R-CNN on Robust-ResNet-Up-Inverted-DW-S with this recipe; with masks ResNet-50
+has 46.3 box mAP (Swin Transformer, ICCV 2021, table 2b).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-rcnn_fpn_4conv1fc-giou.py',

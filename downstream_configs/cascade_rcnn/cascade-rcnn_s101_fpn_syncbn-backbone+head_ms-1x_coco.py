@@ -5,6 +5,7 @@ torchrun --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch
 Hardware: 8 GPUs, 2 images each. Cost: 96.1 M parameters; 12 epochs, time not measured.
 Target: 47.50 box mAP (ResNeSt's README, detectron2), 46.8 (mmdet 3.3.0, configs/resnest/metafile.yml).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-rcnn_fpn_4conv1fc.py',

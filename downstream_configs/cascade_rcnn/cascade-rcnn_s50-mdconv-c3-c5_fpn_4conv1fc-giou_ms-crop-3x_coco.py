@@ -6,6 +6,7 @@ Hardware: 8 GPUs, 2 images each. Cost: 77.1 M parameters; 36 epochs, time not me
 Target: nobody has published Cascade R-CNN on ResNeSt-50 with deformable stages with this recipe; with masks ResNet-50
 has 46.3 box mAP (Swin Transformer, ICCV 2021, table 2b).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-rcnn_fpn_4conv1fc-giou.py',

@@ -5,6 +5,7 @@ torchrun --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch
 Hardware: 8 GPUs, 2 images each. Cost: 76.1 M parameters; 12 epochs, time not measured.
 Target: nobody has published it; without deformable convolutions 45.41 box mAP (ResNeSt's README, detectron2).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-rcnn_fpn_4conv1fc.py',

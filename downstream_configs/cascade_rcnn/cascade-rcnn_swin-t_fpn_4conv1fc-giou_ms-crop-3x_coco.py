@@ -5,6 +5,7 @@ torchrun --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch --amp
 Hardware: 8 GPUs, 2 images each. Cost: 78.0 M parameters; 36 epochs, time not measured.
 Target: nobody has published it without masks; with them 50.5 box mAP (Swin Transformer, ICCV 2021, table 2b).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/cascade-rcnn_fpn_4conv1fc-giou.py',

@@ -6,6 +6,7 @@ Hardware: 4 GPUs, 4 images each. Cost: 68.2 M parameters; 160 000 iterations, ti
 Target: nobody has published DeepLabV3 on ResNet-50 at output stride 16; at 8 it has 42.66 mIoU single-scale (mmseg
 1.2.2, configs/deeplabv3/metafile.yaml).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/deeplabv3_d16.py',

@@ -6,6 +6,7 @@ Hardware: 4 GPUs, 4 images each. Cost: 90.9 M parameters; 160 000 iterations, ti
 Target: 45.71 mIoU single-scale, 46.59 multi-scale with flipping (mmseg 1.2.2, configs/resnest/metafile.yaml); 46.91
 (ResNeSt's README, GluonCV).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/deeplabv3.py',

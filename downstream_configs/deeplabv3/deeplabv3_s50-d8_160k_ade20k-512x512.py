@@ -5,6 +5,7 @@ torchrun --nproc_per_node=4 tools/train.py THIS_FILE --launcher pytorch
 Hardware: 4 GPUs, 4 images each. Cost: 70.1 M parameters; 160 000 iterations, time not measured.
 Target: 45.12 mIoU (ResNeSt's README, GluonCV).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/deeplabv3.py',

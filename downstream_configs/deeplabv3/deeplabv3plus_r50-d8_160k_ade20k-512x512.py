@@ -1,4 +1,4 @@
-"""DeepLabV3+ on ResNet-50 at output stride 8, ADE20K, 160 000 iterations.
+"""DeepLabV3+ on ResNet-50 at output stride 8, ADE20K, 160 000 iterations: the baseline.
 
 torchrun --nproc_per_node=4 tools/train.py THIS_FILE --launcher pytorch
 
@@ -6,6 +6,7 @@ Hardware: 4 GPUs, 4 images each. Cost: 43.7 M parameters; 160 000 iterations, ti
 Target: 43.95 mIoU single-scale, 44.93 multi-scale with flipping (mmseg 1.2.2, configs/deeplabv3plus/metafile.yaml;
 there the stem is three 3 × 3 convolutions, here it is torchvision's 7 × 7).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/deeplabv3plus.py',

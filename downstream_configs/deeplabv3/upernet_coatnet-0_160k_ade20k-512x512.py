@@ -6,6 +6,7 @@ Hardware: 4 GPUs, 4 images each. Cost: 59.1 M parameters; 160 000 iterations, ti
 Target: nobody has published UPerNet on CoAtNet-0; Swin-T has 44.41 mIoU single-scale (mmseg 1.2.2,
 configs/swin/metafile.yaml).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/upernet.py',

@@ -6,6 +6,7 @@ Hardware: 2 CPU cores. Cost: 0.8 M parameters, 0.3 s a step of 4 crops.
 Target: none set; DeepLabV3 on the Robust-ResNet of this size has mIoU 0.41 on a CIFAR-10 backbone
 (docs/real_small.md).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/upernet_tiny_camvid.py',

@@ -6,6 +6,7 @@ Hardware: 4 GPUs, 4 images each. Cost: 54.1 M parameters; 160 000 iterations, ti
 Target: 43.82 mIoU single-scale, 45.07 multi-scale with flipping (mmseg 1.2.2, configs/vit/metafile.yaml, with another
 pyramid from the same four maps).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/upernet.py',

@@ -6,6 +6,7 @@ Hardware: 4 GPUs, 4 images each. Cost: 59.9 M parameters; 160 000 iterations, ti
 Target: 44.41 mIoU single-scale, 45.79 multi-scale with flipping (mmseg 1.2.2, configs/swin/metafile.yaml, the same
 recipe; there each map has a layer norm).
 """
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 _base_ = [
     '../_base_/models/upernet.py',

@@ -17,8 +17,9 @@ from backbones.relatives.deit_conv_stem import ConvStemEmbed
 from backbones.relatives.shake_shake import Shake, ShiftedShortcut, mix
 from backbones.relatives.shufflenet_v1 import channel_shuffle
 from backbones.relatives.wide_resnet_cifar import WideBlock
-from backbones.zoo import FAMILIES, MARKDOWN_HEADER, deviation, section
+from backbones.zoo import FAMILIES, deviation
 from distill.cli.models import DOCS, main
+from distill.report.models_page import MARKDOWN_HEADER, section
 
 PARAMS_TOLERANCE = 0.005
 GMACS_TOLERANCE = 0.02

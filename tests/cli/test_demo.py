@@ -34,11 +34,11 @@ def test_a_step_runs_once_and_again_only_if_its_command_changed(tmp_path):
 
 def test_a_failure_stops_the_steps_after_it(tmp_path):
     steps = [Step('a', ['data', str(tmp_path), '--sets', 'nonsense']), Step('b', ['data'], ['a'])]
-    said = []
+    lines = []
     with pytest.raises(ValueError, match="step 'a' failed"):
-        run_steps(steps, Workplace(tmp_path / 'logs'), said.append)
+        run_steps(steps, Workplace(tmp_path / 'logs'), lines.append)
     assert not (tmp_path / 'logs' / 'b.log').exists()
-    assert len(said) == 1
+    assert len(lines) == 1
 
 
 def test_a_launcher_starts_the_steps(tmp_path):

@@ -1,4 +1,4 @@
-"""Views: which an epoch has, who is mixed with whom, and that each is replayed bit for bit."""
+"""Views: which an epoch has, which two are mixed, and that each is replayed bit for bit."""
 
 import collections
 import io
@@ -32,7 +32,7 @@ def views(shapes) -> Views:
 
 
 def dealt(sampler: ViewSampler, epoch: int = 0, rank: int = 0, world_size: int = 1) -> list[tuple[int, int]]:
-    """What a process gets."""
+    """The keys that a process gets."""
     sampler.rank, sampler.world_size = rank, world_size
     sampler.set_epoch(epoch)
     keys = list(sampler)
@@ -110,6 +110,15 @@ def test_views_start_again_after_the_epochs_of_a_cache(views):
     sampler.epochs = 2
     assert {*dealt(sampler, 4)} == {*dealt(sampler, 0)} == {(index, 0) for index in range(80)}
     assert dealt(sampler, 4) != dealt(sampler, 0)
+
+
+def test_view_is_fixed_by_seed_image_and_view(views, shapes):
+    again = Views(str(shapes), 'train', transform=TRANSFORM, seed=3)
+    first = views[5, 2][0]
+    _ = again[7, 0], torch.rand(3)
+    assert (again[5, 2][0] == first).all()
+    assert (views[5, 3][0] != first).any()
+    assert (Views(str(shapes), 'train', transform=TRANSFORM, seed=4)[5, 2][0] != first).any()
 
 
 def test_a_view_is_the_same_bit_for_bit_in_any_batch(views):

@@ -1,4 +1,4 @@
-"""Where models look: CKA, effective receptive fields, Grad-CAM and rollout by hand, and the command line."""
+"""Explanations of models: CKA, effective receptive fields, Grad-CAM and rollout by hand, and the command line."""
 
 import json
 import math

@@ -9,7 +9,6 @@ import torch
 from distill.losses.features import attention_transfer, cwd, fitnet, rkd, same_size
 from distill.losses.logits import cross_entropy, dist, dkd, hard_label, soft_target_kl
 from distill.losses.terms import WeightedLoss, build_losses
-from distill.teachers.ensemble import Ensemble
 
 
 def logs(*rows) -> torch.Tensor:
@@ -121,28 +120,6 @@ def test_teacher_may_give_log_probabilities(type):
     student, teacher, target = torch.randn(4, 6), torch.randn(4, 6), torch.tensor([0, 1, 2, 3])
     loss = WeightedLoss(type)
     torch.testing.assert_close(loss(student, target, teacher), loss(student, target, teacher.log_softmax(1)))
-
-
-class Says:
-    """A teacher that always says the same."""
-
-    exact, num_classes, source = True, 2, {}
-
-    def __init__(self, logits: torch.Tensor):
-        self.logits = logits
-
-    def __call__(self, images, mean, std, keys=None, layers=()):
-        return self.logits, []
-
-
-def test_several_teachers_are_the_weighted_mean_of_their_probabilities():
-    # (1/2, 1/2) once and (9/10, 1/10) three times: (3.2/4, 0.8/4).
-    teachers = Ensemble([Says(logs([1, 1])), Says(logs([9, 1]) + 5)], [1.0, 3.0])
-    logits, maps = teachers(torch.zeros(1, 3, 2, 2), None, None)
-    torch.testing.assert_close(logits, torch.tensor([[0.8, 0.2]]).log())
-    assert maps == []
-    with pytest.raises(ValueError, match='teacher weight 0 is not above 0'):
-        Ensemble([Says(logs([1, 1]))], [0])
 
 
 def test_maps_of_different_sizes_meet_at_the_smaller_one():

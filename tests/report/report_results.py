@@ -1,4 +1,4 @@
-"""Results of made-up runs, for the tests of the report."""
+"""Results of invented runs, for the tests of the report."""
 
 import hashlib
 import json
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from distill.report.scores import CORRUPTIONS
-
+KINDS = ('gaussian_noise', 'motion_blur', 'fog', 'pixelate')
+"""A corruption of each group; each takes a panel in a figure, which is most of a test's time."""
 CNN = ('robust_resnet_dw_small', {'dims': [32, 64, 96, 128]})
 WIDE_CNN = ('robust_resnet_dw_small', {'dims': [64, 128, 192, 256]})
 VIT = ('deit_tiny_patch16_224', {'img_size': 48})
@@ -50,13 +50,13 @@ def suite_entries(name: str) -> dict:
     entries['corruption'].update(
         mean_error_pct=100 - mean,
         source='on-the-fly',
-        cells={kind: [mean + 10, mean + 5, mean, mean - 5, mean - 10] for kind in CORRUPTIONS},
+        cells={kind: [mean + 10, mean + 5, mean, mean - 5, mean - 10] for kind in KINDS},
     )
     return entries
 
 
 def make_results(folder: Path, runs: Sequence[str] = tuple(RUNS), suites: Sequence[str] = SUITES) -> dict:
-    """Plausible results of some runs, with their pictures, written into a folder."""
+    """Write plausible results of some runs, with their pictures, into a folder."""
     for name, color in (('samples/0.png', 'red'), ('samples/1.png', 'blue'), ('pictures/0.png', 'green')):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new('RGB', (32, 24), color).save(folder / name)
@@ -87,7 +87,7 @@ def make_results(folder: Path, runs: Sequence[str] = tuple(RUNS), suites: Sequen
 
 
 def enrich(results: dict, folder: Path) -> dict:
-    """What a thorough evaluation adds: intervals, calibration, fits, comparisons, problems, an explained pair."""
+    """Add what a thorough evaluation finds: intervals, calibration, fits, comparisons, problems, an explained pair."""
     for index, suites in enumerate(results['classification'].values()):
         for suite, entry in suites.items():
             low, high = entry['top1_pct'] - 4, min(entry['top1_pct'] + 4, 100)
@@ -132,7 +132,7 @@ def save(folder: Path, results: object) -> None:
 
 
 def put(results: dict, place: str, value: object) -> None:
-    """Set what stands at a dotted key path."""
+    """Set the value at a dotted key path."""
     *keys, last = place.split('.')
     holder = results
     for key in keys:

@@ -1,4 +1,4 @@
-"""What the report says: intervals, differences and tables by hand, the schema, and merging."""
+"""The contents of the report: intervals, differences and tables by hand, the schema, and merging."""
 
 import hashlib
 import json
@@ -30,6 +30,10 @@ from distill.results.schema import SECTIONS, validate
 
 def texts(row: list) -> list[str]:
     return [cell.text for cell in row]
+
+
+def headline_text(results: dict) -> str:
+    return ' '.join(getattr(block, 'text', '') for block in sections(results, ())[0].blocks)
 
 
 # Numbers
@@ -110,16 +114,16 @@ def test_headline_says_what_the_numbers_say(clean_gain, words):
             name: {'sketch': {'top1_pct': score, 'images': 1000}} for name, score in zip(names, scores, strict=True)
         },
     }
-    said = ' '.join(getattr(block, 'text', '') for block in sections(results, ())[0].blocks)
+    text = headline_text(results)
     for word in words:
-        assert word in said
+        assert word in text
 
 
 def test_clean_accuracy_alone_claims_no_robustness(tmp_path):
     results = make_results(tmp_path, ('deit_teacher', 'robust_alone', 'robust_from_deit'), ('clean',))
     assert texts(transfer_table(results).groups[0][3]) == ['transferred', '+1.2']
-    said = [getattr(block, 'text', '') for block in sections(results, ())[0].blocks]
-    assert 'Student and reference were not both judged on all shifted suites: no OOD mean to compare.' in said
+    reason = 'Student and reference were not both judged on all shifted suites: no OOD mean to compare.'
+    assert reason in headline_text(results)
 
 
 def test_paired_comparisons_take_the_place_of_independent_intervals(tmp_path):
@@ -204,15 +208,14 @@ def test_samples_of_disagreement_come_first(tmp_path):
 def test_without_a_student_the_headline_ranks(tmp_path):
     results = enrich(make_results(tmp_path, ('deit_teacher', 'robust_alone', 'deit_alone')), tmp_path)
 
-    def said() -> str:
-        return ' '.join(getattr(block, 'text', '') for block in sections(results, ())[0].blocks)
-
     # OOD means by hand: 329 / 5, 265 / 5 and 266 / 5.
-    assert 'deit_teacher has the highest mean OOD accuracy of 3 runs, 65.8 %, 12.6 points ahead of deit_alone' in said()
+    best = 'deit_teacher has the highest mean OOD accuracy of 3 runs, 65.8 %, 12.6 points ahead of deit_alone'
+    assert best in headline_text(results)
     assert default_title(results) == 'Robustness'
     del results['classification']['deit_teacher']
-    assert 'deit_alone has the highest mean OOD accuracy of 2 runs, 53.2 %, 0.2 points ahead' in said()
-    assert 'not distinguishable from zero here' in said()
+    text = headline_text(results)
+    assert 'deit_alone has the highest mean OOD accuracy of 2 runs, 53.2 %, 0.2 points ahead' in text
+    assert 'not distinguishable from zero here' in text
 
 
 # Schema

@@ -1,4 +1,4 @@
-"""How the report is shown: the page, in a real browser too, the Markdown, and the command line."""
+"""The rendering of the report: the page, in a real browser too, the Markdown, and the command line."""
 
 import json
 import os
@@ -48,7 +48,9 @@ def test_any_section_may_be_absent(tmp_path, kept):
 
 
 def test_pictures_are_found_from_a_folder_that_is_yet_to_be_made(tmp_path):
-    save(tmp_path / 'in', enrich(make_results(tmp_path / 'in', ('deit_teacher', 'robust_from_deit')), tmp_path / 'in'))
+    results = enrich(make_results(tmp_path / 'in', ('deit_teacher', 'robust_from_deit')), tmp_path / 'in')
+    with_pictures = ('schema_version', 'samples', 'explain', 'detection', 'segmentation')
+    save(tmp_path / 'in', {section: results[section] for section in with_pictures})
     _, paths = write_report([tmp_path / 'in'], tmp_path / 'new' / 'out')
     assert paths['figures']['explain_1_cka'].is_file()
     assert re.findall('missing picture: [^<]*', paths['html'].read_text()) == [
@@ -57,11 +59,14 @@ def test_pictures_are_found_from_a_folder_that_is_yet_to_be_made(tmp_path):
 
 
 def test_same_input_same_bytes(demo):
-    written = [demo / 'report.html', demo / 'report.md', *sorted((demo / 'figures').iterdir())]
-    assert len(written) == 9
-    before = [path.read_bytes() for path in written]
+    def written() -> dict[str, bytes]:
+        files = demo / 'report.html', demo / 'report.md', *(demo / 'figures').iterdir()
+        return {path.name: path.read_bytes() for path in files}
+
+    before = written()
+    assert {f'{name}.png' for name in FIGURES} <= before.keys()
     write_report([demo], title=HOSTILE)
-    assert [path.read_bytes() for path in written] == before
+    assert written() == before
 
 
 def test_page_is_self_contained_and_escaped(demo):
@@ -72,7 +77,7 @@ def test_page_is_self_contained_and_escaped(demo):
     assert '<h1>&lt;script&gt;alert(1)&lt;/script&gt; | $x$</h1>' in page
     assert 'missing picture: lost.png' in page
     assert 'neither PNG nor JPEG: results.json' in page
-    assert page.count('src="data:image/svg+xml;base64,') == 7
+    assert page.count('src="data:image/svg+xml;base64,') == len(FIGURES)
     assert 'missing picture: explain/lost.png' in page
     assert '(texture)' in page
 
@@ -123,7 +128,7 @@ addEventListener('load', () => {
     page: location.pathname.split('/').pop(), paper: getComputedStyle(document.body).backgroundColor,
     width: innerWidth, scroll: document.documentElement.scrollWidth, down, up: names(),
     tables: document.querySelectorAll('table').length,
-    broken: [...document.images].filter(it => !it.naturalWidth).length,
+    broken: [...document.images].filter(image => !image.naturalWidth).length,
   }, '*');
 });
 </script>"""
@@ -172,21 +177,21 @@ def test_page_in_a_browser(demo, tmp_path):
     for options, paper in (((), 'rgb(255, 255, 255)'), ((DARK,), 'rgb(15, 19, 23)')):
         dom, _ = browse(tmp_path / 'frames.html', tmp_path / 'profile', *options)
         found = json.loads(unescape(re.search(r'\[\{.*\}\]', dom)[0]))
-        assert sorted((it['page'], it['width']) for it in found) == [
+        assert sorted((frame['page'], frame['width']) for frame in found) == [
             ('printed.html', PAPER_PX),
             ('probed.html', 360),
             ('probed.html', 1280),
         ]
-        for it in found:
-            assert it['scroll'] <= it['width'], it['page']
-            assert it['broken'] == 0
-            assert it['paper'] == paper
+        for frame in found:
+            assert frame['scroll'] <= frame['width'], frame['page']
+            assert frame['broken'] == 0
+            assert frame['paper'] == paper
             # Stylized: 58.2, 49.4, 46.6, 41.2, 40.6, and twice 38.0
-            assert it['down'][:5] == [
+            assert frame['down'][:5] == [
                 'deit_teacher',
                 'robust_teacher',
                 'robust_from_deit',
                 'deit_alone',
                 'deit_from_robust',
             ]
-            assert it['up'][2:] == it['down'][:5][::-1]
+            assert frame['up'][2:] == frame['down'][:5][::-1]

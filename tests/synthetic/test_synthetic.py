@@ -1,4 +1,4 @@
-"""The embedded data: reproducible, laid out as the real sets are, and true to their own annotations."""
+"""The embedded data: reproducible, laid out as the real sets are, and in agreement with its annotations."""
 
 import hashlib
 import json
@@ -12,14 +12,16 @@ from PIL import Image
 from distill.cli.data import main
 from distill.synthetic.ade20k import write_ade20k
 from distill.synthetic.coco import mask_to_polygons, render_scene, write_coco
-from distill.synthetic.imagenet_like import SHIFTED, SPLITS, SUBSETS, render_image, write_imagenet_like
-from distill.synthetic.render import CLASSES, TEXTURES, outline, random_texture
+from distill.synthetic.imagenet_like import SHIFTED, SPLITS, SUBSETS, draw_classes, render_image, write_imagenet_like
+from distill.synthetic.sets import image_rng
+from distill.synthetic.shapes import CLASSES, outline
+from distill.synthetic.textures import TEXTURES, random_texture
 
 SMALL = {'size': 32, 'train': 40, 'val': 20, 'shifted': 20}
 
 
 def digests(root: Path) -> dict[str, str]:
-    """The content of every file below a folder."""
+    """Hashes of all files below a folder."""
     files = (path for path in sorted(root.rglob('*')) if path.is_file())
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -78,9 +80,10 @@ def test_imagenet_layout(imagenet):
 
 @pytest.mark.parametrize(('agreement', 'low', 'high'), [(0.9, 0.87, 0.93), (0.1, 0.07, 0.13), (1.0, 1.0, 1.0)])
 def test_texture_agreement(agreement, low, high):
-    drawn = [render_image(0, 'train', i, 32, agreement)[1:] for i in range(1000)]
+    drawn = [draw_classes(image_rng(0, 'imagenet-train', i), 'train', i, agreement) for i in range(1000)]
+    assert [render_image(0, 'train', i, 32, agreement)[1:] for i in range(50)] == drawn[:50]
     assert low <= np.mean([label == texture for label, texture in drawn]) <= high
-    if agreement == 0.1:  # the other nine are drawn evenly: chi-squared of 89 cells, 99.9 % quantile 135
+    if agreement == 0.1:  # The other nine are drawn evenly: chi-squared of 89 cells, 99.9 % quantile 135.
         table = np.zeros((10, 10))
         np.add.at(table, tuple(np.transpose(drawn)), 1)
         assert ((table - 10) ** 2 / 10).sum() < 140
@@ -118,7 +121,7 @@ def test_sketches_are_dark_lines_on_white_paper(imagenet):
 
 def test_polygons_of_a_hand_made_mask():
     mask = np.zeros((5, 6), dtype=bool)
-    mask[1:3, 1:4] = True  # a 3 × 2 box and, touching it at one corner only, a single pixel
+    mask[1:3, 1:4] = True  # A 3 × 2 box and, touching it at one corner only, a single pixel.
     mask[3, 4] = True
     found = {tuple(sorted(map(tuple, polygon.tolist()))) for polygon in mask_to_polygons(mask)}
     box, pixel = ((1, 1), (1, 3), (4, 1), (4, 3)), ((4, 3), (4, 4), (5, 3), (5, 4))
@@ -174,7 +177,7 @@ def test_an_existing_set_is_kept(imagenet, tmp_path, capsys):
 
     foreign = tmp_path / 'coco'
     foreign.mkdir()
-    (foreign / 'precious.txt').write_text('mine')
+    (foreign / 'precious.txt').write_text('kept')
     with pytest.raises(ValueError, match='not made by this generator'):
         write_coco(foreign, overwrite=True)
     assert [path.name for path in foreign.iterdir()] == ['precious.txt']

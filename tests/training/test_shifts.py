@@ -1,4 +1,4 @@
-"""Scores on shifted images while a student trains, against the same numbers worked out beside it."""
+"""Scores on shifted images while a student trains, against the same scores computed from the saved weights."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_saved_weights(trained, shapes, network):
     labels = torch.tensor([dataset[i][1] for i in range(len(dataset))])
     with torch.no_grad():
         log_p = model(images).log_softmax(1)
-        log_q = teacher(images, preprocessor.mean, preprocessor.std)[0].log_softmax(1)
+        log_q = teacher(preprocessor.view_batch(images)).logits.log_softmax(1)
     found = {
         what: runner.message_hub.get_scalar(f'shift/stylized/{network}_{what}').current()
         for what in ('top1_pct', 'agreement_pct', 'kl')
@@ -75,7 +75,7 @@ def test_scores_are_those_of_the_saved_weights(trained, shapes, network):
     assert found['top1_pct'] == pytest.approx(100 * (log_p.argmax(1) == labels).float().mean().item())
     assert found['agreement_pct'] == pytest.approx(100 * (log_p.argmax(1) == log_q.argmax(1)).float().mean().item())
     kl = (log_q.exp() * (log_q - log_p)).sum(1).mean().item()
-    assert found['kl'] == pytest.approx(kl, rel=1e-2)  # what the teacher said is kept in half precision
+    assert found['kl'] == pytest.approx(kl, rel=1e-2)  # The teacher's probabilities are kept in half precision.
     assert read_weights(folder / 'epoch_2.pth', prefix='student.').keys() == model.state_dict().keys()
 
 
@@ -84,6 +84,16 @@ def test_training_goes_on_in_training_mode(trained):
     runner.model.train()
     hook.after_train_epoch(runner)
     assert all(module.training for module in runner.model.student.modules())
+
+
+def test_a_teacher_that_knows_the_training_set_only_is_left_out(trained, monkeypatch):
+    runner, hook, _ = trained
+    shown = {}
+    monkeypatch.setattr(runner.model.teacher, 'live', False)
+    monkeypatch.setattr(runner.visualizer, 'add_scalars', lambda scores, step: shown.update(scores))
+    hook.after_train_epoch(runner)
+    suites = ('stylized', 'corruption', 'rendition')
+    assert {*shown} == {f'shift/{suite}/{network}_top1_pct' for suite in suites for network in ('student', 'ema')}
 
 
 def test_suites_that_are_not_there_stop_before_training(shapes):

@@ -5,21 +5,20 @@ import json
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
-from distill.transfer.collect import collect, longer_runs, mean_and_interval, to_markdown, to_tables
-from distill.transfer.matrix import (
-    Matrix,
-    Run,
-    evaluation_folder,
-    evaluations,
-    load_matrix,
-    longer,
-    training,
-    trainings,
-)
+from distill.results.files import new_results, write_results
+from distill.results.schema import FILE_NAME
+from distill.transfer.collect import collect, mean_and_interval, to_markdown, to_tables
+from distill.transfer.matrix import Matrix, Run, load_matrix
+from distill.transfer.plan import cache_name, evaluations, training, trainings
+from distill.transfer.steps import Workplace
+from distill.transfer.timing import epochs_at_equal_time, longer_runs
 
 MATRICES = sorted((Path(__file__).parents[2] / 'distill' / 'matrices').glob('*.py'))
 LOSS = dict(kd=[dict(type='soft_target_kl')])
+RUN = dict(model='m', model_kwargs={}, teacher=None, params=1, checkpoint=None, weights_sha256='0' * 64)
+RUN |= dict(input_size=[3, 32, 32], mean=[0.5] * 3, std=[0.5] * 3)
 
 
 def matrix(tmp_path, **changes) -> Matrix:
@@ -49,10 +48,10 @@ def test_every_command_of_a_plan_is_understood(path, cached, tmp_path):
         tool = importlib.import_module(f'distill.cli.{step.command[0]}')
         args = tool.build_parser().parse_args(step.command[1:])
         assert Path(getattr(args, 'config', __file__)).is_file()
-    alone, taught = 3 * len(plan.seeds), 6 * len(plan.seeds)
-    caches = {step.name for step in steps if step.name.startswith('cache ')}
-    assert len(steps) == alone + taught + len(caches) + 3
-    assert bool(caches) == cached
+    runs = {run.name for run in [*plan.alone(), *plan.taught()]}
+    others = {step.name.split()[0] for step in steps if step.name not in runs}
+    assert runs <= known
+    assert others == {'robustness', *(['cache'] if cached else [])}
 
 
 def test_each_student_learns_alone_and_from_every_teacher_but_itself(tmp_path):
@@ -64,8 +63,6 @@ def test_each_student_learns_alone_and_from_every_teacher_but_itself(tmp_path):
     ]
     step = training(plan, plan.taught()[0])
     assert step.needs == ['vit_alone_s3']
-    from mmengine.config import Config
-
     config = Config.fromfile(step.command[1])
     assert config.model.teacher.checkpoint == str(tmp_path / 'work/runs/vit_alone_s3/student_best.pth')
     assert config.model.losses == LOSS['kd']
@@ -74,8 +71,6 @@ def test_each_student_learns_alone_and_from_every_teacher_but_itself(tmp_path):
 
 
 def test_another_length_takes_the_schedule_with_it(tmp_path):
-    from mmengine.config import Config
-
     config = Config.fromfile(training(matrix(tmp_path), Run('cnn', 3, epochs=25)).command[1])
     assert config.train_cfg.max_epochs == 25
     assert config.train_cfg.val_interval == 2
@@ -102,9 +97,19 @@ def test_equal_time_is_the_time_that_the_steps_took(tmp_path):
     write_log(plan.folder(Run('cnn', 0)), 0.1, 100)
     write_log(plan.folder(Run('cnn', 0, 'vit', 'kd')), 0.15, 100)
     write_log(plan.folder(Run('vit', 0)), 0.3, 100)
-    epochs = longer(plan)
+    epochs = epochs_at_equal_time(plan, Workplace(tmp_path / 'logs'))
     assert epochs == {'cnn_from_vit_kd': 15}
     assert [run.name for run in longer_runs(plan, epochs)] == ['cnn_alone_15e_s0']
+
+
+def test_the_time_to_write_a_cache_is_shared_by_the_runs_that_read_it(tmp_path):
+    plan = matrix(tmp_path, teachers=dict(vit=dict(student='vit')), seeds=(0, 1), cache=dict(topk=2))
+    for run in [*plan.alone(), *plan.taught()]:
+        write_log(plan.folder(run), 0.1, 100)
+    place = Workplace(tmp_path)
+    # 10 s each alone and taught, and 8 s for the cache that two runs read: 14 s, for which 10 epochs become 14.
+    place.mark(cache_name(plan, 'vit', 'cnn')).write_text(json.dumps({'seconds': 8.0}))
+    assert epochs_at_equal_time(plan, place) == {'cnn_from_vit_kd': 14}
 
 
 def test_interval_by_hand():
@@ -123,17 +128,16 @@ def test_transfer_is_the_difference_seed_by_seed(tmp_path):
     }
     clean['cnn'] |= {'cnn_from_vit_kd_s0': 53.0, 'cnn_from_vit_kd_s1': 64.0}
     for student, runs in clean.items():
-        content = {
+        scores = {
             name: {
-                'clean': {'top1_pct': value},
-                'corrupted': {'top1_pct': 0.0, 'mean_error_pct': 90.0},
-                'cue_conflict': {'top1_pct': 1.0, 'shape_bias_pct': value / 2},
+                'clean': {'top1_pct': value, 'images': 9},
+                'corrupted': {'top1_pct': 0.0, 'mean_error_pct': 90.0, 'images': 9},
+                'cue_conflict': {'top1_pct': 1.0, 'shape_bias_pct': value / 2, 'images': 9},
             }
             for name, value in runs.items()
         }
-        folder = evaluation_folder(plan, student)
-        folder.mkdir(parents=True)
-        (folder / 'results.json').write_text(json.dumps({'classification': content}))
+        results = {**new_results(), 'runs': dict.fromkeys(runs, RUN), 'classification': scores}
+        write_results(plan.scores_folder(student) / FILE_NAME, results)
     summary = collect(plan, {'cnn_from_vit_kd': 15})
     assert summary['suites'] == ['clean', 'corrupted', 'cue_conflict', 'shape bias']
     assert summary['groups']['cnn_alone']['scores']['clean'] == {'mean': 55.0, 'std': pytest.approx(50**0.5)}

@@ -5,6 +5,7 @@ torchrun --nnodes=4 --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytor
 Hardware: 32 GPUs of 24 GB. Cost: not measured here; four times that of 300 epochs.
 Target: none is published for this pair.
 """
+# Written by `make configs` from distill/configs/_table_: change it there.
 
 _base_ = '../_base_/imagenet_function_matching_1200e.py'
 

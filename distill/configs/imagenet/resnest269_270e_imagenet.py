@@ -5,6 +5,7 @@ torchrun --nnodes=8 --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytor
 Hardware: 64 GPUs of 32 GB. Cost: not measured here.
 Target: top-1 84.54 % at 416 px (ResNeSt README).
 """
+# Written by `make configs` from distill/configs/_table_: change it there.
 
 _base_ = '../_base_/imagenet_resnest_270e.py'
 

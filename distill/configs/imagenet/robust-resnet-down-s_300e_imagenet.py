@@ -5,6 +5,7 @@ torchrun --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch --amp
 Hardware: 8 GPUs of 24 GB. Cost: about 50 hours on 8 A5000 by the authors (RobustCNN TRAIN.md), not measured here.
 Target: top-1 79.9 % (RobustCNN README).
 """
+# Written by `make configs` from distill/configs/_table_: change it there.
 
 _base_ = '../_base_/imagenet_deit_300e.py'
 

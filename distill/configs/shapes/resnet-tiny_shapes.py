@@ -1,9 +1,11 @@
-"""A small ResNet (pre-activation, WRN-10-1) on the embedded shapes data, without a teacher.
+"""A small ResNet (pre-activation, WRN-10-1) without a teacher, on the embedded shapes data.
 
 python tools/train.py distill/configs/shapes/resnet-tiny_shapes.py
 
-Hardware: one CPU core. Cost: about 2 minutes, by ten steps. Target: none set.
+Hardware: one CPU core. Cost: about 2 minutes, by ten steps.
+Target: none set.
 """
+# Written by `make configs` from distill/configs/_table_: change it there.
 
 _base_ = ['../_base_/shapes.py', '../_base_/default_runtime.py']
 

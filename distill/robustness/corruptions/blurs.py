@@ -1,7 +1,7 @@
 """The blurs of ImageNet-C, and the operations that they share with its other corruptions.
 
 A corruption takes one image, uint8 [H, W, 3], the constants of a severity and a generator, and returns an
-image of the same shape. What draws nothing itself but takes the draws is called ``..._from``.
+image of the same shape. A function that takes the draws in place of a generator is called ``..._from``.
 """
 
 import math
@@ -13,20 +13,20 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_array
 
 TOLERANCE = 1e-3
-"""In grey levels: above the rounding errors of float32 here, far below what can be seen."""
+"""In grey levels: larger than the rounding errors of float32 here, and far too small to be seen."""
 
 
 def to_uint8(x: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
-    """Grey levels as floats to uint8: clipped to [0, 255], the fraction dropped as in the originals.
+    """Turn grey levels in floats into uint8: clip them to [0, 255] and drop the fraction, as the originals do.
 
     A float32 sum may fall short of a whole number that the originals, in doubles, reach: a white area would turn
-    254. Hence the tolerance. OpenCV does this in one pass but rounds to the nearest, hence the half.
+    254. Hence the tolerance. OpenCV clips and casts in one pass but rounds to the nearest, hence the half.
     """
     return cv2.add(x.reshape(len(x), -1), tolerance - 0.5, dtype=cv2.CV_8U).reshape(x.shape)
 
 
 def gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
-    """scikit-image's Gaussian filter: cut off at 4 `sigma` pixels, the edge repeated.
+    """Apply scikit-image's Gaussian filter: cut off at 4 `sigma` pixels, the edge repeated.
 
     Args:
         x: Float32 image [H, W] or [H, W, C].
@@ -62,7 +62,7 @@ def defocus_blur(x: np.ndarray, constants: tuple[int, float], rng: np.random.Gen
 
 
 def glass_blur(x: np.ndarray, constants: tuple[float, int, int], rng: np.random.Generator) -> np.ndarray:
-    """Blur, displace the pixels at random, blur; `constants` = (sigma, reach, iterations)."""
+    """Blur, displace the pixels at random, and blur again; `constants` = (sigma, reach, iterations)."""
     sigma, reach, iterations = constants
     height, width = x.shape[:2]
     draw = rng.integers(4 * reach**2, size=(iterations, height - 2 * reach, width - 2 * reach), dtype=np.uint8)
@@ -71,7 +71,7 @@ def glass_blur(x: np.ndarray, constants: tuple[float, int, int], rng: np.random.
 
 
 def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) -> np.ndarray:
-    """Glass blur for given displacements.
+    """Apply glass blur with given displacements.
 
     The original walks over the pixels from the last row and column to the first and is meant to swap pixel
     (h, w) with (h + dy, w + dx). As both sides of its assignment are views of one array, it copies the second
@@ -115,7 +115,7 @@ def _exact_gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def motion(x: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray:
-    """ImageMagick's motion blur: a one-sided Gaussian along a line of pixels, the edge repeated.
+    """Apply ImageMagick's motion blur: a one-sided Gaussian along a line of pixels, the edge repeated.
 
     Args:
         x: Image in floats, [H, W] or [H, W, C].

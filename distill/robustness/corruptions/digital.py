@@ -17,7 +17,7 @@ from distill.robustness.corruptions.blurs import TOLERANCE, to_uint8
 
 
 def _change_hsv(x: np.ndarray, change: Callable[[np.ndarray, np.ndarray], tuple]) -> np.ndarray:
-    """To HSV, `change` of (saturation, value), and back.
+    """Convert to HSV, apply `change` to saturation and value, and convert back.
 
     The result is often a whole grey level before the cast to uint8 drops its fraction, so that a rounding error
     decides about a level. Hence scikit-image's steps, in doubles.
@@ -54,7 +54,7 @@ def _change_hsv(x: np.ndarray, change: Callable[[np.ndarray, np.ndarray], tuple]
 
 
 def brightness(x: np.ndarray, added: float, rng: np.random.Generator) -> np.ndarray:
-    """Add `added` to the value of HSV, of 1. Weather, by ImageNet-C's grouping."""
+    """Add `added` to the value of HSV, which is at most 1. ImageNet-C counts brightness as weather."""
     return _change_hsv(x, lambda saturation, value: (saturation, np.minimum(value + added, 1)))
 
 
@@ -74,7 +74,7 @@ def contrast(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarr
 
 @lru_cache(maxsize=32)
 def _box_matrix(size: int, small: int) -> csr_array:
-    """Pillow's box filter from `size` pixels to `small`: the mean of those whose middle lies within the new one."""
+    """Make Pillow's box filter from `size` to `small` pixels: the mean of those whose middle is in the new one."""
     scale = size / small
     pixel, middle = np.arange(size), np.arange(0.5, small)[:, None] * scale
     # A middle on the boundary is up to rounding errors: these are Pillow's operations in their order.
@@ -97,16 +97,16 @@ def pixelate(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarr
 
 
 def jpeg_compression(x: np.ndarray, quality: int, rng: np.random.Generator) -> np.ndarray:
-    """Compress as JPEG. OpenCV gives what Pillow does, as both use libjpeg with its defaults, and faster."""
+    """Compress as JPEG by OpenCV, which is faster than Pillow and gives the same: both use libjpeg's defaults."""
     _, data = cv2.imencode('.jpg', cv2.cvtColor(x, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
     return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 @lru_cache(maxsize=16)
 def _smoothing(size: int, sigma: float) -> np.ndarray:
-    """scipy's Gaussian filter of an axis, ``mode='reflect', truncate=3``, as a matrix [size, size].
+    """Make scipy's Gaussian filter of an axis, ``mode='reflect', truncate=3``, as a matrix [size, size].
 
-    Products with it cost the same for any sigma, and the original's goes up to 3/4 of the image.
+    A product with the matrix costs the same for any sigma, and the original's sigma goes up to 3/4 of the image.
     """
     return gaussian_filter1d(np.eye(size), sigma, axis=0, mode='reflect', truncate=3).astype(np.float32)
 
@@ -128,7 +128,7 @@ def displace(x: np.ndarray, noise: np.ndarray, amplitude: float, sigmas: tuple[f
 
 
 def elastic_transform(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:
-    """A random affine map, then smooth displacements, as in make_imagenet_c.py.
+    """Apply a random affine map, then smooth displacements, as in make_imagenet_c.py.
 
     `constants` = amplitude and sigma of the displacements and largest shift of the affine map's corners, all in
     units of the shorter side (times 244 / 224: the original has 244 for 224, by mistake as it says).
@@ -145,7 +145,7 @@ def elastic_transform(x: np.ndarray, constants: tuple, rng: np.random.Generator)
 
 
 def elastic_transform_port(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
-    """Smooth displacements only, as in imagecorruptions; `alpha` is their amplitude."""
+    """Apply smooth displacements only, as imagecorruptions does; `alpha` is their amplitude."""
     height, width = x.shape[:2]
     noise = 2 * rng.random((2, height, width), dtype=np.float32) - 1
     amplitude = alpha * 0.005 * height

@@ -18,13 +18,13 @@ STATISTICS = (
     ((112, 123, 135), (44, 43, 42)),
     ((71, 95, 104), (35, 43, 47)),
 )
-"""Mean and standard deviation of red, green and blue of each file, which its generated stand-in shares."""
+"""Mean and standard deviation of red, green and blue of each file; the generated stand-in has the same."""
 
 GENERATED_SIZE = (400, 560)
 
 
 def _packaged_files() -> list[Path] | None:
-    """Paths of the packaged textures, found without importing the package; None if one is missing."""
+    """Find the packaged textures without importing the package; None if one is missing."""
     spec = importlib.util.find_spec('imagecorruptions')
     if spec is None or spec.origin is None:
         return None
@@ -33,7 +33,7 @@ def _packaged_files() -> list[Path] | None:
 
 
 def frost_source() -> str:
-    """Where the textures come from, 'imagecorruptions-imaug' or 'generated': scores on frost must name it."""
+    """Tell where the textures come from, 'imagecorruptions-imaug' or 'generated': scores on frost depend on it."""
     return 'generated' if _packaged_files() is None else 'imagecorruptions-imaug'
 
 
@@ -50,7 +50,7 @@ def _texture(index: int, scale: float) -> np.ndarray:
 
 
 def frost_texture(index: int, height: int, width: int, enlarge: bool) -> np.ndarray:
-    """A texture that is larger than an image, uint8 RGB.
+    """Return a texture that is larger than an image, uint8 RGB.
 
     Args:
         index: Of `FILES`.
@@ -64,7 +64,7 @@ def frost_texture(index: int, height: int, width: int, enlarge: bool) -> np.ndar
 
 
 def generated_texture(index: int) -> np.ndarray:
-    """Ferns of ice on cloudy glass with the colours of texture `index`, uint8 RGB `GENERATED_SIZE`."""
+    """Draw ferns of ice on cloudy glass in the colours of texture `index`: uint8 RGB of `GENERATED_SIZE`."""
     rng = np.random.default_rng([2019, index])
     height, width = GENERATED_SIZE
     ice = np.zeros(GENERATED_SIZE, np.float32)
@@ -72,8 +72,10 @@ def generated_texture(index: int) -> np.ndarray:
         layer = np.zeros(GENERATED_SIZE, np.uint8)
         stem = rng.uniform((0, 0), (width, height))
         _draw_fern(layer, stem, rng.uniform(0, 2 * math.pi), rng.uniform(30, 110), rng)
+        left, top, columns, rows = cv2.boundingRect(layer)
+        area = np.s_[top : top + rows, left : left + columns]
         # Each fern covers what grew before it, and is lit by its direction to the light.
-        ice = np.where(layer > 0, layer * np.float32(rng.uniform(0.3, 1)), ice)
+        ice[area] = np.where(layer[area] > 0, layer[area] * np.float32(rng.uniform(0.3, 1)), ice[area])
     clouds = sum(
         scale * cv2.resize(rng.standard_normal((height // scale, width // scale)), (width, height), interpolation=2)
         for scale in (8, 32, 80)

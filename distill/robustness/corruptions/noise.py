@@ -18,16 +18,16 @@ def _normal_quantiles() -> np.ndarray:
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal deviates, float32, from 65,536 equally likely quantiles.
+    """Draw standard normal deviates, float32, from 65,536 equally likely quantiles.
 
-    Three times as fast as numpy's. The distribution function is within 1e-5 of the normal's; what is missing is
-    beyond 4.3 standard deviations.
+    Three times as fast as numpy's. The distribution function is within 1e-5 of the normal's; deviates beyond 4.3
+    standard deviations are missing.
     """
     return _normal_quantiles().take(rng.integers(1 << 16, size=shape, dtype=np.uint16))
 
 
 def gaussian_noise(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Add normal noise; `deviation` is of 1."""
+    """Add normal noise; its standard `deviation` is a share of the range of grey levels."""
     # The original drops the fraction; OpenCV rounds to the nearest, hence the half.
     return cv2.addWeighted(x, 1, normal(rng, x.shape), 255 * deviation, -0.5, dtype=cv2.CV_8U)
 
@@ -39,7 +39,7 @@ def speckle_noise(x: np.ndarray, deviation: float, rng: np.random.Generator) -> 
 
 
 def impulse_noise(x: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """Salt and pepper, half each, on `amount` of all values; channels are hit independently."""
+    """Set a share `amount` of all values to black or white, half each; channels are hit independently."""
     draw = rng.integers(1 << 16, size=x.shape, dtype=np.uint16)
     limit = round(amount / 2 * (1 << 16))
     out = np.where(draw < 2 * limit, np.uint8(255), x)
@@ -48,7 +48,7 @@ def impulse_noise(x: np.ndarray, amount: float, rng: np.random.Generator) -> np.
 
 @lru_cache(maxsize=8)
 def _photon_tables(photons: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Walker's alias method for each grey level: a fair die shows a side, a biased coin may turn it to another.
+    """Prepare Walker's alias method for each grey level: a fair die shows a side, a biased coin may turn it to another.
 
     Returns:
         Number S of sides; the coin's bias as a threshold [256 * S] on 32-bit draws; grey level that results,
@@ -77,7 +77,7 @@ def _photon_tables(photons: int) -> tuple[int, np.ndarray, np.ndarray]:
 
 
 def shot_noise(x: np.ndarray, photons: int, rng: np.random.Generator) -> np.ndarray:
-    """Poisson noise of `photons` at white."""
+    """Count photons: Poisson noise with a mean of `photons` at white."""
     sides, threshold, grey = _photon_tables(photons)
     draw = rng.integers(1 << 32, size=x.shape, dtype=np.uint32)
     # The lowest bits of the draw are the die, all of it is the coin: with a bias of their resolution, 2**-26.

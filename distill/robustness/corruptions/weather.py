@@ -1,7 +1,7 @@
 """The weather of ImageNet-C: snow, frost, fog and, of the extra kinds, spatter.
 
 A corruption takes one image, uint8 [H, W, 3], the constants of a severity and a generator, and returns an
-image of the same shape. What takes the draws instead of a generator is called ``..._from``.
+image of the same shape. A function that takes the draws in place of a generator is called ``..._from``.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from distill.robustness.corruptions.noise import normal
 
 
 def snow(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:
-    """Falling snow; `constants` = mean and deviation of the noise that flakes are made of, then as in `snow_from`."""
+    """Let snow fall; `constants` = mean and deviation of the noise that flakes are made of, then as in `snow_from`."""
     mean, deviation, factor, *rest = constants
     # The flakes are a zoom into the middle of the noise, so only that is drawn.
     noise = np.zeros(x.shape[:2])
@@ -26,7 +26,9 @@ def snow(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarra
 
 
 def snow_from(x: np.ndarray, constants: tuple, noise: np.ndarray, angle: float) -> np.ndarray:
-    """Snow for given draws: imagecorruptions' to the last bit, and so by its operations, single and double precision.
+    """Let snow fall with given draws.
+
+    The result is that of imagecorruptions to the last bit, hence its mixture of single and double precision.
 
     Args:
         x: Image [H, W, 3], uint8.
@@ -55,7 +57,7 @@ def snow_from(x: np.ndarray, constants: tuple, noise: np.ndarray, angle: float) 
 
 
 def frost(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """A random part of a texture of frost over the image; `constants` = weights of image and texture.
+    """Lay a random part of a texture of frost over the image; `constants` = weights of image and texture.
 
     As in make_imagenet_c.py, whose random index never reaches the last of the six textures.
     """
@@ -63,7 +65,7 @@ def frost(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generato
 
 
 def frost_port(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """Frost as in imagecorruptions: of all six textures, enlarged by a tenth."""
+    """Lay frost over the image as imagecorruptions does: of all six textures, enlarged by a tenth."""
     return frost_from(x, constants, _frost_crop(x, rng, len(FILES), enlarge=True))
 
 
@@ -76,7 +78,7 @@ def _frost_crop(x: np.ndarray, rng: np.random.Generator, textures: int, enlarge:
 
 
 def frost_from(x: np.ndarray, constants: tuple[float, float], crop: np.ndarray) -> np.ndarray:
-    """Frost for a given crop of a texture, uint8 [H, W, 3]."""
+    """Lay a given crop of a texture, uint8 [H, W, 3], over the image."""
     return _frost_table(*constants).take(256 * crop.astype(np.intp) + x)
 
 
@@ -88,7 +90,7 @@ def _frost_table(image_weight: float, frost_weight: float) -> np.ndarray:
 
 
 def plasma(size: int, decay: float, uniform: Callable[[tuple[int, int]], np.ndarray]) -> np.ndarray:
-    """A height map by the diamond-square algorithm, as the original has it.
+    """Make a height map by the diamond-square algorithm, as the original has it.
 
     Args:
         size: Side in pixels, a power of two.
@@ -123,7 +125,7 @@ def plasma(size: int, decay: float, uniform: Callable[[tuple[int, int]], np.ndar
 
 
 def fog(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """Fog of a random density. `constants` = (thickness, decay of the roughness)."""
+    """Add fog of a random density; `constants` = (thickness, decay of the roughness)."""
     thickness, decay = constants
     height, width = x.shape[:2]
     size = 1 << (max(height, width) - 1).bit_length()
@@ -135,13 +137,13 @@ def fog(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator)
 
 
 def spatter(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:
-    """Drops of water or mud; `constants` = mean and deviation of the noise, then as in `spatter_from`."""
+    """Add drops of water or mud; `constants` = mean and deviation of the noise, then as in `spatter_from`."""
     mean, deviation, *rest = constants
     return spatter_from(x, rest, mean + deviation * normal(rng, x.shape[:2]))
 
 
 def spatter_from(x: np.ndarray, constants: Sequence, noise: np.ndarray) -> np.ndarray:
-    """Spatter for given noise.
+    """Add drops of water or mud with given noise.
 
     Args:
         x: Image [H, W, 3], uint8.

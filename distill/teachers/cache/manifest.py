@@ -1,125 +1,172 @@
-"""What the predictions of a cache depend on."""
+"""The manifest of a cache: what its predictions depend on, and how they are stored."""
 
 import json
 from collections.abc import Mapping
-from importlib import metadata
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
+from typing import Any, TypedDict
 
-from backbones.checkpoint import read_weights, resolve_model, weights_sha256
+from distill.base.files import read_json, write_json
 from distill.data.plan import ViewPlan
-from distill.data.preprocessor import ViewPreprocessor
-from distill.data.readers import list_sha256
-from distill.data.sampler import ViewSampler
-from distill.data.views import Views
 from distill.teachers.cache.store import Store
 
 MANIFEST = 'manifest.json'
 FORMAT = 1
 """Raise it when the rows, or the views of a seed, change."""
-VERSIONED = ('torch', 'torchvision', 'timm', 'numpy', 'pillow', 'robust-backbones')
-"""Packages that make views or predictions."""
 
 
-def read_manifest(cache: Path) -> dict:
-    """The manifest of a cache.
+class TeacherIdentity(TypedDict, total=False):
+    """Which teacher predicted, as far as it is known.
 
-    Raises:
-        FileNotFoundError: There is none.
-        ValueError: It cannot be read, or is of another format.
+    Keys:
+        weights_sha256: Hash of the weights, see `backbones.checkpoint.weights_sha256`.
+        model: timm's name.
+        model_kwargs: Arguments of ``timm.create_model``.
     """
-    path = cache / MANIFEST
-    if not path.is_file():
-        raise FileNotFoundError(f"'{cache}' has no {MANIFEST}; write the cache by tools/cache_teacher.py")
-    try:
-        manifest = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"'{path}' is not valid JSON ({error}); write the cache again") from None
-    if manifest.get('format') != FORMAT:
-        raise ValueError(f"cache '{cache}' has format {manifest.get('format')}, and {FORMAT} is read; write it again")
-    return manifest
+
+    weights_sha256: str
+    model: str
+    model_kwargs: dict[str, Any]
 
 
-def make_manifest(teacher: dict, run: dict, num_classes: int, views: int, topk: int, dtype: str) -> dict:
-    """All that the predictions of a cache depend on, and how they are stored."""
-    cache = dict(views=views, num_classes=num_classes, topk=topk, dtype=dtype)
-    return {'format': FORMAT, 'cache': cache, 'teacher': teacher, 'run': run}
+@dataclass(frozen=True)
+class Layout:
+    """How the predictions are stored.
 
-
-def plan_of(manifest: Mapping) -> ViewPlan:
-    """The plan that a manifest describes."""
-    views = manifest['run']['views']
-    return ViewPlan(manifest['run']['data']['images'], views['repeats'], views['shuffle'], views['seed'])
-
-
-def store_of(directory: Path, manifest: Mapping) -> Store:
-    """The files that a manifest describes."""
-    cache, plan = manifest['cache'], plan_of(manifest)
-    rows = plan.epochs(cache['views']) * plan.rows_per_epoch
-    return Store(directory, rows, cache['num_classes'], cache['topk'], cache['dtype'])
-
-
-def describe_run(dataset: Views, sampler: ViewSampler, preprocessor: ViewPreprocessor) -> dict:
-    """What decides the views of a run, in plain values."""
-    if not isinstance(sampler, ViewSampler):
-        raise ValueError(f'the sampler is a {type(sampler).__name__}; a teacher cache needs a ViewSampler')
-    plan = sampler.plan
-    return plain(
-        {
-            'data': {
-                'images': len(dataset),
-                'classes': len(dataset.classes),
-                'list_sha256': list_sha256(dataset.reader),
-            },
-            'views': {
-                'seed': dataset.seed,
-                'transform': dataset.transform_config,
-                'repeats': plan.repeats,
-                'shuffle': plan.shuffle,
-            },
-            'batch': preprocessor.describe(),
-            'versions': {name: version(name) for name in VERSIONED},
-        }
-    )
-
-
-def describe_teacher(config: Mapping) -> dict:
-    """What a teacher's config fixes, as far as it is named and at hand.
-
-    Args:
-        config: Arguments of `backbones.checkpoint.build_model`.
-
-    Returns:
-        ``model`` and ``model_kwargs``, and ``weights_sha256`` of a checkpoint.
+    Attributes:
+        views: Views of each image.
+        num_classes: Classes of the teacher.
+        topk: Stored classes of a prediction.
+        dtype: ``float16`` or ``float32``.
     """
-    checkpoint = config.get('checkpoint')
-    at_hand = config.get('model') is not None if checkpoint is None else Path(checkpoint).is_file()
-    if not at_hand:
-        return {}
-    record = resolve_model(**config)
-    weights = {} if checkpoint is None else {'weights_sha256': weights_sha256(read_weights(checkpoint))}
-    return plain({'model': record.model, 'model_kwargs': record.model_kwargs, **weights})
+
+    views: int
+    num_classes: int
+    topk: int
+    dtype: str
 
 
-def version(package: str) -> str | None:
-    """Version of an installed package without its build; None for one that is not installed but on the path."""
-    try:
-        return metadata.version(package).partition('+')[0]
-    except metadata.PackageNotFoundError:
-        return None
+@dataclass(frozen=True)
+class ImageList:
+    """Which images there are.
+
+    Attributes:
+        images: How many.
+        classes: In how many classes.
+        list_sha256: Hash of their names, sizes and labels, see `distill.data.readers.list_sha256`.
+    """
+
+    images: int
+    classes: int
+    list_sha256: str
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """What fixes the views of the images.
+
+    Attributes:
+        seed: Seed of the views.
+        transform: Arguments of timm's `create_transform`.
+        repeats: Views of a drawn image in an epoch.
+        shuffle: Whether the images of an epoch are drawn in an order of their own.
+    """
+
+    seed: int
+    transform: dict[str, Any]
+    repeats: int
+    shuffle: bool
+
+
+@dataclass(frozen=True)
+class RunViews:
+    """What fixes the views that a run shows its teacher.
+
+    Attributes:
+        data: The images.
+        views: Their views.
+        batch: Normalisation, erasing and mixing, see `distill.data.preprocessor.ViewPreprocessor.describe`.
+        versions: Versions of the packages that make views or predictions.
+    """
+
+    data: ImageList
+    views: ViewSettings
+    batch: dict[str, Any]
+    versions: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that the predictions of a cache depend on. Values are plain, as they come back from a JSON file.
+
+    Attributes:
+        cache: How the predictions are stored.
+        teacher: Which teacher predicted.
+        run: What fixes the views that the teacher saw.
+    """
+
+    cache: Layout
+    teacher: TeacherIdentity
+    run: RunViews
+
+    @classmethod
+    def read(cls, folder: Path) -> 'Manifest':
+        """Read the manifest of a cache.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: It cannot be read, or is of another format.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise FileNotFoundError(f"'{folder}' has no {MANIFEST}; write the cache by tools/cache_teacher.py")
+        content = read_json(path, 'write the cache again')
+        found = content.get('format') if isinstance(content, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"cache '{folder}' has format {found}, and {FORMAT} is read; write it again")
+        try:
+            run = content['run']
+            return cls(
+                Layout(**content['cache']),
+                content['teacher'],
+                RunViews(ImageList(**run['data']), ViewSettings(**run['views']), run['batch'], run['versions']),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"'{path}' is no manifest of a cache ({error}); write the cache again") from None
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest into the folder of its cache."""
+        write_json(folder / MANIFEST, {'format': FORMAT, **asdict(self)})
+
+    @property
+    def plan(self) -> ViewPlan:
+        """The views of every epoch."""
+        views = self.run.views
+        return ViewPlan(self.run.data.images, views.repeats, views.shuffle, views.seed)
+
+    def store(self, folder: Path) -> Store:
+        """The files of predictions in a folder."""
+        rows = self.plan.epochs(self.cache.views) * self.plan.rows_per_epoch
+        return Store(folder, rows, self.cache.num_classes, self.cache.topk, self.cache.dtype)
 
 
 def plain(value):
-    """The value as it comes back from a JSON file."""
+    """The value as it comes back from a JSON file: with lists for tuples, and text for every key."""
     return json.loads(json.dumps(value))
 
 
-def require_equal(written: Mapping, now: Mapping, cache: Path) -> None:
+def require_equal(written, now, cache: Path) -> None:
     """Compare what a cache was written with and what there is now.
+
+    Args:
+        written: A manifest, or a part of one.
+        now: The same part, of now.
+        cache: Folder of the cache, for the error.
 
     Raises:
         ValueError: They differ; the message has each difference.
     """
-    found = differences(written, now)
+    found = _differences(_tree(written), _tree(now))
     if found:
         raise ValueError(
             f"cache '{cache}' does not fit: {'; '.join(found)}; restore that, or write another cache by "
@@ -127,12 +174,16 @@ def require_equal(written: Mapping, now: Mapping, cache: Path) -> None:
         )
 
 
-def differences(written, now, name: str = '') -> list[str]:
+def _tree(part):
+    return asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
+
+
+def _differences(written, now, name: str = '') -> list[str]:
     """What differs between two trees of plain values, one sentence a leaf."""
     if isinstance(written, Mapping) and isinstance(now, Mapping):
         return [
             found
             for key in sorted({*written, *now})
-            for found in differences(written.get(key), now.get(key), f'{name}.{key}'.lstrip('.'))
+            for found in _differences(written.get(key), now.get(key), f'{name}.{key}'.lstrip('.'))
         ]
     return [] if written == now else [f'{name} was {written} and is {now}']

@@ -1,10 +1,10 @@
-"""Teacher predictions on disk, for views that are replayed bit for bit.
+"""A teacher's predictions on disk, for views that are replayed bit for bit.
 
 A cache is a folder with flat files of rows, one row for each view of each image in the order of a `ViewPlan`, and a
-manifest of all that a prediction depends on. A row holds the largest K probabilities and their classes, or those of
-all classes alone. Probabilities are stored as logarithms, which do not underflow in half precision and keep the tail:
-1 − 0.9999 is lost in a probability of 11 bits. In single precision all classes are stored as the logits that they
-are, so that training from the cache repeats training with the teacher to the last bit.
+manifest of all that a prediction depends on. A row holds the largest K probabilities and their classes, or the
+probabilities of all classes alone. Probabilities are stored as logarithms, which do not underflow in half precision
+and keep the tail: 1 − 0.9999 is lost in a probability of 11 bits. In single precision all classes are stored as the
+teacher's logits, so that training from the cache repeats training with the teacher to the last bit.
 """
 
 import functools
@@ -23,7 +23,7 @@ LEAST_TAIL = 1e-8
 
 @dataclass(frozen=True)
 class Store:
-    """Predictions in files of a fixed number of rows each. A file is there when it is complete.
+    """Predictions in files of a fixed number of rows each. A file that exists is complete.
 
     Attributes:
         directory: Folder of the files.
@@ -41,19 +41,21 @@ class Store:
 
     @property
     def row_type(self) -> np.dtype:
-        """A row as numpy sees it."""
+        """A row as numpy has it: ``logit`` [K], and ``class`` [K] unless all classes are stored."""
         fields = [('logit', np.dtype(self.dtype), (self.topk,))]
         if self.topk < self.num_classes:
-            fields.append(('class', np.uint16 if self.num_classes <= 2**16 else np.int32, (self.topk,)))
+            number = np.dtype(np.uint16 if self.num_classes <= 2**16 else np.int32)
+            fields.append(('class', number, (self.topk,)))
         return np.dtype(fields)
 
     @property
     def shard_rows(self) -> int:
-        """Rows of a file, an even number: a sixteenth of all, so that a few processes can share, or less."""
+        """Rows of a file, an even number: a sixteenth of all, so that a few processes can share the work, or less."""
         return min(2 * -(-self.rows // 32), LARGEST_SHARD)
 
     @property
     def shards(self) -> int:
+        """Number of files."""
         return -(-self.rows // self.shard_rows)
 
     def span(self, shard: int) -> range:
@@ -61,6 +63,7 @@ class Store:
         return range(shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.rows))
 
     def path(self, shard: int) -> Path:
+        """Where a file is or will be."""
         return self.directory / f'{shard:06d}.rows'
 
     def missing(self) -> list[int]:
@@ -79,7 +82,7 @@ class Store:
         return rows
 
     def unpack(self, rows: np.ndarray, device: torch.device | str = 'cpu') -> Tensor:
-        """Logits [N, C] of rows [N]; what the stored classes leave is spread evenly over the others."""
+        """Logits [N, C] of rows [N]; the probability that the stored classes leave is spread evenly over the others."""
         logits = torch.from_numpy(rows['logit'].astype(np.float32)).to(device)
         if self.topk == self.num_classes:
             return logits
@@ -88,12 +91,16 @@ class Store:
         return tail.log().repeat(1, self.num_classes).scatter_(1, classes, logits)
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
-        """Rows [N] by their numbers [N]."""
+        """Rows [N] by their numbers [N].
+
+        Raises:
+            ValueError: A file is damaged.
+        """
         rows = np.empty(len(numbers), self.row_type)
         shards, places = np.divmod(numbers, self.shard_rows)
         for shard in np.unique(shards):
-            here = shards == shard
-            rows[here] = _mapped(self.path(shard), self.row_type, len(self.span(shard)))[places[here]]
+            chosen = shards == shard
+            rows[chosen] = _mapped(self.path(shard), self.row_type, len(self.span(shard)))[places[chosen]]
         return rows
 
 

@@ -1,4 +1,4 @@
-"""Writing a teacher's cache, by one process or several, and trying whether it tells the truth."""
+"""Write a teacher's cache, in one process or several, and verify it by predicting some views again."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,18 +13,9 @@ from torch.utils.data import DataLoader
 
 from backbones.checkpoint import weights_sha256
 from backbones.files import atomic_write
-from distill.base.files import write_json
 from distill.base.processes import join_on_cpu
-from distill.teachers.cache.manifest import (
-    MANIFEST,
-    describe_run,
-    describe_teacher,
-    make_manifest,
-    plan_of,
-    read_manifest,
-    require_equal,
-    store_of,
-)
+from distill.teachers.cache.describe import describe_run, describe_teacher
+from distill.teachers.cache.manifest import MANIFEST, Layout, Manifest, TeacherIdentity, require_equal
 from distill.teachers.cache.store import Store
 
 TOLERANCE = 0.01
@@ -32,16 +23,22 @@ TOLERANCE = 0.01
 
 
 class CacheWriter:
-    """Runs the teacher of a training config on the views that training with this config would show it.
+    """Run the teacher of a training config on the views that training with this config would show it.
 
     Args:
         config: Config of a distillation with a live teacher.
-        directory: Folder of the cache. What an earlier, interrupted writer left there is kept.
+        directory: Folder of the cache. Files that an earlier, interrupted writer left there are kept.
         views: Views of each image; None for as many as training shows.
         topk: Classes to store of each prediction; None for all.
         dtype: ``float16`` or ``float32``.
         device: Where the teacher runs.
-        number: Which teacher, if the config has a list.
+        number: Number of the teacher, from 0, if the config has a list.
+
+    Attributes:
+        plan: The views to predict.
+        store: The files to write.
+        rank: Number of this process.
+        world_size: Number of processes that write together.
 
     Raises:
         ValueError: The config has no such live teacher or mixes by the batch, ``topk`` or ``views`` is impossible,
@@ -67,60 +64,56 @@ class CacheWriter:
 
         run = describe_run(self.dataset, sampler, self.model.data_preprocessor)
         views = config.train_cfg.max_epochs * sampler.plan.repeats if views is None else views
-        sampler.plan.epochs(views)  # raises for a wrong number
+        sampler.plan.epochs(views)  # Raises for a wrong number.
         num_classes = self.model.teacher.num_classes
         topk = num_classes if topk is None else topk
         if not 1 <= topk <= num_classes:
             raise ValueError(f'--topk is {topk} and the teacher has {num_classes} classes; give 1 to {num_classes}')
-        manifest = make_manifest(self._describe_teacher(teacher), run, num_classes, views, topk, dtype)
-        self._claim(directory, manifest)
-        self.plan, self.store = plan_of(manifest), store_of(directory, manifest)
-
-    def _describe_teacher(self, config: dict) -> dict:
+        # Of the network itself, since a teacher with timm's pretrained weights has no checkpoint to describe.
         weights = weights_sha256(self.model.teacher.network.state_dict())
-        return {'weights_sha256': weights, **describe_teacher(config)}
+        identity: TeacherIdentity = {'weights_sha256': weights, **describe_teacher(teacher)}
+        manifest = Manifest(Layout(views, num_classes, topk, dtype), identity, run)
+        self._claim(directory, manifest)
+        self.plan, self.store = manifest.plan, manifest.store(directory)
 
-    def _claim(self, directory: Path, manifest: dict) -> None:
-        """Put the manifest into the folder, or see that it is the one that is there."""
+    def _claim(self, directory: Path, manifest: Manifest) -> None:
+        """Write the manifest into the folder, or compare it with the one that is there."""
         if (directory / MANIFEST).is_file():
-            require_equal(read_manifest(directory), manifest, directory)
+            require_equal(Manifest.read(directory), manifest, directory)
         elif self.rank == 0:
-            write_json(directory / MANIFEST, manifest)
+            manifest.write(directory)
         barrier()
 
     def write(self, track: Callable[[Iterable, int], Iterable] = lambda batches, total: batches) -> None:
-        """Write the files that are missing, every n-th of them in the n-th process.
+        """Write the files that are missing; of n processes each writes every n-th.
 
         Args:
-            track: Passes an iterable of so many batches on, with a progress bar.
+            track: Called with an iterable of batches and their number, which it passes on with a progress bar.
         """
         missing = [shard for shard in self.store.missing() if shard % self.world_size == self.rank]
         spans = [self.store.span(shard) for shard in missing]
         total = sum(-(-len(span) // self._batch_size) for span in spans)
         batches = (rows for span in spans for rows in self._batches(span))
-        predictions = track(self._predictions(batches), total)
-        parts: list[np.ndarray] = []
-        done = iter(missing)
-        shard = next(done, None)
-        for prediction in predictions:
-            parts.append(self.store.pack(prediction))
-            if sum(map(len, parts)) == len(self.store.span(shard)):
-                with atomic_write(self.store.path(shard)) as temporary:
-                    np.concatenate(parts).tofile(temporary)
-                parts, shard = [], next(done, None)
+        predictions = iter(track(self._predictions(batches), total))
+        for shard, span in zip(missing, spans, strict=True):
+            parts = [self.store.pack(next(predictions)) for _ in self._batches(span)]
+            with atomic_write(self.store.path(shard)) as temporary:
+                np.concatenate(parts).tofile(temporary)
+        # A progress bar ends when it is asked for more than there is.
+        next(predictions, None)
         barrier()
 
     def verify(self, samples: int) -> float:
-        """Compute some predictions again.
+        """Predict some views again and compare.
 
         Args:
-            samples: How many pairs of views.
+            samples: Number of pairs of views.
 
         Returns:
             The largest difference between a stored and a computed probability.
 
         Raises:
-            ValueError: The difference is above what rounding explains.
+            ValueError: The difference is larger than rounding explains.
         """
         pairs = np.random.default_rng(0).permutation(self.store.rows // 2)[:samples]
         rows = np.sort(np.concatenate([2 * pairs, 2 * pairs + 1]))
@@ -152,16 +145,19 @@ class CacheWriter:
         workers = self.loader.get('num_workers', 0)
         preprocessor = self.model.data_preprocessor
         for data in DataLoader(self.dataset, batch_sampler=keys, num_workers=workers):
-            images = preprocessor(data, True)['images']
-            logits, _ = self.model.teacher(images, preprocessor.mean, preprocessor.std)
-            yield logits.float()
+            views = preprocessor.view_batch(preprocessor(data, True)['images'])
+            yield self.model.teacher(views).logits.float()
 
 
 def live_teacher(config: Config, number: int) -> dict:
-    """The config of the teacher to run.
+    """The config of the teacher to run, without its weight among several.
+
+    Args:
+        config: Config of a distillation.
+        number: Number of the teacher, from 0, if the config has a list.
 
     Raises:
-        ValueError: There is none, or it comes from a cache itself.
+        ValueError: There is no such teacher, or it comes from a cache itself.
     """
     teachers = config.model.get('teacher') or []
     teachers = [teachers] if isinstance(teachers, dict) else teachers
@@ -179,5 +175,5 @@ def join_processes(launcher: str) -> None:
 
 
 def size_bytes(store: Store) -> int:
-    """Bytes of a cache's rows on the disk."""
+    """Size of a complete cache on the disk, without its manifest."""
     return sum(store.path(shard).stat().st_size for shard in range(store.shards))

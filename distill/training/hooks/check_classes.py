@@ -1,4 +1,4 @@
-"""Classes of data and student, compared before training."""
+"""Compare the classes of the data with those of the student before training."""
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -11,7 +11,7 @@ class CheckClassesHook(Hook):
     """Stop before training if data and model do not have the same number of classes."""
 
     def before_train(self, runner) -> None:
-        """Compare the student with every data set.
+        """Compare the student with the training and the validation set.
 
         Raises:
             ValueError: The numbers differ.

@@ -1,4 +1,4 @@
-"""Go on at the very batch that a checkpoint stands before."""
+"""Resume a run at the very batch that its checkpoint was written before."""
 
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
@@ -9,19 +9,19 @@ from distill.training.resume import MidEpochHook
 
 @HOOKS.register_module()
 class ExactResumeHook(MidEpochHook):
-    """Go on at the very batch and validation that a checkpoint stands before.
+    """Resume a run at the very batch and validation that its checkpoint was written before.
 
     A checkpoint from the middle of an epoch (``default_hooks.checkpoint.by_epoch=False``) is resumed in the middle: the
-    views that were shown are passed over unread, where mmengine would show the whole epoch again. A run that was
-    stopped between a checkpoint and the end of the validation that follows it is validated there after all, so that
-    the best student is the best.
+    views that the run has seen are passed over unread, where mmengine would show the whole epoch again. A run that was
+    stopped between a checkpoint and the end of the validation after it makes up for that validation, so that the best
+    student is the best of all epochs.
     """
 
-    # Validates when all other hooks are ready for training.
+    # The last hook, since the validation that it may run needs every other hook ready for training.
     priority = 'LOWEST'
 
     def before_train(self, runner) -> None:
-        """Make up for a validation that may not have ended."""
+        """Run the validation after the checkpoint, which may not have ended."""
         loop = runner.train_loop
         if not runner._resume or not runner.epoch or self.done or runner.val_loop is None:
             return
@@ -30,7 +30,7 @@ class ExactResumeHook(MidEpochHook):
             runner.val_loop.run()
 
     def before_train_epoch(self, runner) -> None:
-        """Pass over what is done.
+        """Have the sampler pass over the views of the epoch that the run has seen.
 
         Raises:
             ValueError: A checkpoint from the middle of an epoch is resumed, and the sampler cannot start there.

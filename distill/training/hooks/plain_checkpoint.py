@@ -1,4 +1,4 @@
-"""Checkpoints of plain values and tensors."""
+"""Keep Python objects out of checkpoints."""
 
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
@@ -9,12 +9,13 @@ from distill.base.files import to_plain
 
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
-    """Keep Python objects out of checkpoints, so that they load with weights only.
+    """Keep Python objects out of checkpoints, so that these load with weights only.
 
-    mmengine stores its log as `HistoryBuffer` objects, whose pickle torch ≥ 2.6 refuses to load. They are written
-    as two lists each, and become objects again when training resumes.
+    mmengine stores its log as `HistoryBuffer` objects, whose pickle torch ≥ 2.6 refuses to load. This hook writes each
+    as two lists, and makes objects of them again when training resumes.
     """
 
+    # After the hooks that add to a checkpoint.
     priority = 'VERY_LOW'
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -26,7 +27,7 @@ class PlainCheckpointHook(Hook):
                 checkpoint[key] = to_plain(checkpoint[key])
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Make the log's objects again."""
+        """Turn the lists of the log into objects again."""
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for key, value in scalars.items():
             if not isinstance(value, HistoryBuffer):

@@ -1,4 +1,4 @@
-"""The best student alone, as a model that timm loads."""
+"""Save the best student alone, as a model that timm loads."""
 
 from pathlib import Path
 
@@ -14,15 +14,19 @@ from distill.base.processes import unwrap
 
 @HOOKS.register_module()
 class SaveStudentHook(Hook):
-    """Keep the best student alone, as a model that timm loads.
+    """Save the best student alone, as a model that timm loads.
 
-    Writes ``student_best.pth`` and ``student_best.json`` to the work directory after each validation that is better
-    than all before. It runs before `EMAHook` gives the weights back, so what is saved is what was measured.
+    ``student_best.pth`` and ``student_best.json`` go to the work directory after each validation with a better score
+    than all before.
 
     Args:
-        metric: The validation metric to compare, larger is better.
+        metric: Validation metric that is compared; larger is better.
+
+    Attributes:
+        best: The best score so far.
     """
 
+    # Before EMAHook gives the weights back in place of their average: the weights that were validated are saved.
     priority = 'HIGH'
 
     def __init__(self, metric: str = 'top1_pct'):
@@ -30,14 +34,14 @@ class SaveStudentHook(Hook):
         self.best = float('-inf')
 
     def before_train(self, runner) -> None:
-        """Go on from the best student of the run that is resumed."""
+        """Take over the best score of the run that is resumed."""
         record = ModelRecord.read(self.path(runner)) if runner._resume else None
         if record is not None and record.epoch is not None and record.epoch <= runner.epoch:
             self.best = record.scores.get(self.metric, self.best)
 
     @staticmethod
     def path(runner) -> Path:
-        """Where the weights go."""
+        """The file of the weights."""
         return Path(runner.work_dir) / 'student_best.pth'
 
     @master_only

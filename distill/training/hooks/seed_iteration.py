@@ -1,4 +1,4 @@
-"""Random numbers of a step from (seed, iteration, rank)."""
+"""Seed the random numbers of each training step."""
 
 import torch
 from mmengine.hooks import Hook
@@ -11,14 +11,15 @@ from distill.base.seeding import seed_everything
 class SeedIterationHook(Hook):
     """Seed all generators before each training step from (seed, iteration, rank).
 
-    Drop path, mixing and erasing then are the same in a resumed run as in an uninterrupted one, with no generator
-    state in the checkpoint.
+    Drop path, and mixing by timm's own modes, are then the same in a resumed run as in an uninterrupted one, without
+    the state of a generator in the checkpoint.
     """
 
+    # Before every hook that could draw a random number.
     priority = 'VERY_HIGH'
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Seed CPU and accelerator."""
+        """Seed the generators of the CPU and of an accelerator."""
         seed_everything(runner.seed, runner.iter, runner.rank)
         if torch.cuda.is_available():
             torch.cuda.manual_seed(torch.initial_seed())

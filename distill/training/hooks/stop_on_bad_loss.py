@@ -1,4 +1,4 @@
-"""What stops a run before it does harm."""
+"""Stop a run whose loss or weights are no longer finite."""
 
 import math
 
@@ -13,16 +13,16 @@ from distill.training.resume import latest_checkpoint
 class StopOnBadLossHook(Hook):
     """Stop when a loss is NaN or infinite, and never save a checkpoint whose weights are.
 
-    The losses are read from the log, to which mmengine writes them after each step: no further wait for the device.
-    The step itself has been taken by then, but the weights are not kept. A step can also ruin them by its gradient
-    while its loss is finite, therefore a checkpoint's weights are looked at before it is written.
+    The losses are read from the log, to which mmengine writes them after each step, so that the device is not waited
+    for once more. The step has changed the weights by then, but they are not saved. A step can also ruin the weights
+    by its gradient while its loss is finite; therefore the weights of a checkpoint are checked before it is written.
     """
 
-    # After EMAHook, which adds its average to a checkpoint, and before anything is written.
+    # After EMAHook, which adds its average to a checkpoint, and before a hook that writes.
     priority = 'BELOW_NORMAL'
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
-        """Look at the step's losses.
+        """Check the losses of the step.
 
         Raises:
             ValueError: One is NaN or infinite.
@@ -34,7 +34,7 @@ class StopOnBadLossHook(Hook):
             self.stop(runner, what, runner.iter + 1, runner.epoch + 1)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Look at the weights, and at their average if there is one.
+        """Check the weights, and their average if there is one.
 
         Raises:
             ValueError: One is NaN or infinite.
@@ -51,7 +51,14 @@ class StopOnBadLossHook(Hook):
 
     @staticmethod
     def stop(runner, what: str, step: int, epoch: int) -> None:
-        """Raise the error that says what is bad, when, and where to go on from."""
+        """Raise the error that names the bad value, the step and the last good checkpoint.
+
+        Args:
+            runner: The runner.
+            what: The value and its name.
+            step: Number of the step, from 1.
+            epoch: Number of the epoch, from 1.
+        """
         good = latest_checkpoint(runner.work_dir) or (runner._load_from if runner._resume else None)
         raise ValueError(
             f'{what} at step {step} (epoch {epoch}); '

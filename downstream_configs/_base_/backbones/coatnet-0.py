@@ -1,5 +1,6 @@
-"""CoAtNet-0 with timm's weights, whose relative positions are interpolated to each map's size. Its inputs are scaled to
--1 … 1."""
+"""CoAtNet-0 with timm's weights, whose relative positions are interpolated to each map's size. Its inputs are scaled
+to -1 … 1."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [96, 192, 384, 768]
 data_preprocessor = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])

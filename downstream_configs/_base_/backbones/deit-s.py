@@ -1,4 +1,5 @@
 """DeiT-S with its authors' weights: one map of stride 16, of which ViTDet's pyramid makes all levels."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [384]
 backbone = dict(

@@ -1,11 +1,13 @@
-"""Robust-ResNet-Down-Inverted-DW-S. Its 16-pixel patches, and strides at the ends of stages, make strides 16, 16, 32,
-32; the pyramid wants 4, 8, 16, 32."""
+"""Robust-ResNet-Down-Inverted-DW-S. Its 16-pixel patches make strides 16, 16, 32, 32; the pyramid wants 4, 8, 16,
+32."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [96, 192, 384, 768]
 backbone = dict(
     type='TimmBackbone',
     model='robust_resnet_down_inverted_dw_small',
-    checkpoint=None,  # ImageNet weights: the official release's, or a student's student_best.pth
+    # ImageNet weights: the official release's, or a student's student_best.pth
+    checkpoint=None,
     sync_bn=True,
     strides=(16, 16, 32, 32),
 )

@@ -1,10 +1,12 @@
-"""Robust-ResNet-DW-B. Its 16-pixel patches leave three maps at stride 16; the pyramid wants 4, 8, 16, 32."""
+"""Robust-ResNet-DW-B. Its 16-pixel patches make strides 16, 16, 16, 32; the pyramid wants 4, 8, 16, 32."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [512, 1024, 2048, 4096]
 backbone = dict(
     type='TimmBackbone',
     model='robust_resnet_dw_base',
-    checkpoint=None,  # ImageNet weights: a student's student_best.pth, say; nobody has released any
+    # ImageNet weights: a student's student_best.pth, say; nobody has released any
+    checkpoint=None,
     sync_bn=True,
     strides=(16, 16, 16, 32),
 )

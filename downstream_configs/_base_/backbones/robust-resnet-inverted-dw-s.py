@@ -1,10 +1,12 @@
-"""Robust-ResNet-Inverted-DW-S. Its 16-pixel patches leave three maps at stride 16; the pyramid wants 4, 8, 16, 32."""
+"""Robust-ResNet-Inverted-DW-S. Its 16-pixel patches make strides 16, 16, 16, 32; the pyramid wants 4, 8, 16, 32."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [96, 192, 384, 768]
 backbone = dict(
     type='TimmBackbone',
     model='robust_resnet_inverted_dw_small',
-    checkpoint=None,  # ImageNet weights: the official release's, or a student's student_best.pth
+    # ImageNet weights: the official release's, or a student's student_best.pth
+    checkpoint=None,
     sync_bn=True,
     strides=(16, 16, 16, 32),
 )

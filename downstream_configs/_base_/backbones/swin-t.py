@@ -1,4 +1,5 @@
 """Swin-T with its authors' weights. Its maps are not normalised: the projection before the pyramid does that."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [96, 192, 384, 768]
 backbone = dict(

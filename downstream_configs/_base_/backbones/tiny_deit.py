@@ -1,4 +1,5 @@
-"""Four blocks of a DeiT with patches of 8 pixels: one map of stride 8, of which ViTDet's pyramid makes all levels."""
+"""Four blocks of a DeiT: one map of stride 8, of which ViTDet's pyramid makes all levels."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [96]
 backbone = dict(

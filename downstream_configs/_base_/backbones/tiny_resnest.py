@@ -1,4 +1,5 @@
 """A quarter of ResNeSt-14's channels."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [64, 128, 256, 512]
 backbone = dict(

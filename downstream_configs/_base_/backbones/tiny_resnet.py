@@ -1,4 +1,5 @@
 """A quarter of ResNet-18's channels."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [16, 32, 64, 128]
 backbone = dict(

@@ -1,4 +1,5 @@
 """A small Robust-ResNet-Inverted-DW with 4-pixel patches."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [16, 32, 64, 128]
 backbone = dict(

@@ -1,4 +1,5 @@
 """A Swin-T with a quarter of its channels and windows of 4."""
+# Written by `make configs` from downstream_configs/_table_: change it there.
 
 channels = [24, 48, 96, 192]
 backbone = dict(

@@ -7,6 +7,7 @@ scale = (2048, 512)
 train_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='CheckSample'),
     dict(type='RandomResize', scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
@@ -18,11 +19,13 @@ test_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='CheckSample'),
     dict(type='PackSegInputs'),
 ]
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadWholeImage'),
+    dict(type='CheckSample'),
     dict(
         type='TestTimeAug',
         transforms=[

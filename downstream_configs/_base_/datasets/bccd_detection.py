@@ -7,6 +7,7 @@ scale = (320, 240)
 train_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='CheckSample'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='PackDetInputs'),
@@ -14,11 +15,12 @@ train_pipeline = [
 test_pipeline = [dict(step, scale=scale) if step.type == 'Resize' else step for step in _base_.test_pipeline]
 tta_pipeline = [
     dict(type='LoadWholeImage'),
+    dict(type='CheckSample'),
     dict(
         type='TestTimeAug',
         transforms=[
             [dict(type='Resize', scale=size, keep_ratio=True) for size in ((240, 180), (320, 240), (400, 300))],
-            *_base_.tta_pipeline[1].transforms[1:],
+            *_base_.tta_pipeline[-1].transforms[1:],
         ],
     ),
 ]

@@ -10,6 +10,7 @@ crop_size = (160, 192)
 train_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='CheckSample'),
     dict(type='RandomResize', scale=scale, ratio_range=(0.9, 1.5), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
@@ -18,11 +19,12 @@ train_pipeline = [
 test_pipeline = [dict(step, scale=scale) if step.type == 'Resize' else step for step in _base_.test_pipeline]
 tta_pipeline = [
     dict(type='LoadWholeImage'),
+    dict(type='CheckSample'),
     dict(
         type='TestTimeAug',
         transforms=[
             [dict(type='Resize', scale=size, keep_ratio=True) for size in ((180, 135), (240, 180), (300, 225))],
-            *_base_.tta_pipeline[1].transforms[1:],
+            *_base_.tta_pipeline[-1].transforms[1:],
         ],
     ),
 ]

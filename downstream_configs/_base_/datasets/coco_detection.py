@@ -5,6 +5,7 @@ scale = (1333, 800)
 train_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='CheckSample'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
@@ -13,11 +14,13 @@ test_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='CheckSample'),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
 tta_pipeline = [
     dict(type='LoadWholeImage'),
+    dict(type='CheckSample'),
     dict(
         type='TestTimeAug',
         transforms=[

@@ -11,6 +11,7 @@ crop = [
 train_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='CheckSample'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='RandomChoice', transforms=[[resize], crop]),
     dict(type='PackDetInputs'),

@@ -9,6 +9,7 @@ _base_ = './coco_detection.py'
 train_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='CheckSample'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
@@ -17,15 +18,17 @@ test_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='CheckSample'),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 tta_pipeline = [
     dict(type='LoadWholeImage'),
+    dict(type='CheckSample'),
     dict(
         type='TestTimeAug',
         transforms=[
             [dict(type='Resize', scale=size, keep_ratio=True) for size in ((96, 96), (128, 128), (160, 160))],
-            *_base_.tta_pipeline[1].transforms[1:],
+            *_base_.tta_pipeline[-1].transforms[1:],
         ],
     ),
 ]

@@ -4,6 +4,7 @@ _base_ = './shapes_detection.py'
 train_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='CheckSample'),
     dict(type='Resize', scale={{_base_.scale}}, keep_ratio=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
@@ -12,6 +13,7 @@ test_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='Resize', scale={{_base_.scale}}, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='CheckSample'),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 tta_model = None

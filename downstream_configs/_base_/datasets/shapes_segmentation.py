@@ -11,6 +11,7 @@ crop_size = (96, 96)
 train_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='CheckSample'),
     dict(type='RandomResize', scale=scale, ratio_range=(0.8, 1.25), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='RandomFlip', prob=0.5),
@@ -20,15 +21,17 @@ test_pipeline = [
     dict(type='LoadWholeImage'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='CheckSample'),
     dict(type='PackSegInputs'),
 ]
 tta_pipeline = [
     dict(type='LoadWholeImage'),
+    dict(type='CheckSample'),
     dict(
         type='TestTimeAug',
         transforms=[
             [dict(type='Resize', scale=size, keep_ratio=True) for size in ((72, 72), (96, 96), (120, 120))],
-            *_base_.tta_pipeline[1].transforms[1:],
+            *_base_.tta_pipeline[-1].transforms[1:],
         ],
     ),
 ]

@@ -1,0 +1,156 @@
+"""Arguments that several commands share, and checks of arguments and paths that need no heavy import."""
+
+import argparse
+import os
+from pathlib import Path
+
+from distill.cli.cfg_options import CfgOptions
+
+CONFIG_ENDINGS = ('.py', '.json', '.yaml', '.yml')
+"""The formats of a config that mmengine reads and writes."""
+
+LAUNCHERS = {
+    'none': None,
+    'pytorch': ('RANK', 'torchrun'),
+    'slurm': ('SLURM_PROCID', 'srun'),
+    'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
+}
+"""The choices of ``--launcher``: for each a variable that it sets in the environment, and the program to start."""
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add OpenMMLab's arguments and ``--data-root``, which `distill.training.experiment.load_config` reads."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
+    parser.add_argument('--data-root', help="the data set's folder, in place of the config's data_root")
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='settings in place of the config',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='how processes were started')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
+    """Check what `add_config_arguments` has added.
+
+    Args:
+        args: Parsed arguments.
+        runs: Whether the config is run, which needs the data, a work directory and a launcher, or only read.
+
+    Raises:
+        FileNotFoundError: The config or the data root does not exist.
+        OSError: The work directory cannot be written.
+        ValueError: The config's format is unknown, or the launcher has not started this process.
+    """
+    check_is_file(args.config, 'config', 'see distill/configs, downstream_configs')
+    check_ending(args.config, 'config', CONFIG_ENDINGS)
+    if runs:
+        if args.data_root:
+            check_is_folder(args.data_root, 'data root', 'make or unpack the data there, or pass another --data-root')
+        check_can_write(args.work_dir, '--work-dir', is_folder=True)
+        check_launcher(args.launcher)
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``; `cuda_or_cpu` is its default."""
+    parser.add_argument('--device', help='device of torch (default: cuda if there is one, otherwise cpu)')
+
+
+def cuda_or_cpu() -> str:
+    """The default of ``--device``, which takes torch to know."""
+    import torch
+
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
+    """Check that options are not below a number; None stands for an option that was not given.
+
+    Args:
+        args: Parsed arguments.
+        least: The least that is allowed.
+        names: Attributes of ``args``.
+
+    Raises:
+        ValueError: An option is below.
+    """
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise ValueError(f'--{name.replace("_", "-")} is {value}; give {least} or more')
+
+
+def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -> None:
+    """Check that a file's name tells a known format.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if Path(path).suffix not in endings:
+        raise ValueError(f"{what} '{path}' has no known ending; choose {', '.join(endings)}")
+
+
+def check_is_file(path: str | os.PathLike, what: str, way_out: str) -> None:
+    """Check that a file exists.
+
+    Raises:
+        FileNotFoundError: It does not.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
+
+
+def check_is_folder(path: str | os.PathLike, what: str, way_out: str) -> None:
+    """Check that a folder exists.
+
+    Raises:
+        FileNotFoundError: It does not.
+    """
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
+
+
+def check_launcher(launcher: str) -> None:
+    """Check that ``--launcher`` names what has started this process.
+
+    Raises:
+        ValueError: The launcher's variable is not in the environment.
+    """
+    if LAUNCHERS[launcher] is not None:
+        variable, program = LAUNCHERS[launcher]
+        if variable not in os.environ:
+            raise ValueError(
+                f'--launcher {launcher} finds no {variable} in the environment; start the command by {program}'
+            )
+
+
+def check_can_write(path: str | os.PathLike | None, option: str, is_folder: bool = False) -> None:
+    """Check that a file or folder can be written, whose parents may be yet to be made, if it is given.
+
+    Args:
+        path: The file or folder, or None.
+        option: The option that names the path, for the error.
+        is_folder: Whether the path shall be a folder.
+
+    Raises:
+        ValueError: There is a file where a folder shall be, or the reverse.
+        OSError: The folder cannot be made, or cannot be written.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    if is_folder and path.is_file():
+        raise ValueError(f"{option} '{path}' is a file; give a folder")
+    if not is_folder and path.is_dir():
+        raise ValueError(f"{option} '{path}' is a folder; give a file")
+    absolute = path.absolute()
+    folders = (absolute, *absolute.parents) if is_folder else absolute.parents
+    nearest = next(folder for folder in folders if folder.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{option} '{path}' cannot be made, since '{nearest}' is a file; choose another")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{option} '{path}' cannot be written, since '{nearest}' is protected; choose another")

@@ -1,0 +1,58 @@
+"""Check that the files which a data set names are there, and that encoded masks fit their images."""
+
+import os
+from collections.abc import Sequence
+
+
+def check_files(dataset) -> None:
+    """Check that images and label maps exist, and the sizes of encoded masks.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A mask is of another size than its image.
+    """
+    listings: dict[str, set[str]] = {}
+    missing = []
+    local = not getattr(dataset, 'backend_args', None)
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        for path in (info['img_path'], info.get('seg_map_path')):
+            if path is None or not local:
+                continue
+            folder, name = os.path.split(path)
+            # One listing a folder: asking for each file would take minutes on a network drive.
+            if folder not in listings:
+                listings[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+            if name not in listings[folder]:
+                missing.append(path)
+        check_masks(dataset, info)
+    if missing:
+        source = f"annotations '{dataset.ann_file}' name" if getattr(dataset, 'ann_file', '') else 'the data set needs'
+        raise FileNotFoundError(
+            f"{source} '{missing[0]}' ({len(missing)} such), which does not exist; add it or leave it out"
+        )
+
+
+def check_masks(dataset, info: dict) -> None:
+    """Check the sizes of an image's run-length encoded masks.
+
+    Args:
+        dataset: The data set of the image.
+        info: What the data set knows of the image (`get_data_info`).
+
+    Raises:
+        ValueError: A mask is of another size than its image.
+    """
+    size = (info.get('height'), info.get('width'))
+    for instance in info.get('instances', ()):
+        mask = instance.get('mask')
+        if isinstance(mask, dict) and tuple(mask['size']) != size:
+            raise ValueError(
+                f"annotations '{dataset.ann_file}' have a mask of {size_text(mask['size'])} for the image "
+                f"'{info['img_path']}' of {size_text(size)}; they must be of one size"
+            )
+
+
+def size_text(size: Sequence[int]) -> str:
+    """A height and width for people."""
+    return '×'.join(map(str, size)) + ' pixels (height × width)'

@@ -1,0 +1,85 @@
+"""The hook that checks data and model against each other before a detector or segmenter trains or is tested."""
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel
+from mmengine.registry import HOOKS
+from mmengine.runner.base_loop import BaseLoop
+from torch import nn
+
+from distill.base.processes import unwrap
+from distill.downstream.checks.files import check_files
+from distill.downstream.checks.model import check_classes, check_crop
+from distill.downstream.checks.sample import CheckSample, check_samples
+
+
+@HOOKS.register_module()
+class CheckDataHook(Hook):
+    """Check data and model against each other, once before training and once before tests.
+
+    The hook also tells every `CheckSample` in the pipelines how many classes the segmenter has, so that a config need
+    not repeat the number.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self):
+        self.checked: set[str] = set()
+
+    def before_train(self, runner) -> None:
+        """Check the training and validation sets.
+
+        Raises:
+            ValueError: They do not fit each other or the model.
+            FileNotFoundError: A file that they name does not exist.
+        """
+        self._check(runner, 'training', runner.train_loop)
+        if runner.val_loop is not None:
+            self._check(runner, 'validation', runner.val_loop)
+        for dataset in base_datasets(runner.train_loop.dataloader.dataset):
+            check_crop(dataset, getattr(getattr(bare_model(runner.model), 'backbone', None), 'strides', ()))
+
+    def before_val(self, runner) -> None:
+        """Check the validation set, unless that was done before training."""
+        self._check(runner, 'validation', runner.val_loop)
+
+    def before_test(self, runner) -> None:
+        """Check the test set."""
+        self._check(runner, 'test', runner.test_loop)
+
+    def _check(self, runner, part: str, loop: BaseLoop) -> None:
+        if part in self.checked:
+            return
+        self.checked.add(part)
+        model = bare_model(runner.model)
+        for dataset in base_datasets(loop.dataloader.dataset):
+            tell_classes(dataset, model)
+            check_classes(dataset, model, part)
+            if is_main_process():
+                check_files(dataset)
+                check_samples(dataset)
+
+
+def tell_classes(dataset, model: nn.Module) -> None:
+    """Fill in the segmenter's classes wherever the data set's pipeline has a `CheckSample` that does not know them."""
+    head = getattr(model, 'decode_head', None)
+    head = head[-1] if isinstance(head, nn.ModuleList) else head
+    for step in dataset.pipeline.transforms:
+        if isinstance(step, CheckSample) and head is not None:
+            if step.num_classes is None:
+                step.num_classes = getattr(head, 'num_classes', None)
+            if step.ignore_index is None:
+                step.ignore_index = getattr(head, 'ignore_index', None)
+
+
+def base_datasets(dataset) -> list:
+    """The data sets that read files, out of the wrappers around them."""
+    inside = vars(dataset)
+    inner = [inside['dataset']] if 'dataset' in inside else inside.get('datasets', [])
+    return [base for one in inner for base in base_datasets(one)] if inner else [dataset]
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """The detector or segmenter, out of its wrappers for several devices and for test-time augmentation."""
+    model = unwrap(model)
+    return model.module if isinstance(model, BaseTTAModel) else model

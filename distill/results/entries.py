@@ -1,0 +1,175 @@
+"""The entries of ``results.json`` as types, for the code that writes and reads them.
+
+The keys are those of `distill.results.schema`, whose documentation, ``docs/results_schema.md``, says what each means.
+"""
+
+from typing import Literal, TypedDict
+
+
+class _Run(TypedDict):
+    model: str
+    model_kwargs: dict
+    teacher: str | None
+    params: int
+    checkpoint: str | None
+    weights_sha256: str
+    input_size: list[int]
+    mean: list[float]
+    std: list[float]
+
+
+class RunRecord(_Run, total=False):
+    """A model under evaluation: an entry of ``runs``."""
+
+    clean_subset_top1_pct: dict[str, float]
+
+
+class Fingerprint(TypedDict, total=False):
+    """What the predictions of a run on a suite follow from; two scores with the same one need no second evaluation."""
+
+    weights: str
+    data: str
+    classes: str
+    cells: int
+    input_size: list[int]
+    transform: dict | str
+    normalisation: list[list[float]]
+    source: str | None
+    resized_from: int
+    seed: int
+    definition: str
+    frost: str
+
+
+class _Images(TypedDict):
+    images: int
+
+
+class UnlabelledEntry(_Images, total=False):
+    """What was counted on images without labels: an entry of ``unlabelled.<run>``."""
+
+    classes: int
+    input_size: list[int]
+    fingerprint: Fingerprint
+    problems: dict[str, int]
+    agreement_pct: dict[str, float]
+
+
+class _Scored(_Images):
+    top1_pct: float
+
+
+class SuiteEntry(_Scored, total=False):
+    """The scores of a run on a suite: an entry of ``classification.<run>``."""
+
+    classes: int
+    input_size: list[int]
+    fingerprint: Fingerprint
+    problems: dict[str, int]
+    top1_ci95_pct: list[float]
+    top5_pct: float
+    ece_pct: float
+    shape_bias_pct: float | None
+    shape_bias_by_class: dict[str, float]
+    shape_bias_counts: dict[str, int]
+    clean_subset_top1_pct: float
+    effective_robustness_pct: float
+
+
+class CorruptionEntry(SuiteEntry, total=False):
+    """The scores of a run on the suite ``corruption``; `distill.results.cells` reads and writes its cells."""
+
+    mean_error_pct: float
+    source: str
+    cells: dict[str, list[float]]
+    mce_pct: float
+    relative_mce_pct: float
+    mce_normaliser: str
+    extra_cells: dict[str, list[float]]
+    frost: str
+    definition: str
+
+
+class _Answer(TypedDict):
+    label: str
+
+
+class Answer(_Answer, total=False):
+    """What a run decided for a sample."""
+
+    confidence: float
+
+
+class _Sample(TypedDict):
+    suite: str
+    image: str
+    target: str
+    predictions: dict[str, Answer]
+
+
+class Sample(_Sample, total=False):
+    """An image that is shown in the report."""
+
+    texture: str
+    note: str
+    disagreement: bool
+
+
+class BaselineFit(TypedDict):
+    """The line through the baselines on a suite."""
+
+    slope: float
+    intercept: float
+    space: Literal['logit']
+    runs: list[str]
+
+
+class Comparison(TypedDict):
+    """Two runs on the same images of a suite."""
+
+    a: str
+    b: str
+    suite: str
+    difference_pct: float
+    ci95_pct: list[float]
+    agreement_pct: float
+    images: int
+
+
+class DataRecord(TypedDict, total=False):
+    """The images of a suite: where they lie, how many there are, and the hash of their paths and sizes."""
+
+    root: str
+    images: int
+    sha256: str
+
+
+class Provenance(TypedDict, total=False):
+    """Where numbers come from."""
+
+    command: str
+    created: str
+    seed: int | None
+    device: str
+    versions: dict[str, str]
+    data: dict[str, DataRecord]
+
+
+class _Results(TypedDict):
+    schema_version: int
+
+
+class Results(_Results, total=False):
+    """The contents of ``results.json``; the sections of detectors, segmenters and explained pairs are plain dicts."""
+
+    runs: dict[str, RunRecord]
+    classification: dict[str, dict[str, SuiteEntry]]
+    baseline_fit: dict[str, BaselineFit]
+    comparisons: list[Comparison]
+    unlabelled: dict[str, dict[str, UnlabelledEntry]]
+    samples: list[Sample]
+    scores: dict[str, float]
+    explain: list[dict]
+    detection: dict
+    segmentation: dict
+    provenance: Provenance

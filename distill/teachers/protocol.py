@@ -1,0 +1,100 @@
+"""What a teacher is: an object that answers a batch of views with predictions, and says what it can answer.
+
+Three kinds are there: `distill.teachers.live.LiveTeacher` runs a network, `distill.teachers.cached.CachedTeacher`
+looks predictions up, and `distill.teachers.ensemble.Ensemble` averages several teachers.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from distill.data.batch import ViewBatch
+from distill.data.preprocessor import ViewPreprocessor
+from distill.data.sampler import ViewSampler
+from distill.data.views import Views
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A teacher's answer to a batch of views.
+
+    Attributes:
+        logits: [B, K], up to a constant for each image: log-probabilities are logits too. K is the teacher's
+            ``num_classes``.
+        maps: A feature map [B, C, H', W'] for each layer that was asked for, in that order.
+    """
+
+    logits: Tensor
+    maps: list[Tensor] = field(default_factory=list)
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A source of predictions beside the student.
+
+    A teacher is no submodule of the student's model. There it would land in the checkpoint, the optimizer, the
+    gradient reducer of DDP, the conversion to SyncBN and EMA's deep copy. It is a plain object that has no gradient,
+    never trains, and is shared by all copies of the model. Classes that name this one as their base inherit what
+    most teachers have in common.
+
+    Attributes:
+        num_classes: Number K of classes; 0, as in timm, for a teacher without a classifier.
+        exact: Whether the logits of all classes are known, up to rounding. Otherwise the largest probabilities are
+            known and the rest is a guess, which does for a loss that neither softens nor standardises logits.
+        live: Whether any image is answered. Otherwise only the views that a cache holds are, by their keys.
+        source: Plain values (a dict, or a list of dicts) that say which teacher this is; they stand in the record of
+            the student.
+    """
+
+    num_classes: int
+    exact: bool
+    live: bool
+    source: Any
+
+    def __call__(self, views: ViewBatch, layers: Sequence[int] = ()) -> Prediction:
+        """Predict, without gradients.
+
+        Args:
+            views: The very tensor that the student sees, and what is known of it.
+            layers: Layers whose feature maps are wanted, indices into `layer_channels`, not negative.
+
+        Raises:
+            ValueError: A layer or a view is wanted that the teacher has no answer for.
+        """
+
+    def layer_channels(self) -> list[int]:
+        """Channels of each layer whose feature map can be asked for; empty if the teacher gives no feature maps.
+
+        Raises:
+            ValueError: The teacher is a network that cannot return feature maps.
+        """
+        return []
+
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Follow the student to a device or a type, as `torch.nn.Module._apply` has submodules follow.
+
+        Args:
+            fn: Moves or converts a tensor.
+        """
+        return None  # Nothing to move: a network has something.
+
+    def check_run(self, dataset: Views, sampler: ViewSampler, preprocessor: ViewPreprocessor) -> None:
+        """Refuse a run whose views the teacher has no predictions for, before the run starts.
+
+        A teacher that holds views for some epochs only has the sampler start again at the first view after them.
+
+        Args:
+            dataset: The run's training set.
+            sampler: The run's sampler of the training set.
+            preprocessor: The run's preprocessor.
+
+        Raises:
+            ValueError: The views differ; the message says in what.
+        """
+        return None  # Every run will do for a teacher that looks at the images.
+
+    def __deepcopy__(self, memo: dict) -> 'Teacher':
+        """Return the teacher itself: copies of the student's model, such as EMA's, share it."""
+        return self

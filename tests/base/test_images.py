@@ -1,0 +1,75 @@
+"""Images are decoded or refused in one line, and normalised in one way."""
+
+import pytest
+import torch
+from PIL import Image
+
+from distill.base.images import check_class_folders, decode, find_split, normalise, read_image, renormalise
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_normalise_is_its_formula_to_the_last_bit(memory_format):
+    images = torch.randint(0, 256, (2, 3, 9, 7), dtype=torch.uint8).to(memory_format=memory_format)
+    before = images.clone()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    found = normalise(images, MEAN, STD)
+    assert torch.equal(found, (images.float() / 255 - mean) / std)
+    assert torch.equal(found, normalise(images, mean, std))
+    assert found.is_contiguous(memory_format=memory_format)
+    assert torch.equal(images, before)
+    # Floats stay as they are, too.
+    floats = before.float()
+    normalise(floats, MEAN, STD)
+    assert torch.equal(floats, before.float())
+
+
+def test_renormalised_images_are_those_of_the_other_model():
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    half = torch.full_like(mean, 0.5)
+    torch.testing.assert_close(
+        renormalise(normalise(images, mean, std), mean, std, half, half), normalise(images, half, half)
+    )
+
+
+@pytest.mark.parametrize(
+    ('image', 'message'),
+    [
+        (Image.new('RGB', (1, 1)), 'x.png. has 1x1 pixels, and the least is 8x8; replace or delete it'),
+        (Image.new('I;16', (40, 40)), 'x.png. is stored as I;16, which does not fit 8 bits a channel; convert it'),
+    ],
+)
+def test_images_that_show_nothing(tmp_path, image, message):
+    image.save(tmp_path / 'x.png')
+    with pytest.raises(ValueError, match=message):
+        read_image(tmp_path / 'x.png')
+
+
+def test_an_image_comes_with_the_mode_that_it_is_stored_in(tmp_path):
+    Image.new('L', (8, 8), 77).save(tmp_path / 'grey.png')
+    image, mode = read_image(tmp_path / 'grey.png')
+    assert (image.mode, mode, image.getpixel((3, 3))) == ('RGB', 'L', (77, 77, 77))
+
+
+def test_a_truncated_image_is_named(tmp_path):
+    path = tmp_path / 'x.png'
+    Image.effect_noise((40, 40), 50).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"x\.png' cannot be decoded \(.*\); replace or delete it"):
+        decode(path.open('rb'), lambda: path)
+
+
+def test_folders_of_a_set(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no folder 'val' nor 'val\.tar'; found no folder"):
+        find_split(str(tmp_path), 'val')
+    (tmp_path / 'validation' / 'b').mkdir(parents=True)
+    folder = find_split(str(tmp_path), 'val')
+    assert folder == tmp_path / 'validation'
+    with pytest.raises(ValueError, match=r"/b' has no image \(1 such\); fill or delete it"):
+        check_class_folders(folder)
+    for name in 'ba':
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / '1.jpg').touch()
+    assert check_class_folders(folder) == ['a', 'b']
