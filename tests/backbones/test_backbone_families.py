@@ -41,7 +41,7 @@ FAMILIES = {
     'densenet121': dict(growth_rate=4, block_config=(1, 2, 2, 1)),
     'convnext_tiny': dict(dims=(8, 16, 32, 64), depths=(1, 1, 2, 1)),
     'convnext_roadmap_moved_up': dict(dims=(8, 16, 32, 64), depths=(1, 1, 2, 1)),
-    'convmixer_768_32': dict(dim=32, depth=4),
+    'convmixer_1024_20_ks9_p14': {},
     'coatnet_0': COATNET,
     'swin_tiny_patch4_window7_224': dict(embed_dim=16, depths=(1, 2, 1, 1), num_heads=(1, 1, 2, 2)),
     'deit_small_patch16_224': VIT,
