@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 ONEDL := .onedl
-MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist faster_coco_eval
+MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist mypy faster_coco_eval
 
 export PYTHONPATH := $(CURDIR)
 
@@ -12,7 +12,7 @@ export PYTHONPATH := $(CURDIR)
 help:
 	@echo 'make demo   the whole chain on embedded data: 20 minutes on two cores, then open work_dirs/demo/report.html'
 	@echo 'make test   the tests, and a smoke test on the second OpenMMLab stack'
-	@echo 'make lint   style'
+	@echo 'make lint   style and types'
 	@echo 'make configs   write the configs, READMEs and metafiles that the tables of configs give: a minute or more'
 
 install:
@@ -37,6 +37,7 @@ configs: install
 lint: install
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 format: install
 	$(BIN)/python -m ruff check --fix .

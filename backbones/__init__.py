@@ -1,4 +1,4 @@
-"""Importing this package puts its models into timm's registry."""
+"""Importing this package puts its models into timm's registry: ``timm.create_model`` then knows their names."""
 
 from backbones.relatives import cbam_resnet as cbam_resnet
 from backbones.relatives import coatnet as coatnet

@@ -1,16 +1,17 @@
-"""Models on disk: weights as a plain state dict, and beside them what is needed to build the model again.
+"""Models on disk: a plain state dict, and beside it a `ModelRecord` with the name and arguments of the model.
 
-``student_best.pth`` holds tensors only and loads with ``timm.create_model(name, checkpoint_path=…)``;
-``student_best.json`` holds the name and arguments, so that a path alone is enough here.
+``student_best.pth`` holds tensors only and loads with ``timm.create_model(name, checkpoint_path=…)``. With the record
+``student_best.json`` beside it, `build_model` needs the path alone.
 """
 
 import difflib
 import hashlib
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -20,14 +21,15 @@ from backbones.files import atomic_write
 from backbones.record import ModelRecord
 
 PREFIXES = ('student.', 'backbone.net.', 'backbone.')
-"""Under what a model's tensors lie in checkpoints of distillations, detectors and segmenters, and others' detectors."""
+"""What the names of a model's tensors begin with in checkpoints of distillations, of this project's detectors and
+segmenters, and of other projects' detectors."""
 
 CONTAINERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'model_state')
-"""Under what a checkpoint holds a state dict. Averaged weights come first, as in ``timm.create_model``."""
+"""Keys under which a checkpoint holds a state dict. Averaged weights come first, as in ``timm.create_model``."""
 
 
 class _Inert:
-    """What a checkpoint's objects become that are no weights: they take their state and forget it."""
+    """Stands for an object of a checkpoint that is no tensor: it takes its state and forgets it."""
 
     def __new__(cls, *args):
         return super().__new__(cls)
@@ -39,10 +41,10 @@ class _Inert:
         pass
 
 
-# What timm's and mmengine's training scripts write beside the weights: their arguments and logs. torch's weights-only
-# loading knows an allowed object by its name, so these names lead to something that does nothing; the real `getattr`,
-# say, stays out of reach.
-INERT = [
+# timm's and mmengine's training scripts write arguments and logs beside the weights. torch's weights-only loading knows
+# an allowed object by its name, so each of these names leads to a class that does nothing; the real `getattr` stays out
+# of reach.
+INERT: list[Callable | tuple[Callable, str]] = [
     type(name, (_Inert,), {'__module__': module})
     for module, name in (
         ('argparse', 'Namespace'),
@@ -59,12 +61,12 @@ INERT = [
 
 
 def save_model(path: str | os.PathLike, model: nn.Module, record: ModelRecord) -> None:
-    """Write a model's weights, and the model's record beside them.
+    """Write the weights of a model, and the record of the model beside them.
 
     Args:
-        path: Where the weights go, ending in ``.pth``.
+        path: Path of the weights, ending in ``.pth``.
         model: A timm model.
-        record: The model; the hash of the weights is added.
+        record: Record of the model; the hash of the weights is added.
     """
     weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     with atomic_write(path) as temporary:
@@ -77,16 +79,16 @@ def read_weights(path: str | os.PathLike, prefix: str | None = '') -> dict[str, 
 
     Args:
         path: A ``.pth`` or ``.pth.tar`` file: a state dict, or a dict that holds one under one of ``CONTAINERS``.
-        prefix: Only tensors whose names begin with this are taken, without it. None takes those under one of
-            ``PREFIXES`` if there are such, otherwise all.
+        prefix: Take the tensors whose names begin with this, and leave the prefix out of their names. None takes the
+            first of ``PREFIXES`` that some name begins with, or all tensors if there is none.
 
     Returns:
         Tensors by name, on the CPU.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file holds more than plain values and tensors, or no tensors, or is damaged; or no name begins
-            with the prefix.
+        ValueError: The file holds objects besides plain values and tensors, holds no tensors, or is damaged; or no
+            name begins with the prefix.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"checkpoint '{path}' does not exist; train it first or correct the path")
@@ -118,7 +120,7 @@ def read_weights(path: str | os.PathLike, prefix: str | None = '') -> dict[str, 
 
 
 def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:
-    """A hash of names, types, shapes and values, whatever the order and the file format."""
+    """A hash of names, types, shapes and values that does not depend on the order or the file format."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
@@ -128,10 +130,10 @@ def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:
 
 
 def check_model_name(name: str) -> str:
-    """Return a name that timm's registry knows.
+    """Return the name of a model if timm's registry has it.
 
     Raises:
-        ValueError: It does not; the message has the closest names.
+        ValueError: The registry has no such name; the message has the closest ones.
     """
     if timm.is_model(name.split('.')[0]) or name.startswith(('hf-hub:', 'local-dir:')):
         return name
@@ -141,17 +143,23 @@ def check_model_name(name: str) -> str:
 
 
 def resolve_model(
-    model: str | None, checkpoint: str | os.PathLike | None, model_kwargs: Mapping
-) -> tuple[str, dict[str, object]]:
-    """Complete a model's name and arguments by what stands beside its checkpoint.
+    model: str | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    pretrained: bool = False,
+    resample_stem: bool = False,
+    **model_kwargs,
+) -> ModelRecord:
+    """Describe the model that `build_model` makes of the same arguments, without building it.
 
     Args:
-        model: timm's name, or None to take the record's.
-        checkpoint: Path of the weights, or None.
-        model_kwargs: Arguments of ``timm.create_model``; they win over the record's.
+        model: timm's name; may be left out for a checkpoint with a record beside it.
+        checkpoint: Path of the weights. The record beside it gives everything that is not given here.
+        pretrained: No part of the description.
+        resample_stem: No part of the description.
+        **model_kwargs: Arguments of ``timm.create_model``; they win over the record's.
 
     Returns:
-        The name and all arguments.
+        The record beside the checkpoint with the name and all arguments of the model, or a record of these alone.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -163,17 +171,18 @@ def resolve_model(
     if record is None:
         if model is None:
             raise ValueError("no model is given; give timm's name, or a checkpoint with a record (.json) beside it")
-        return check_model_name(model), dict(model_kwargs)
+        return ModelRecord(check_model_name(model), model_kwargs)
     if model not in (None, record.model):
         check_model_name(model)
         raise ValueError(f"checkpoint '{checkpoint}' holds {record.model} and not {model}; change either")
-    return check_model_name(record.model), {**record.model_kwargs, **model_kwargs}
+    return replace(record, model=check_model_name(record.model), model_kwargs={**record.model_kwargs, **model_kwargs})
 
 
 def build_model(
     model: str | None = None,
     checkpoint: str | os.PathLike | None = None,
     pretrained: bool = False,
+    resample_stem: bool = False,
     **model_kwargs,
 ) -> nn.Module:
     """Build a timm model, from a name, a checkpoint of this project, or both.
@@ -182,43 +191,72 @@ def build_model(
         model: timm's name; may be left out for a checkpoint with a record beside it.
         checkpoint: Weights to load, all of them.
         pretrained: Load timm's pretrained weights instead.
+        resample_stem: Interpolate the patchify stem of the checkpoint to the ``patch_size`` of the model; otherwise a
+            stem of another patch size is an error.
         **model_kwargs: Arguments of ``timm.create_model``; they win over the record's.
 
     Returns:
         The model.
 
     Raises:
+        FileNotFoundError: There is no such checkpoint.
         ValueError: The name is unknown, or the checkpoint does not fit the model.
     """
-    model, model_kwargs = resolve_model(model, checkpoint, model_kwargs)
-    network = timm.create_model(model, pretrained=pretrained, **model_kwargs)
+    record = resolve_model(model, checkpoint, **model_kwargs)
+    network = timm.create_model(record.model, pretrained=pretrained, **record.model_kwargs)
     if checkpoint is not None:
-        weights = fit_weights(network, read_weights(checkpoint, prefix=None))
-        load_all(network, weights, f"checkpoint '{checkpoint}'", model)
+        source = f"checkpoint '{checkpoint}'"
+        weights = fit_weights(network, read_weights(checkpoint, prefix=None), source, resample_stem)
+        load_all(network, weights, source, record.model)
     return network
 
 
 def fixed_size(network: nn.Module) -> tuple[int, int] | None:
-    """The one input size (height, width) that a model takes, or None if it takes any."""
-    patch_embed = getattr(network, 'patch_embed', None)
+    """The one input size (height, width) in pixels that a model takes, or None if it takes any."""
+    patch_embed: Any = getattr(network, 'patch_embed', None)
+    config: Any = network.pretrained_cfg
     if getattr(patch_embed, 'img_size', None):
-        return tuple(patch_embed.img_size) if patch_embed.strict_img_size else None
-    config = network.pretrained_cfg
-    return tuple(config['input_size'][-2:]) if config.get('fixed_input_size') else None
+        size = patch_embed.img_size if patch_embed.strict_img_size else None
+    else:
+        size = config['input_size'][-2:] if config.get('fixed_input_size') else None
+    return tuple(size) if size is not None else None
 
 
-def fit_weights(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """Weights of a model of other sizes, resampled as the network would have them if it has a way to."""
-    return network.fit_weights(weights) if hasattr(network, 'fit_weights') else weights
+def fit_weights(
+    network: nn.Module, weights: Mapping[str, torch.Tensor], source: str, resample_stem: bool = False
+) -> Mapping[str, torch.Tensor]:
+    """Weights whose patchify stem has the patch size of the network.
 
-
-def load_all(network: nn.Module, weights: Mapping[str, torch.Tensor], what: str, name: str) -> None:
-    """Load weights of which every one must fit.
+    A model of another patch size is another model, with other strides and costs: it is an error unless asked for.
 
     Args:
         network: Takes the weights.
         weights: Tensors by name.
-        what: Names the weights in the error.
+        source: Names the weights in the error.
+        resample_stem: Interpolate a stem of another patch size.
+
+    Raises:
+        ValueError: The patch sizes differ and ``resample_stem`` is False, or it is True for a network that has no
+            patchify stem to resample.
+    """
+    own_way = getattr(network, 'fit_weights', None)
+    if own_way is not None:
+        return own_way(weights, source, resample_stem)
+    if resample_stem:
+        raise ValueError(
+            f'resample_stem=True is not available with {type(network).__name__}; leave it out, only the patchify stem '
+            'of a Robust-ResNet is resampled'
+        )
+    return weights
+
+
+def load_all(network: nn.Module, weights: Mapping[str, torch.Tensor], source: str, name: str) -> None:
+    """Load weights that must fit one by one: no name missing or left over, no other shape.
+
+    Args:
+        network: Takes the weights.
+        weights: Tensors by name.
+        source: Names the weights in the error.
         name: Names the network in the error.
 
     Raises:
@@ -236,7 +274,7 @@ def load_all(network: nn.Module, weights: Mapping[str, torch.Tensor], what: str,
         problems = [f'{len(missing)} missing ({_first(missing)})'] if missing else []
         problems += [f'{len(unexpected)} unexpected ({_first(unexpected)})'] if unexpected else []
         problems += [f'{len(shapes)} of another shape ({_first(shapes)})'] if shapes else []
-        raise ValueError(f'{what} does not fit {name}: {"; ".join(problems)}; name the model it was saved from')
+        raise ValueError(f'{source} does not fit {name}: {"; ".join(problems)}; name the model it was saved from')
     network.load_state_dict(weights)
 
 

@@ -1,16 +1,19 @@
-"""What a model costs: its parameters and the multiply-adds of one image."""
+"""The cost of a model: parameters, and multiply-adds of one image."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
 from timm.models import is_model_in_modules
 from torch.utils.flop_counter import FlopCounterMode
 
+from backbones.meta import ShapesOnly, without_storage
+
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs, and what a network offers as a backbone.
+    """Cost of a model for one image, and the feature maps that it offers as a backbone.
 
     Attributes:
         params: Millions of parameters.
@@ -28,45 +31,48 @@ class Cost:
 
 
 def build(name: str, device: str = 'cpu', **kwargs) -> torch.nn.Module:
-    """Make a model, without weights, in the form that published figures describe and in evaluation mode.
+    """Build a model without weights, in evaluation mode and in the form that published figures describe.
 
     Args:
         name: timm name.
-        device: Where; on ``meta`` it has shapes only.
+        device: Device of the model; on ``meta`` it has shapes only.
         kwargs: Further arguments of ``timm.create_model``.
     """
     if is_model_in_modules(name, ['condensenet']):
-        # Which inputs are pruned depends on values, which the meta device has not.
+        # Values decide which inputs are pruned, and the meta device has no values.
         model = timm.create_model(name, **kwargs).eval()
         model.set_progress(1.0)
         return model.to_group_conv().to(device)
-    with torch.device(device):
+    with without_storage() if device == 'meta' else torch.device(device):
         return timm.create_model(name, **kwargs).eval()
 
 
-def count_gmacs(model: torch.nn.Module, size_px: int) -> float:
-    """Billions of multiply-adds of one square image.
+def count_gmacs(model: torch.nn.Module, size_px: int, in_chs: int = 3) -> float:
+    """Billions of multiply-adds of one square image or map.
 
     On the ``meta`` device this takes no memory and includes attention, which the counter misses on the CPU.
+
+    Args:
+        model: Any model or layer of images or maps.
+        size_px: Side of the image.
+        in_chs: Channels of the image.
     """
-    p = next(model.parameters())
+    like = next(model.parameters())
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        model(torch.empty(1, 3, size_px, size_px, device=p.device, dtype=p.dtype))
+    with torch.no_grad(), ShapesOnly(), counter:
+        model(torch.empty(1, in_chs, size_px, size_px, device=like.device, dtype=like.dtype))
     return counter.get_total_flops() / 2e9
 
 
-def count(name: str, **kwargs) -> Cost:
-    """Count a model.
+def measure(model: Any, size_px: int) -> Cost:
+    """Count the parameters and multiply-adds of a model that is built.
 
     Args:
-        name: timm name.
-        kwargs: Further arguments of ``timm.create_model``; ``img_size`` is the image's size too, otherwise the default.
+        model: A timm model.
+        size_px: Side of the image.
     """
-    model = build(name, device='meta', **kwargs)
-    size_px = kwargs.get('img_size', model.default_cfg['input_size'][-1])
     maps = [(info['reduction'], info['num_chs']) for info in getattr(model, 'feature_info', [])]
-    if len(set(maps)) == 1:  # a transformer's maps are all alike
+    if len(set(maps)) == 1:  # all maps of a plain transformer are alike
         maps = maps[:1]
     return Cost(
         params=sum(p.numel() for p in model.parameters()) / 1e6,
@@ -75,3 +81,14 @@ def count(name: str, **kwargs) -> Cost:
         strides=tuple(stride for stride, _ in maps),
         channels=tuple(chs for _, chs in maps),
     )
+
+
+def count(name: str, **kwargs) -> Cost:
+    """Count the parameters and multiply-adds of a model by name.
+
+    Args:
+        name: timm name.
+        kwargs: Further arguments of ``timm.create_model``. The image has the model's default size, or ``img_size``.
+    """
+    model: Any = build(name, device='meta', **kwargs)
+    return measure(model, kwargs.get('img_size', model.default_cfg['input_size'][-1]))

@@ -1,4 +1,4 @@
-"""What stands beside a checkpoint: everything but the weights that is needed to build and to use the model again."""
+"""The file beside a checkpoint: everything but the weights that is needed to build and to use the model again."""
 
 import json
 import math
@@ -12,19 +12,19 @@ from backbones.files import atomic_write
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model without its weights, as ``student_best.json`` beside ``student_best.pth`` tells it.
+    """A model without its weights, as ``student_best.json`` beside ``student_best.pth`` describes it.
 
-    Only ``model`` must be known. Numbers that a record holds beside the fields below, such as the validation score by
-    which the best student was chosen, are its ``scores``; they stand beside the fields in the file.
+    Only ``model`` is required. Other numbers in the file, such as the validation score by which the best student was
+    chosen, are ``scores``.
 
     Attributes:
         model: timm's name.
         model_kwargs: Further arguments of ``timm.create_model``.
-        teacher: How the teacher was given, or a list of several; None for a model that had none.
+        teacher: Config of the teacher, or of each of several; None for a model that had none.
         classes: Names of the classes, in the order of the logits.
-        input_size: Channels, height and width of the images that it was validated on, in pixels.
-        mean: Mean by which the input is normalised, a channel, of values in [0, 1].
-        std: Standard deviation by which the input is normalised, a channel, of values in [0, 1].
+        input_size: Channels, height and width of the validation images, in pixels.
+        mean: Mean of each channel, of values in [0, 1], by which the input is normalised.
+        std: Standard deviation of each channel, of values in [0, 1], by which the input is normalised.
         epoch: Epochs of training.
         seed: Seed of the run.
         weights_sha256: Hash of the weights, see `backbones.checkpoint.weights_sha256`.
@@ -45,7 +45,7 @@ class ModelRecord:
 
     @staticmethod
     def path_beside(checkpoint: str | os.PathLike) -> Path:
-        """Where the record of a checkpoint stands."""
+        """Path of the record of a checkpoint."""
         return Path(checkpoint).with_suffix('.json')
 
     @classmethod
@@ -53,7 +53,7 @@ class ModelRecord:
         """The record beside a checkpoint, or None if there is none.
 
         Raises:
-            ValueError: The file is no JSON, or a value in it is not what its name says.
+            ValueError: The file is no JSON, or a value in it is of another kind than its name says.
         """
         path = cls.path_beside(checkpoint)
         if not path.is_file():
@@ -70,22 +70,22 @@ class ModelRecord:
         """A record from the content of its file.
 
         Args:
-            content: What the file holds.
+            content: JSON object of the file.
             source: Names the file in an error.
 
         Raises:
-            ValueError: A value is not what its name says.
+            ValueError: A value is of another kind than its name says.
         """
         known = {name: content[name] for name in _EXPECTED if content.get(name) is not None}
         for name, value in known.items():
             check, expected = _EXPECTED[name]
             if not check(value):
-                raise ValueError(f"'{source}': {name} is {value!r}; expected {expected}")
+                raise ValueError(f"'{source}': {name} is {value!r}; expected {expected}: correct it or save again")
         others = {name: value for name, value in content.items() if name not in _EXPECTED}
         return cls(**known, scores={name: value for name, value in others.items() if _is_number(value)})
 
     def to_json(self) -> dict:
-        """The content of the file; what is not known is left out, but for the teacher, whose absence is a fact."""
+        """The content of the file. Unknown fields are left out, except for the teacher: its absence is a fact."""
         content = {one.name: getattr(self, one.name) for one in fields(self) if one.name != 'scores'}
         content = {name: value for name, value in content.items() if value is not None or name == 'teacher'}
         return {**content, **self.scores}
@@ -131,4 +131,4 @@ _EXPECTED = {
     'seed': (_is_whole, 'a whole number'),
     'weights_sha256': (_is_text, 'a hash'),
 }
-"""What each field of a file must be, and the words for it."""
+"""A check for each field of the file, and the words for what passes it."""

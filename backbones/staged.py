@@ -1,4 +1,11 @@
-"""What the plain convolutional networks of this package share: a stem, stages, pooling and a linear classifier."""
+"""timm's contract for a network of a stem, stages, pooling and a linear classifier, written once.
+
+Robust-ResNets, CondenseNet, Shake-Shake, ShuffleNet v1 and the wide ResNets for small images stand on `StagedNet`. The
+other families are subclasses of timm's own networks and share the descriptions of a data set (`imagenet_cfg`) only.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -7,19 +14,21 @@ from timm.models import build_model_with_cfg, checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import nn
 
+Network = TypeVar('Network', bound=nn.Module)
+
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
 
 class Stage(nn.Sequential):
-    """A run of blocks, whose activations the backward pass can recompute."""
+    """A run of blocks whose activations the backward pass can recompute (``grad_checkpointing``)."""
 
     def __init__(self, *blocks: nn.Module):
         super().__init__(*blocks)
         self.grad_checkpointing = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map features [B, C, H, W] to the next stage's."""
+        """Map features [B, C, H, W] to those of the next stage."""
         if self.grad_checkpointing and not torch.jit.is_scripting():
             return checkpoint_seq(self, x)
         for block in self:
@@ -28,22 +37,27 @@ class Stage(nn.Sequential):
 
 
 class StagedNet(nn.Module):
-    """A network of stages with timm's whole contract, written once.
+    """A network of stages that meets timm's whole contract.
 
     Args:
-        stem: What runs before the stages.
-        stages: The stages.
-        feature_info: timm's description of each stage's output: ``num_chs``, ``reduction``, ``module``.
-        norm: What runs between the last stage and the pooling, such as the last norm of a pre-activation network.
+        stem: Layers before the stages.
+        stages: Each a `Stage`, or a module with `Stage` modules in it.
+        feature_info: timm's description of the output of each stage: ``num_chs``, ``reduction``, ``module``.
+        norm: Layers between the last stage and the pooling, such as the last norm of a pre-activation network.
         num_classes: Classes; 0 leaves the classifier out.
         global_pool: timm's name of the pooling.
         drop_rate: Dropout before the classifier.
+
+    Attributes:
+        pretrained_cfg: timm's description of the variant, which ``build_model_with_cfg`` sets.
     """
+
+    pretrained_cfg: dict
 
     def __init__(
         self,
         stem: nn.Module,
-        stages: list[Stage],
+        stages: Sequence[nn.Module],
         feature_info: list[dict],
         norm: nn.Module | None = None,
         num_classes: int = 1000,
@@ -62,19 +76,20 @@ class StagedNet(nn.Module):
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict:
-        """Patterns that sort parameters into layers, stem to head."""
-        blocks = r'^stages\.(\d+)' if coarse else r'^stages\.(\d+)\.(\d+)'
+        """Patterns that sort parameters into layers, stem to head: stages if coarse, otherwise blocks."""
+        blocks = r'^stages\.(\d+)' if coarse else r'^stages\.(\d+)(?:\.blocks)?\.(\d+)'
         return dict(stem=r'^stem', blocks=[(blocks, None), (r'^norm', (99999,))])
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block's activations in the backward pass instead of keeping them."""
-        for stage in self.stages:
-            stage.grad_checkpointing = enable
+        for module in self.stages.modules():
+            if isinstance(module, Stage):
+                module.grad_checkpointing = enable
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
-        """The last layer."""
+        """The final linear layer."""
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
@@ -178,9 +193,15 @@ def cifar_cfg(**kwargs) -> dict:
     return imagenet_cfg(**{**cifar, **kwargs})
 
 
-def build_staged(
-    model_cls: type[StagedNet], variant: str, pretrained: bool, num_stages: int = 3, **kwargs
-) -> StagedNet:
-    """Build a model as timm's entrypoints do; ``features_only`` returns every stage's output."""
+def build_staged(model_cls: type[Network], variant: str, pretrained: bool, num_stages: int = 3, **kwargs) -> Network:
+    """Build a model as timm's entrypoints do; ``features_only`` returns the output of every stage.
+
+    Args:
+        model_cls: Class of the network; its stages are ``stages.0``, ``stages.1``, ….
+        variant: timm name.
+        pretrained: Load weights.
+        num_stages: Stages of the network.
+        kwargs: Arguments of the class and of ``timm.models.build_model_with_cfg``.
+    """
     feature_cfg = dict(out_indices=tuple(range(num_stages)), flatten_sequential=True)
     return build_model_with_cfg(model_cls, variant, pretrained, feature_cfg=feature_cfg, **kwargs)

@@ -1,8 +1,8 @@
-"""The table of all named models with what was published of them.
+"""The table of all named models with their published figures.
 
-Figures are strings as printed at the source, so that their precision is known; what publications call FLOPs are
-multiply-adds, as are GMACs here. To add a model, add a `Published` to a `Family`: tests then hold it to its figures,
-and ``python tools/list_models.py --markdown`` puts it into docs/models.md.
+Figures are strings as printed at the source, which keeps their precision. GMACs are multiply-adds, which publications
+call FLOPs. To add a model, add a `Published` to a `Family`: tests then compare the model with the figures, and
+``python tools/list_models.py --markdown`` puts it into docs/models.md.
 """
 
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Published:
-    """A model's name and its published figures, each None where none was published.
+    """Name and published figures of a model; a figure is None where none was published.
 
     Attributes:
         name: timm name.
         params: Millions of parameters.
         gmacs: Billions of multiply-adds of one image.
         top1: Percentage of right answers on the family's data set.
-        kwargs: Arguments that the published figures need.
-        uncounted: GMACs that a counter of multiply-adds finds and the source left out; negative for what the source
-            counted beside them. The family's note says what that is.
-        at_odds: The source's GMACs contradict its other figures and are not met; the family's note says how.
+        kwargs: Arguments of ``timm.create_model`` for the published figures.
+        uncounted: GMACs that a counter of multiply-adds finds and the source left out; negative for other operations
+            that the source counted. The note of the family names them.
+        at_odds: The source's GMACs contradict its other figures and are not met; the note of the family explains it.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Family:
 
     Attributes:
         title: Name for people.
-        sources: Where the figures are printed.
-        models: Its models.
-        dataset: What top-1 refers to.
-        note: What a reader of the figures must know.
+        sources: Addresses of the figures.
+        models: Models in the order of the table.
+        dataset: Data set of top-1.
+        note: Remarks on the figures.
     """
 
     title: str

@@ -25,7 +25,6 @@ BESIDE = {
     ('downstream', 'training'),
     ('downstream', 'robustness'),
     ('training', 'robustness'),
-    ('explain', 'report'),
     ('results', 'base'),
 }
 """Who may import whom on the same storey."""
@@ -125,6 +124,17 @@ def test_the_picture_of_the_rooms_is_the_imports():
 
     implied = {(a, c) for a, c in edges for x, b in edges if x == a and b != c and c in reachable(b, set())}
     assert drawn == edges - implied
+
+
+def test_the_steps_of_the_reader_are_files_in_at_most_ten_steps():
+    text = (REPO / 'docs' / 'architecture.md').read_text()
+    journeys = text.partition('## Where things live')[2].partition('## Rules')[0].split('\n**')[1:]
+    assert len(journeys) == 5
+    for journey in journeys:
+        assert len(re.findall(r'^\d+\. ', journey, re.M)) <= 10
+        paths = re.findall(r'`((?:backbones|distill|downstream_configs)/[\w/]+(?:\.py)?)`', journey)
+        assert len(paths) > 2
+        assert [path for path in paths if not (REPO / path).exists()] == []
 
 
 def test_configs_inherit_from_this_project_only():

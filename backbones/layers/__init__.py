@@ -1,1 +1,1 @@
-"""Layers that several families share: fast depthwise convolutions, and the maths of fusing linear layers."""
+"""Layers that several families share: fast depthwise convolutions, and the mathematics of fusing linear layers."""

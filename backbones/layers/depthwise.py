@@ -1,13 +1,13 @@
-"""The weight gradient of wide depthwise convolutions on a CPU, as a depthwise convolution of its own.
+"""The weight gradient of wide depthwise convolutions on a CPU, computed as a depthwise convolution.
 
-oneDNN has a routine for that gradient up to 3 columns. Beyond them it takes the one for dense groups, which pads each
-group to 16 × 16 channels, of which one product counts; without ``channels_last``, one small matrix product a channel.
-Yet the gradient is itself a depthwise convolution, of each sample's channel with that channel's output gradient as
-the kernel, and those are fast at any width.
+oneDNN has a depthwise routine for that gradient up to 3 columns. For wider kernels it takes the routine for dense
+groups, which pads each group to 16 × 16 channels and uses one of these products; without ``channels_last`` it takes one
+small matrix product per channel. Yet the gradient is a depthwise convolution itself: of each channel of a sample, with
+the output gradient of that channel as the kernel. Depthwise convolutions are fast at any width.
 
-Measured on two cores with AVX-512: 1.5 to 4 times as fast at most shapes, 5 to 20 times without ``channels_last``; 16
-images of 384 × 14 × 14 under a kernel of 11 take 5 ms in place of 30 (3 in place of 37), 768 × 7 × 7 2 ms in place of
-43, and 91 MiB of padding are not needed.
+Measured on two cores with AVX-512: 1.5 to 4 times as fast at most shapes, 5 to 20 times without ``channels_last``. 16
+images of 384 × 14 × 14 with a kernel of 11 take 5 ms instead of 30 (without ``channels_last`` 3 instead of 37), and of
+768 × 7 × 7 2 ms instead of 43; 91 MiB of padding are not needed.
 """
 
 import torch
@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDEST_KERNEL = 3
-"""Columns of a kernel that oneDNN's own routine goes to."""
+"""Columns of a kernel up to which oneDNN has a depthwise routine."""
 SMALLEST_MAP = 3
-"""Side of an output map from which on it is the slower one."""
+"""Side of an output map from which on the convolution is faster than oneDNN's routine."""
 
 
 class _DepthwiseConvolution(torch.autograd.Function):
-    """`torch.nn.functional.conv2d` of as many groups as channels, its weight gradient computed as said above."""
+    """`torch.nn.functional.conv2d` with one group per channel and the weight gradient of this module."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, stride, padding, dilation) -> Tensor:
@@ -33,12 +33,12 @@ class _DepthwiseConvolution(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad[:3]
-        ours = min(grad.shape[2:]) >= SMALLEST_MAP
-        # With the bias's gradient comes the weight's, by the slow routine.
-        wanted = (for_x, for_weight and not ours, for_bias and not ours)
+        is_large = min(grad.shape[2:]) >= SMALLEST_MAP
+        # oneDNN's gradient of the bias comes with its slow gradient of the weight.
+        wanted = (for_x, for_weight and not is_large, for_bias and not is_large)
         geometry = (*ctx.geometry, False, (0, 0), len(weight))
         grads = torch.ops.aten.convolution_backward(grad, x, weight, [len(weight)], *geometry, wanted)
-        if ours:
+        if is_large:
             grad_weight = weight_gradient(x, grad, weight.shape[2:], *ctx.geometry) if for_weight else None
             grads = grads[0], grad_weight, grad.sum(dim=(0, 2, 3)) if for_bias else None
         return *grads, None, None, None
@@ -47,14 +47,16 @@ class _DepthwiseConvolution(torch.autograd.Function):
 def weight_gradient(x: Tensor, grad: Tensor, kernel_size, stride, padding, dilation) -> Tensor:
     """dL/dw[c, i, j] = Σ_n Σ_yx grad[n, c, y, x] · x[n, c, s·y + d·i − p, s·x + d·j − p].
 
-    Stride s and dilation d change places: the output gradient is a kernel whose entries lie s apart, looked at every
-    d pixels.
+    Stride s and dilation d change places: the output gradient is a kernel whose entries are s pixels apart, and it
+    moves by d pixels.
 
     Args:
         x: Input of the convolution [B, C, H, W].
         grad: Gradient of its output [B, C, H', W'].
         kernel_size: Height and width of the kernel.
-        stride: Of the convolution, (vertical, horizontal), as `padding` and `dilation`.
+        stride: Vertical and horizontal stride of the convolution.
+        padding: Vertical and horizontal padding of the convolution.
+        dilation: Vertical and horizontal dilation of the convolution.
 
     Returns:
         Gradient of the kernels [C, 1, *kernel_size].
@@ -63,7 +65,7 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel_size, stride, padding, dilat
     samples = x.contiguous().view(1, batch * chs, *x.shape[2:])
     kernels = grad.contiguous().view(batch * chs, 1, *grad.shape[2:])
     each = F.conv2d(samples, kernels, None, dilation, padding, stride, batch * chs)
-    # A stride that does not divide the padded input leaves rows and columns that no output saw.
+    # A stride that does not divide the padded input leaves rows and columns that no output depends on.
     each = each.view(batch, chs, *each.shape[2:])[..., : kernel_size[0], : kernel_size[1]]
     return each.sum(dim=0).unsqueeze(1)
 
@@ -85,10 +87,10 @@ def speed_up_depthwise(network: nn.Module) -> nn.Module:
         network: Any model; its parameters and their names stay as they are.
 
     Returns:
-        The same network, in which they are `DepthwiseConv2d`.
+        The same network; its wide depthwise convolutions are now `DepthwiseConv2d`.
     """
     for module in network.modules():
-        # Not of its subclasses, such as timm's with TensorFlow's padding, whose forward pass is their own.
+        # Subclasses, such as timm's with TensorFlow's padding, have a forward pass of their own.
         if type(module) is nn.Conv2d and _is_wide_depthwise(module):
             module.__class__ = DepthwiseConv2d
     return network

@@ -21,8 +21,8 @@ def ms_deform_attn_forward(
 
     Args:
         value: Values of all levels, one level after the other [B, S, heads, C].
-        value_spatial_shapes: Height and width of each level [levels, 2], their products summing to S.
-        value_level_start_index: Where each level starts in S; follows from the shapes, unused.
+        value_spatial_shapes: Height and width of each level [levels, 2]; S is the sum of their products.
+        value_level_start_index: First position of each level in S [levels]; follows from the shapes, unused.
         sampling_locations: x and y, 0 to 1 across a level [B, Q, heads, levels, points, 2].
         attention_weights: [B, Q, heads, levels, points].
         im2col_step: Images that the compiled operator takes at a time, unused.
@@ -55,7 +55,7 @@ def ms_deform_attn_backward(
 
 
 def _attend(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    # At the top this would be a circle: mmcv.ops needs the stand-ins to be imported.
+    # At the top of the file this import would be circular: mmcv.ops imports the stand-ins.
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
     return multi_scale_deformable_attn_pytorch(full(value), shapes.tolist(), full(locations), full(weights))

@@ -18,7 +18,7 @@ def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, ali
         bboxes2: Corners [N, 4].
         ious: Receives the overlaps [M, N], or [M] if aligned.
         mode: 0 intersection over union, 1 intersection over the area of the first.
-        aligned: Whether to compare row by row (M = N) instead of all pairs.
+        aligned: Compare row by row (M = N) instead of all pairs.
         offset: 1 counts pixels, so that a box is x2 - x1 + 1 wide; 0 measures lengths.
     """
     a, b = full(bboxes1) if aligned else full(bboxes1)[:, None], full(bboxes2)
@@ -34,15 +34,15 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     Args:
         boxes: Corners x1, y1, x2, y2 [N, 4].
         scores: [N].
-        iou_threshold: A box goes when its IoU with a better one is above this.
+        iou_threshold: A box is dropped if its IoU with a better box is above this.
         offset: As in :func:`bbox_overlaps`.
 
     Returns:
-        Indices of what stays, best first.
+        Indices of the boxes that are kept, best first.
     """
-    # Counting pixels is measuring lengths with the far corner moved by one.
+    # A box counted in pixels is as wide as one measured in lengths whose far corner is moved by one.
     boxes = full(boxes) + boxes.new_tensor([0, 0, offset, offset])
-    # mmcv compares in single precision, torchvision in double: there float32(0.3) would be above 0.3.
+    # mmcv compares in single precision and torchvision in double, where float32(0.3) is above 0.3.
     iou_threshold = torch.tensor(iou_threshold, dtype=boxes.dtype).item()
     return kernels.nms(boxes, scores.to(boxes), iou_threshold)
 
@@ -57,27 +57,28 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Soft-NMS (Bodla et al., ICCV 2017): neighbours of a better box lose score instead of going at once.
+    """Soft-NMS (Bodla et al., ICCV 2017): neighbours of a better box lose score instead of being dropped at once.
 
     Args:
-        boxes: Corners [N, 4], on the CPU like the rest: mmcv brings them there.
+        boxes: Corners [N, 4]; mmcv moves all arguments to the CPU.
         scores: [N].
         dets: Receives box and decayed score [N, 5], in the order of selection; rows beyond are left alone.
         iou_threshold: Overlap from which a neighbour is decayed (naive, linear).
         sigma: Width of the Gaussian decay exp(-IoU² / sigma).
-        min_score: A neighbour decayed below this goes.
+        min_score: A neighbour whose score decays below this is dropped.
         method: 0 naive (score 0), 1 linear (× 1 - IoU), 2 Gaussian.
         offset: As in :func:`bbox_overlaps`.
 
     Returns:
-        Indices of what stays, in the order of selection.
+        Indices of the boxes that are kept, in the order of selection.
     """
     corners, decayed = (full(x.detach()).numpy() for x in (boxes, scores.clone()))
-    left, kept = np.arange(len(corners)), []
+    left: np.ndarray = np.arange(len(corners))
+    chosen = []
     while len(left):
         place = decayed[left].argmax()
         best = left[place]
-        kept.append(best)
+        chosen.append(best)
         left[place] = left[0]
         left = left[1:]
 
@@ -87,13 +88,13 @@ def softnms(
         else:
             decayed[left] *= np.where(iou >= iou_threshold, 1 - iou if method == 1 else 0, 1)
         left = _drop(left, decayed[left] < min_score)
-    kept = torch.from_numpy(np.array(kept, dtype=np.int64))
+    kept = torch.from_numpy(np.array(chosen, dtype=np.int64))
     dets[: len(kept)] = torch.cat((boxes[kept], torch.from_numpy(decayed)[kept, None].to(boxes)), 1)
     return kept
 
 
 def _drop(left: np.ndarray, gone: np.ndarray) -> np.ndarray:
-    """What remains of ``left``, each gap filled from the end: equal scores are then selected in mmcv's order."""
+    """Remove entries of ``left`` and fill each gap from the end: equal scores are then selected in mmcv's order."""
     size = len(left) - gone.sum()
     remaining = left[:size].copy()
     remaining[gone[:size]] = left[size:][~gone[size:]][::-1]
@@ -109,14 +110,14 @@ def _iou(box: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """Greedy suppression that says which box each suppressed one went to.
+    """Greedy suppression that names the boxes that each kept box suppresses.
 
     Args:
-        dets: Corners and score [N, 5], on the CPU: mmcv brings them there.
-        iou_threshold: A box goes when its IoU with a better one is at least this.
+        dets: Corners and score [N, 5]; mmcv moves them to the CPU.
+        iou_threshold: A box is dropped if its IoU with a better box is at least this.
 
     Returns:
-        A group for each box that stays, best first: its index and those of the boxes it suppressed.
+        A group for each box that is kept, best first: its index and those of the boxes that it suppresses.
     """
     boxes = full(dets.detach()).numpy()
     left, groups = np.argsort(-boxes[:, 4], kind='stable'), []

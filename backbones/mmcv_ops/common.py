@@ -1,4 +1,4 @@
-"""What the stand-ins for mmcv's compiled operators share."""
+"""Shared parts of the stand-ins for mmcv's compiled operators."""
 
 import torch
 import torchvision  # noqa: F401 - registers torch.ops.torchvision
@@ -8,5 +8,5 @@ kernels = torch.ops.torchvision
 
 
 def full(x: Tensor) -> Tensor:
-    """x in full precision: under AMP the tensors are half ones, which not every kernel takes."""
+    """Convert a tensor of half precision, as AMP makes it, to float32: not every kernel takes half precision."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

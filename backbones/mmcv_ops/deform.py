@@ -3,6 +3,9 @@
 Conventions of mmcv 2.1, ``ops/csrc/pytorch/{deform_conv,modulated_deform_conv}.cpp``.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,6 +28,9 @@ def modulated_deform_conv_forward(
 ) -> None:
     """Modulated deformable convolution (Zhu et al., CVPR 2019).
 
+    Offsets and masks may be larger than the output, as DyHead's are: the compiled operator then reads the first
+    elements of each sample, as if they had the output's size, and so does this one.
+
     Args:
         input: [B, C, H, W].
         weight: [K, C / group, kernel_h, kernel_w].
@@ -38,6 +44,7 @@ def modulated_deform_conv_forward(
             deformable_group and with_bias.
     """
     bias = bias if geometry['with_bias'] else weight.new_zeros(len(weight))
+    offset, mask = (_leading(x, output.shape[2:]) for x in (offset, mask))
     tensors = map(full, (input, weight, offset, mask, bias))
     output.copy_(kernels.deform_conv2d(*tensors, *(geometry[name] for name in MODULATED), True))
 
@@ -59,12 +66,15 @@ def modulated_deform_conv_backward(
     **geometry: int,
 ) -> None:
     """Gradients of :func:`modulated_deform_conv_forward`, each into the tensor of its name."""
-    gradients = _backward(grad_output, input, weight, offset, mask, [geometry[name] for name in MODULATED])
+    read_offset, read_mask = (_leading(x, grad_output.shape[2:]) for x in (offset, mask))
+    gradients = _backward(grad_output, input, weight, read_offset, read_mask, [geometry[name] for name in MODULATED])
     by_input, by_weight, by_offset, by_mask, by_bias = gradients
     grad_input.copy_(by_input)
     grad_weight.copy_(by_weight)
-    grad_offset.copy_(by_offset)
-    grad_mask.copy_(by_mask)
+    for grad, by_read in ((grad_offset, by_offset), (grad_mask, by_mask)):
+        flat = grad.new_zeros(len(grad), grad[0].numel())
+        flat[:, : by_read[0].numel()] = by_read.flatten(1)
+        grad.copy_(flat.view(grad.shape))
     if geometry['with_bias']:
         grad_bias.copy_(by_bias)
 
@@ -120,22 +130,41 @@ def deform_conv_backward_parameters(
     grad_weight.add_(gradients[1], alpha=scale)
 
 
+def _leading(x: Tensor, size: Sequence[int]) -> Tensor:
+    """The first elements of each sample of x [B, C, H, W], as many as a map of another size [B, C, *size] has.
+
+    Raises:
+        ValueError: x has fewer.
+    """
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    shape = (x.shape[1], *size)
+    if math.prod(shape) > x[0].numel():
+        raise ValueError(
+            f'a deformable convolution has offsets or masks for {tuple(x.shape[2:])} places and an output of '
+            f'{tuple(size)}; give at least as many'
+        )
+    return x.flatten(1)[:, : math.prod(shape)].unflatten(1, shape)
+
+
 def _backward(
     grad_output: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, geometry: list[int]
 ) -> tuple[Tensor, ...]:
     """Gradients by input, weight, offset, mask and bias; geometry in the order of :data:`PLAIN`."""
-    tensors = (input, weight, offset, input.new_zeros(len(input), 1) if mask is None else mask)
-    tensors = map(full, (grad_output, *tensors, weight.new_zeros(len(weight))))
+    bias = weight.new_zeros(len(weight))
+    weights = input.new_zeros(len(input), 1) if mask is None else mask
+    tensors = map(full, (grad_output, input, weight, offset, weights, bias))
     gradients = list(kernels._deform_conv2d_backward(*tensors, *geometry, mask is not None))
     gradients[2] = gradients[2].masked_fill(_at_minus_one(offset, weight.shape[2:], geometry), 0)
     return tuple(gradients)
 
 
-def _at_minus_one(offset: Tensor, kernel: tuple[int, int], geometry: list[int]) -> Tensor:
-    """Which coordinates of the sampled points are exactly -1, in the shape of ``offset``.
+def _at_minus_one(offset: Tensor, kernel: Sequence[int], geometry: list[int]) -> Tensor:
+    """Mask of the coordinates of sampled points that are exactly -1, in the shape of ``offset``.
 
-    The interpolation has a kink there: mmcv's derivative by the offset is the one from outside, 0, torchvision's the
-    one from inside. It matters: with padding 1 and offsets of 0, as training starts, points of every border lie there.
+    The interpolation has a kink there: mmcv takes the derivative by the offset from outside, 0, and torchvision from
+    inside. The difference matters: with padding 1 and offsets of 0, as training starts, points of every border lie
+    there.
     """
     strides, pads, dilations = geometry[0:2], geometry[2:4], geometry[4:6]
     grids = []
@@ -143,5 +172,5 @@ def _at_minus_one(offset: Tensor, kernel: tuple[int, int], geometry: list[int]) 
         points = torch.arange(size, device=offset.device) * dilation - pad
         grids.append(points[:, None] + torch.arange(places, device=offset.device) * stride)
     y, x = full(offset).unflatten(1, (-1, *kernel, 2)).unbind(4)  # [B, groups, kernel_h, kernel_w, H', W'] each
-    at = (y + grids[0][:, None, :, None] == -1, x + grids[1][:, None, :] == -1)
-    return torch.stack(at, 4).flatten(1, 4)
+    kinks = (y + grids[0][:, None, :, None] == -1, x + grids[1][:, None, :] == -1)
+    return torch.stack(kinks, 4).flatten(1, 4)

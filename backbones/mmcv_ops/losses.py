@@ -33,7 +33,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Derivative of each loss by its logit, into ``grad_input`` [N, K]."""
+    """Write the derivative of each loss by its logit into ``grad_input`` [N, K]."""
     x = full(input)
     p, q = x.sigmoid(), (-x).sigmoid()
     hit = alpha * q**gamma * (gamma * p * F.logsigmoid(x) - q)
@@ -42,7 +42,7 @@ def sigmoid_focal_loss_backward(
 
 
 def _of_target(hit: Tensor, miss: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """``hit`` at the target's entry and ``miss`` elsewhere [N, K], weighted by the target."""
+    """``hit`` at the entry of the target and ``miss`` elsewhere [N, K], times the weight of the target."""
     positive = target[:, None] == torch.arange(hit.size(1), device=hit.device)
     terms = torch.where(positive, hit, miss)
     return terms * F.pad(full(weight), (0, 1), value=1)[target, None] if len(weight) else terms
@@ -55,7 +55,7 @@ def softmax_focal_loss_forward(
 
     Args:
         input: Probabilities, the softmax of the logits [N, K].
-        target: Class 0..K-1, or a negative number where there is no loss [N].
+        target: Class 0..K-1, or a negative number for a sample without loss [N].
         weight: Weight by class [K], or empty.
         output: Receives the loss [N].
         gamma: Focusing exponent γ.
@@ -74,7 +74,10 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Derivative of each loss by its sample's logits, into ``grad_input`` [N, K]; ``buff`` [N] is scratch space."""
+    """Write the derivative of each loss by the logits of its sample into ``grad_input`` [N, K].
+
+    ``buff`` [N] is scratch space.
+    """
     p, scale = _probability(input, target, weight, alpha)
     q = (1 - p).clamp(min=torch.finfo(p.dtype).tiny)  # a negative power of 0 would make the next line 0 × ∞
     buff.copy_(scale * (gamma * q ** (gamma - 1) * p * p.log() - q**gamma))  # p · dloss/dp
@@ -83,7 +86,7 @@ def softmax_focal_loss_backward(
 
 
 def _probability(input: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Probability of the target, above 0, and the factor of its loss [N] each."""
+    """Probability of the target, above 0, and the factor of the loss, [N] each."""
     known = target.clamp(min=0)
     p = full(input).gather(1, known[:, None])[:, 0]
     scale = alpha * (target >= 0).to(p)

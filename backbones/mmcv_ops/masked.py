@@ -17,7 +17,7 @@ def masked_im2col_forward(
     pad_h: int,
     pad_w: int,
 ) -> None:
-    """The window around each place, into a column of ``col``.
+    """Copy the window around each place into a column of ``col``.
 
     Args:
         im: One map [1, C, H, W].
@@ -27,7 +27,7 @@ def masked_im2col_forward(
         kernel_h: Height of a window.
         kernel_w: Width of a window.
         pad_h: Rows of zeros above and below the map.
-        pad_w: Columns of zeros left and right of it.
+        pad_w: Columns of zeros left and right of the map.
     """
     windows = F.pad(im[0], (pad_w, pad_w, pad_h, pad_h)).unfold(1, kernel_h, 1).unfold(2, kernel_w, 1)
     col.copy_(windows[:, mask_h_idx, mask_w_idx].permute(0, 2, 3, 1).reshape(col.shape))
@@ -36,5 +36,5 @@ def masked_im2col_forward(
 def masked_col2im_forward(
     col: Tensor, mask_h_idx: Tensor, mask_w_idx: Tensor, im: Tensor, height: int, width: int, channels: int
 ) -> None:
-    """Columns [channels, M] back to their places in ``im`` [1, channels, height, width]; the rest stays as it is."""
+    """Write columns [channels, M] to their places in ``im`` [1, channels, height, width], and nothing elsewhere."""
     im[0][:, mask_h_idx, mask_w_idx] = col.to(im)

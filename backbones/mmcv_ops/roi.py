@@ -13,8 +13,10 @@ from torch import Tensor
 
 from backbones.mmcv_ops.common import full, kernels
 
-AVERAGE = 1  # pool_mode
-BUDGET = 1 << 24  # sampled values held at a time, 64 MiB of them
+AVERAGE = 1
+"""``pool_mode`` of the average."""
+BUDGET = 1 << 24
+"""Sampled values that are held at a time: 64 MiB."""
 
 
 def roi_align_forward(
@@ -36,14 +38,14 @@ def roi_align_forward(
         input: Feature map [B, C, H, W].
         rois: Image index and corners in pixels of the image [R, 5].
         output: Receives the pooled values; 0 where a bin has no sample.
-        argmax_y: Receives y of each largest sample, -1 where there is none; of the maximum only.
-        argmax_x: Likewise x.
+        argmax_y: Receives y of the largest sample of each bin, -1 where there is none; for the maximum only.
+        argmax_x: Receives x likewise.
         aligned_height: Bins in y.
         aligned_width: Bins in x.
-        spatial_scale: Feature map pixels a pixel of the image.
-        sampling_ratio: Samples a bin and axis; 0 takes one a feature map pixel.
+        spatial_scale: Pixels of the feature map per pixel of the image.
+        sampling_ratio: Samples per bin and axis; 0 takes one per pixel of the feature map.
         pool_mode: 1 average, 0 maximum.
-        aligned: Whether pixel centres sit at half coordinates.
+        aligned: Pixel centres are at half coordinates.
     """
     input, rois = full(input), full(rois)
     bins = (aligned_height, aligned_width)
@@ -56,10 +58,10 @@ def roi_align_forward(
     size = extent / extent.new_tensor(bins)
     counts = torch.full_like(size, sampling_ratio) if sampling_ratio > 0 else size.ceil()
 
-    for target, nothing in ((output, 0), (argmax_y, -1), (argmax_x, -1)):
-        target.fill_(nothing)
-    for rows, columns, some in _groups(counts.long(), cost=input.size(1) * bins[0] * bins[1]):
-        # A bin's samples are the bins of a RoIAlign that has that many times more and takes one sample of each.
+    for target, empty in ((output, 0), (argmax_y, -1), (argmax_x, -1)):
+        target.fill_(empty)
+    for rows, columns, some in groups(counts.long(), cost=input.size(1) * bins[0] * bins[1]):
+        # The samples of a bin are the bins of a RoIAlign with that many times more bins and one sample in each.
         fine = (bins[0] * rows, bins[1] * columns)
         samples = kernels.roi_align(input, rois[some], spatial_scale, *fine, 1, aligned)
         best, place = F.max_pool2d(samples, (rows, columns), return_indices=True)
@@ -91,7 +93,7 @@ def roi_align_backward(
         return
     grad_output = grad_output * (argmax_y != -1)
     maps = torch.zeros(shape, dtype=grad_output.dtype, device=grad_output.device)
-    corners = product(_neighbours(full(argmax_y), shape[2]), _neighbours(full(argmax_x), shape[3]))
+    corners = product(neighbours(full(argmax_y), shape[2]), neighbours(full(argmax_x), shape[3]))
     for (y, weight_y), (x, weight_x) in corners:
         _scatter(maps, rois[:, 0].long(), y * shape[3] + x, grad_output * weight_y * weight_x)
     grad_input.copy_(maps)
@@ -115,7 +117,7 @@ def roi_pool_forward(
         argmax: Receives y * W + x of each largest pixel, -1 where there is none.
         pooled_height: Bins in y.
         pooled_width: Bins in x.
-        spatial_scale: Feature map pixels a pixel of the image.
+        spatial_scale: Pixels of the feature map per pixel of the image.
     """
     rois = full(rois)
     channels, height, width = input.shape[1:]
@@ -125,10 +127,10 @@ def roi_pool_forward(
 
     output.fill_(0)
     argmax.fill_(-1)
-    pixels = input.permute(0, 2, 3, 1).reshape(-1, channels)  # [B * H * W, C]: what is read together lies together
+    pixels = input.permute(0, 2, 3, 1).reshape(-1, channels)  # [B * H * W, C]: channels are read together
     start = rois[:, 0].long() * (height * width)
     counts = torch.stack((count_y.amax(1), count_x.amax(1)), 1)
-    for rows, columns, some in _groups(counts, cost=pooled_height * pooled_width * channels):
+    for rows, columns, some in groups(counts, cost=pooled_height * pooled_width * channels):
         y = _run(first_y[some], count_y[some], rows)
         x = _run(first_x[some], count_x[some], columns)
         place = y[:, :, None, :, None] * width + x[:, None, :, None]  # [r, bins, bins, rows, columns]
@@ -156,15 +158,15 @@ def roi_pool_backward(
     grad_input.copy_(maps)
 
 
-def _groups(counts: Tensor, cost: int) -> Iterator[tuple[int, int, Tensor]]:
-    """RoIs that are sampled together.
+def groups(counts: Tensor, cost: int) -> Iterator[tuple[int, int, Tensor]]:
+    """Group the RoIs that are sampled together.
 
     Args:
-        counts: Samples a bin in y and x [R, 2].
-        cost: Values that one sample a bin takes in one RoI.
+        counts: Samples per bin in y and x [R, 2].
+        cost: Values in one RoI for one sample per bin.
 
     Yields:
-        The two counts and the indices of RoIs with these, as many as :data:`BUDGET` allows. RoIs without a
+        The two counts and the indices of RoIs with these counts, as many as :data:`BUDGET` allows. RoIs without a
         sample are left out.
     """
     kinds, kind = counts.unique(dim=0, return_inverse=True)
@@ -183,14 +185,14 @@ def _touched(ends: Tensor, bins: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _run(first: Tensor, count: Tensor, length: int) -> Tensor:
-    """Pixels from the first on [R, bins, length]; where there are fewer, the last one repeats: no other maximum."""
+    """Pixels from the first on [R, bins, length]; a shorter run repeats its last pixel, which changes no maximum."""
     steps = torch.arange(length, device=first.device).expand(*first.shape, length)
-    # An empty bin may start past the map's end: 0 can be read, and counts for nothing.
+    # An empty bin may start past the end of the map: pixel 0 is read instead, and its value is not used.
     return torch.where(count > 0, first, 0)[..., None] + torch.minimum(steps, (count - 1).clamp(min=0)[..., None])
 
 
-def _neighbours(t: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The two pixels around coordinates along one axis and their weights; 0 more than a pixel off the map."""
+def neighbours(t: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The two pixels around each coordinate along one axis and their weights, 0 more than a pixel off the map."""
     inside = (t >= -1) & (t <= size)
     t = t.clamp(0, size - 1)
     low = t.floor()

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-PAIRS = 1 << 16  # compared at a time; one takes about 1 kB
+PAIRS = 1 << 16
+"""Pairs of boxes that are compared at a time; a pair takes about 1 kB."""
 
 
 @torch.no_grad()
@@ -21,7 +22,7 @@ def box_iou_rotated(boxes1: Tensor, boxes2: Tensor, ious: Tensor, mode_flag: int
         boxes2: [N, 5].
         ious: Receives the overlaps [M * N], or [M] if aligned.
         mode_flag: 0 intersection over union, 1 intersection over the area of the first.
-        aligned: Whether to compare row by row (M = N) instead of all pairs.
+        aligned: Compare row by row (M = N) instead of all pairs.
     """
     if aligned:
         for a, b, target in zip(*(x.split(PAIRS) for x in (boxes1, boxes2, ious)), strict=True):
@@ -49,12 +50,12 @@ def nms_rotated(
         scores: [N].
         order: Indices from the best to the worst [N].
         dets_sorted: ``dets`` in that order [N, 5 or 6].
-        labels: [N] or empty, unused: in mmcv boxes of all labels suppress one another, too.
-        iou_threshold: A box goes when its IoU with a better one is above this.
+        labels: [N] or empty, unused: in mmcv too, boxes of different labels suppress one another.
+        iou_threshold: A box is dropped if its IoU with a better box is above this.
         multi_label: Whether ``dets`` have a label.
 
     Returns:
-        Indices of what stays, best first.
+        Indices of the boxes that are kept, best first.
     """
     boxes = dets_sorted[:, :5]
     pairs = [torch.zeros(2, 0, dtype=torch.long)]
@@ -64,8 +65,8 @@ def nms_rotated(
         pairs.append(torch.stack((i[above], j[above])).cpu())
     better, worse = torch.cat(pairs, 1)
     keep = torch.ones(len(boxes), dtype=torch.bool)
-    for i, rivals in enumerate(worse.split(better.bincount(minlength=len(boxes)).tolist())):
-        if keep[i]:
+    for box, rivals in enumerate(worse.split(better.bincount(minlength=len(boxes)).tolist())):
+        if keep[box]:
             keep[rivals] = False
     return order[keep.to(order.device)]
 
@@ -93,10 +94,10 @@ def _overlap(a: Tensor, b: Tensor, of_first: bool = False) -> Tensor:
 def _intersection(a: Tensor, b: Tensor) -> Tensor:
     """Area that pairs of rotated boxes [P, 5] share.
 
-    Seen from b, b is the rectangle |x| ≤ w / 2, |y| ≤ h / 2. How much of a lies in it is the integral over these y of
-    the slices of a, cut to these x: the sum over the edges of a of ∫ clamp(x) dy. Between the points where an edge
-    crosses a side of b clamp(x) is linear, so that trapezoids give the exact value. No vertex is ever found to be
-    inside or outside, and so nothing jumps where sides coincide.
+    In the coordinates of b, b is the rectangle |x| ≤ w / 2, |y| ≤ h / 2. The shared area is the integral over these y
+    of the slices of a, cut to these x: the sum over the edges of a of ∫ clamp(x) dy. Between the points where an edge
+    crosses a side of b, clamp(x) is linear, so that trapezoids give the exact value. The method never decides whether
+    a vertex is inside or outside, and so the area does not jump where sides coincide.
     """
     centre = _rotate(a[:, :2] - b[:, :2], -b[:, 4])
     signs = a.new_tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]])
@@ -112,10 +113,10 @@ def _intersection(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _crossings(start: Tensor, along: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Where edges pass from -half to half or back, in order, as parts of the edge from 0 to 1 [P, 4] each."""
-    # An edge parallel to the side divides by 0: ±∞ is cut to the edge, and of 0 / 0 any part will do.
-    at = [((side - start) / along).nan_to_num(0).clamp(0, 1) for side in (-half, half)]
-    return torch.minimum(*at), torch.maximum(*at)
+    """Positions on edges where they cross -half and half, the earlier one first, from 0 to 1 [P, 4] each."""
+    # An edge parallel to the side divides by 0: ±∞ is cut to the end of the edge, and for 0 / 0 any position serves.
+    crossings = [((side - start) / along).nan_to_num(0).clamp(0, 1) for side in (-half, half)]
+    return torch.minimum(*crossings), torch.maximum(*crossings)
 
 
 def _rotate(points: Tensor, angle: Tensor) -> Tensor:

@@ -1,15 +1,15 @@
 """Any timm model as a backbone in OpenMMLab configs.
 
-``custom_imports = dict(imports=['backbones.openmmlab'], allow_failed_imports=False)`` in a config is all it
-takes: importing this package puts the stand-ins for mmcv's compiled operators in place (before anything
-imports ``mmcv.ops``), registers ``TimmBackbone``, ``StagePyramid``, ``SimpleFeaturePyramid``, ``LoadWholeImage``,
-``SeededRandomSampler`` and ``LayerDecayOptimWrapperConstructor`` in mmengine's root registries, where mmdet and mmseg
-both look, and has strides checked whenever a detector is built on a ``TimmBackbone``.
+A config needs one line: ``custom_imports = dict(imports=['backbones.openmmlab'], allow_failed_imports=False)``.
+Importing this package puts the stand-ins for mmcv's compiled operators in place (before anything imports ``mmcv.ops``),
+registers ``TimmBackbone``, ``StagePyramid``, ``SimpleFeaturePyramid``, ``LoadWholeImage``, ``SeededRandomSampler`` and
+``LayerDecayOptimWrapperConstructor`` in mmengine's root registries, which mmdet and mmseg both search, and checks
+strides when a detector is built on a ``TimmBackbone``.
 """
 
-from backbones.mmcv_ops import install as mmcv_ops
+from backbones.mmcv_ops import install
 
-mmcv_ops.install()
+install()
 
 from backbones.openmmlab.checks import check_strides, watch_builds  # noqa: E402
 from backbones.openmmlab.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402

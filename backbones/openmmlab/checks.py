@@ -1,11 +1,12 @@
-"""Feature, anchor and RoI strides of a detector must tell the same story; nothing in a detector checks that.
+"""Check that the strides of a detector's feature maps, anchors and RoI extractors agree.
 
-mmdet's FPN takes maps of any size, anchor generators and RoI extractors are told strides of their own, and
-where these disagree training runs without an error and learns the wrong boxes. :func:`watch_builds` makes it
-an error when the detector is built, whatever its class and whoever builds it.
+mmdet checks no strides: its FPN takes maps of any size, and anchor generators and RoI extractors have strides of their
+own in the config. Where these disagree, training runs without an error and learns the wrong boxes. :func:`watch_builds`
+turns the disagreement into an error when a detector of any class is built.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
@@ -14,15 +15,15 @@ from backbones.openmmlab.pyramid import SimpleFeaturePyramid, StagePyramid
 from backbones.openmmlab.timm_backbone import TimmBackbone
 
 HEADS = ('rpn_head', 'bbox_head', 'roi_head')
-"""Names by which mmdet's detectors hold what takes strides for granted."""
+"""Attributes of mmdet's detectors that hold anchor generators and RoI extractors."""
 
 _watching = False
 
 
 def watch_builds() -> None:
-    """Check strides from now on whenever a neck or head joins a ``TimmBackbone`` in a detector.
+    """From now on, check strides when a neck or head joins a ``TimmBackbone`` in a detector.
 
-    A detector builds its parts itself, in its constructor; torch tells of each one that is put in place.
+    A detector builds its parts in its constructor; torch calls a hook for each module that is set as an attribute.
     """
     global _watching
     if not _watching:
@@ -40,11 +41,11 @@ def check_strides(detector: nn.Module) -> None:
     """Check that the strides of a detector's backbone, neck, anchors and RoI extractors agree.
 
     Args:
-        detector: An mmdet detector. Whatever is not a ``TimmBackbone``, or comes after a neck other than
-            ``StagePyramid``, ``SimpleFeaturePyramid`` and FPNs, is taken on trust.
+        detector: An mmdet detector. Only a ``TimmBackbone`` is checked, and only behind ``StagePyramid``,
+            ``SimpleFeaturePyramid``, FPNs or no neck.
 
     Raises:
-        ValueError: They do not agree.
+        ValueError: Strides or channels do not agree.
     """
     _check(**{key: getattr(detector, key, None) for key in ('backbone', 'neck', *HEADS)})
 
@@ -56,22 +57,21 @@ def _check(backbone: nn.Module | None, neck: nn.Module | None, **heads: nn.Modul
     if strides is None:
         return
     for name, head in heads.items():
-        for what, found in _claims(name, head):
+        for setting, found in _assumed_strides(name, head):
             # RoI extractors use the first levels only; an anchor generator uses all.
-            expected = strides[: len(found)] if what.endswith('featmap_strides') else strides
+            expected = strides[: len(found)] if setting.endswith('featmap_strides') else strides
             if tuple(found) != expected:
                 raise ValueError(
-                    f'{what} are {tuple(found)} but the feature maps have {expected}: set them to these, '
+                    f'{setting} are {tuple(found)} but the feature maps have {expected}: set them to these, '
                     'or have the neck (StagePyramid, SimpleFeaturePyramid) make the others'
                 )
 
 
 def _through_neck(backbone: TimmBackbone, neck: nn.Module | None) -> tuple[int, ...] | None:
-    """Strides after the neck; None if it is of a kind that is not known here."""
+    """Strides after the neck, or None if the neck is of an unknown kind."""
     channels, strides = backbone.channels, backbone.strides
-    if neck is None:
-        return strides
-    for layer in neck if isinstance(neck, nn.Sequential) else [neck]:
+    layers: list[Any] = [] if neck is None else list(neck) if isinstance(neck, nn.Sequential) else [neck]
+    for layer in layers:
         in_channels = getattr(layer, 'in_channels', None)
         if isinstance(in_channels, Sequence) and tuple(in_channels) != channels:
             raise ValueError(
@@ -98,14 +98,15 @@ def _through_neck(backbone: TimmBackbone, neck: nn.Module | None) -> tuple[int, 
     return strides
 
 
-def _claims(name: str, head: nn.Module | None) -> Iterator[tuple[str, Sequence[int]]]:
-    """What a head takes the strides for, with the name of the setting."""
-    generator = getattr(head, 'prior_generator', None)
+def _assumed_strides(name: str, head: nn.Module | None) -> Iterator[tuple[str, Sequence[int]]]:
+    """Settings of a head that hold strides, by name."""
+    generator: Any = getattr(head, 'prior_generator', None)
     if generator is not None:
         strides = [stride[0] if isinstance(stride, Sequence) else stride for stride in generator.strides]
         yield f'{name}: anchor strides', strides
     for extractor in ('bbox_roi_extractor', 'mask_roi_extractor'):
         found = getattr(head, extractor, None)
-        for module in found if isinstance(found, nn.ModuleList) else [found]:
+        modules: list[Any] = list(found) if isinstance(found, nn.ModuleList) else [found]
+        for module in modules:
             if hasattr(module, 'featmap_strides'):
                 yield f'{name}: {extractor}.featmap_strides', module.featmap_strides

@@ -1,4 +1,4 @@
-"""COCO's scores from faster-coco-eval, which is in C++; numbers to report come from pycocotools."""
+"""COCO's scores from faster-coco-eval, which is written in C++; numbers to report come from pycocotools."""
 
 from unittest.mock import patch
 
@@ -14,14 +14,14 @@ except ImportError:
 __all__ = ['FastCocoMetric']
 
 AP_DETECTIONS = 100
-"""Detections an image that pycocotools' first number looks at, whatever the limits are set to."""
+"""Detections per image that count for pycocotools' first number, AP, at any setting of the limits."""
 
 
 @METRICS.register_module()
 class FastCocoMetric(CocoMetric):
-    """mmdet's `CocoMetric`, evaluated by faster-coco-eval: the same twelve numbers, sooner.
+    """mmdet's `CocoMetric`, evaluated by faster-coco-eval: the same twelve numbers in less time.
 
-    ``val_evaluator=dict(type='FastCocoMetric', …)``, with the arguments of `CocoMetric`.
+    In a config: ``val_evaluator=dict(type='FastCocoMetric', …)``, with the arguments of `CocoMetric`.
 
     Raises:
         ValueError: faster-coco-eval is not installed.
@@ -34,7 +34,7 @@ class FastCocoMetric(CocoMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """The scores of all predictions, as `CocoMetric` returns them."""
-        # mmdet's metric makes its evaluator in the middle of this method, from a name in its module.
+        # In the middle of this method mmdet's metric looks its evaluator up, by a name in its module.
         with patch.object(coco_metric, 'COCOeval', fast_evaluator()):
             return super().compute_metrics(results)
 
@@ -42,11 +42,13 @@ class FastCocoMetric(CocoMetric):
 def fast_evaluator() -> type:
     """faster-coco-eval's evaluator with pycocotools' first number.
 
-    mmdet evaluates up to 1000 detections an image. pycocotools then still takes 100 for the first number, AP, and
-    faster-coco-eval the 1000.
+    mmdet evaluates up to 1000 detections per image. pycocotools then still takes 100 for the first number, AP, and
+    faster-coco-eval takes 1000.
     """
 
     class Evaluator(COCOeval_faster):
+        stats: np.ndarray
+
         def summarize(self) -> None:
             super().summarize()
             if self.params.iouType in ('bbox', 'segm'):

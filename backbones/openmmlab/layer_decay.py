@@ -1,7 +1,7 @@
 """Layer-wise learning-rate decay for any timm model: the closer a layer is to the image, the slower it learns.
 
 Sources: Bao et al., "BEiT" (ICLR 2022) and Liu et al., "A ConvNet for the 2020s" (CVPR 2022) for detection and
-segmentation. mmdet and mmseg have it for ConvNeXt and BEiT of their own; here the layers come from timm.
+segmentation. mmdet and mmseg have layer decay for their own ConvNeXt and BEiT; here timm's models name their layers.
 """
 
 from collections import defaultdict
@@ -21,13 +21,13 @@ __all__ = ['LayerDecayOptimWrapperConstructor']
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Gives layer i of a ``TimmBackbone``'s n layers the learning rate lr × layer_decay ** (n - 1 - i).
 
-    Layers are those of the model's ``group_matcher``, its stem is layer 0. What follows the backbone (neck, heads) is
-    layer n - 1 and learns at the full rate. Weight decay spares norms, biases, all other vectors, and what the model
-    names in ``no_weight_decay`` (position embeddings). Scales and weight decay are those of timm's
-    ``param_groups_layer_decay``. The groups are logged.
+    The ``group_matcher`` of the model numbers the layers; the stem is layer 0. Neck and heads are layer n - 1 and learn
+    at the full rate. Weight decay spares norms, biases, all other vectors, and the parameters that the model names in
+    ``no_weight_decay`` (position embeddings). Scales and weight decay are those of timm's ``param_groups_layer_decay``.
+    The groups are logged.
 
     Args:
-        optim_wrapper_cfg: mmengine's, with an optimizer that has an ``lr``.
+        optim_wrapper_cfg: mmengine's config of an optimizer wrapper, whose optimizer has an ``lr``.
         paramwise_cfg: ``dict(layer_decay=0.7)``; 1 leaves all rates alone.
 
     Raises:
@@ -72,7 +72,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _find_backbone(model: nn.Module) -> tuple[TimmBackbone, str]:
-    """The model's backbone and what stands before its own names in the model's."""
+    """The backbone of a model, and the prefix of its parameters' names in the model."""
     for name, module in model.named_modules():
         if isinstance(module, TimmBackbone):
             return module, f'{name}.' if name else ''

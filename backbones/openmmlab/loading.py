@@ -1,4 +1,4 @@
-"""Reading images from disk, with an error for those that are damaged."""
+"""Read images from disk, with an error for damaged files."""
 
 from mmcv.transforms import LoadImageFromFile
 from mmengine.registry import TRANSFORMS
@@ -9,10 +9,10 @@ __all__ = ['LoadWholeImage']
 
 @TRANSFORMS.register_module()
 class LoadWholeImage(LoadImageFromFile):
-    """mmcv's `LoadImageFromFile`, which a truncated or damaged file stops.
+    """mmcv's `LoadImageFromFile` with an error for truncated and damaged files.
 
-    OpenCV, mmcv's default, fills what is missing of a truncated image with grey and says nothing, and makes None of
-    one that it cannot read. Pillow decodes here.
+    OpenCV, mmcv's default, fills the missing part of a truncated image with grey, without a warning, and returns None
+    for an image that it cannot read. Here Pillow decodes.
 
     Args:
         **options: Arguments of `mmcv.transforms.LoadImageFromFile`.
@@ -25,7 +25,8 @@ class LoadWholeImage(LoadImageFromFile):
         """Add the image ``img`` [H, W, 3] and its size.
 
         Raises:
-            ValueError: The file is no whole image.
+            FileNotFoundError: There is no such file.
+            ValueError: The file is no image, or an incomplete one.
         """
         try:
             return super().transform(results)

@@ -1,4 +1,4 @@
-"""Relative positions for maps of any size, in models that timm builds for one size."""
+"""Attention biases for maps of any size, in models that timm builds for one size."""
 
 from timm.layers import RelPosBias, gen_relative_position_index, resize_rel_pos_bias_table_simple
 from timm.models.maxxvit import Attention2d
@@ -8,12 +8,12 @@ __all__ = ['MapSizedBias', 'follow_map_sizes']
 
 
 class MapSizedBias(nn.Module):
-    """timm's `RelPosBias` whose table is resampled to the map in hand.
+    """timm's `RelPosBias` with a table that is resampled to the size of each map.
 
-    At the size that the model was built for it computes the same; its table has the same name and shape.
+    At the size that the model was built for the bias is timm's; the table has the same name and shape.
 
     Args:
-        bias: The one to replace.
+        bias: The bias to replace.
     """
 
     def __init__(self, bias: RelPosBias):
@@ -22,8 +22,8 @@ class MapSizedBias(nn.Module):
         self.built_for = self.size = tuple(bias.window_size)
         self._index: tuple[tuple[int, int], Tensor] | None = None
 
-    def see(self, attention: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Note the size of the map [B, C, H, W] that the attention is about to work on."""
+    def note_size(self, attention: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Note the size of the map [B, C, H, W] before the attention works on it."""
         self.size = tuple(inputs[0].shape[-2:])
 
     def get_bias(self) -> Tensor:
@@ -44,8 +44,8 @@ class MapSizedBias(nn.Module):
 
 
 def follow_map_sizes(network: nn.Module) -> None:
-    """Have the attention over whole maps (CoAtNet's) take maps of any size; windowed attention stays as it is."""
+    """Let attention over whole maps (CoAtNet's) take maps of any size; windowed attention stays as it is."""
     for module in network.modules():
         if isinstance(module, Attention2d) and type(module.rel_pos) is RelPosBias:
             module.rel_pos = MapSizedBias(module.rel_pos)
-            module.register_forward_pre_hook(module.rel_pos.see)
+            module.register_forward_pre_hook(module.rel_pos.note_size)

@@ -1,4 +1,4 @@
-"""From a backbone's own strides to those of a feature pyramid."""
+"""Necks that turn the strides of a backbone into those of a feature pyramid."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,15 @@ __all__ = ['SimpleFeaturePyramid', 'StagePyramid']
 
 @MODELS.register_module()
 class StagePyramid(BaseModule):
-    """Resamples each feature map to the stride that a pyramid has at its place; comes before an FPN.
+    """Resamples each feature map to the stride of its pyramid level; comes before an FPN.
 
-    Patchify networks return strides such as 16, 16, 16, 32, which an FPN accepts without a word although
-    anchors and RoIs take 4, 8, 16, 32 for granted. Each map is projected to the pyramid's width first, so
-    that upsampling costs the same whatever the backbone's width, then doubled by transposed convolutions,
-    halved by max pooling, or left at its size; the factors come from the strides. The upsampling follows
-    ViTDet's pyramid (Li et al., ECCV 2022, §3); projecting first differs from it.
+    Patchify networks return strides such as 16, 16, 16, 32, which an FPN accepts without an error, although anchors and
+    RoIs assume 4, 8, 16, 32. Each map is projected to the width of the pyramid first, so that the cost of upsampling
+    does not depend on the width of the backbone, then doubled by transposed convolutions, halved by max pooling, or
+    left at its size; the factors follow from the strides. The upsampling is that of ViTDet's pyramid (Li et al.,
+    ECCV 2022, §3).
+
+    Differs from ViTDet: the projection comes first.
 
     Args:
         in_channels: Channels of each map.
@@ -59,17 +61,17 @@ class StagePyramid(BaseModule):
 
 @MODELS.register_module()
 class SimpleFeaturePyramid(BaseModule):
-    """The pyramid of ViTDet (Li et al., ECCV 2022, section 3): every level from the last map alone, no FPN after it.
+    """The pyramid of ViTDet (Li et al., ECCV 2022, section 3): every level from the last map alone, without an FPN.
 
-    The map of a plain transformer is doubled by transposed convolutions that halve its channels each time, left at its
+    The map of a plain transformer is doubled by transposed convolutions, each of which halves the channels, left at its
     size, or halved by max pooling; a 1×1 and a 3×3 convolution, each with a layer norm, then make the level. The
-    factors come from the strides: ×4, ×2, ×1, ×½ for a map of stride 16.
+    factors follow from the strides: ×4, ×2, ×1, ×½ for a map of stride 16.
 
-    Differs from ViTDet: a fifth level, if asked for, is pooled from the map, not subsampled from the fourth level.
+    Differs from ViTDet: a fifth level is pooled from the map, not subsampled from the fourth level.
 
     Args:
         in_channels: Channels of the last map.
-        in_stride: Its stride.
+        in_stride: Stride of the last map.
         out_channels: Channels of every level.
         out_strides: Stride of each level.
 
@@ -99,7 +101,7 @@ class SimpleFeaturePyramid(BaseModule):
         self.levels = nn.ModuleList(levels)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Make all levels [B, out_channels, …] of the last map [B, in_channels, H, W]; others are not looked at."""
+        """Make all levels [B, out_channels, …] from the last map [B, in_channels, H, W]; other maps are not used."""
         return tuple(level(maps[-1]) for level in self.levels)
 
 

@@ -1,4 +1,4 @@
-"""Sampling of anchors and regions that depends on the image, not on the process that sees it."""
+"""Sampling of anchors and regions that depends on the image and not on the process."""
 
 import hashlib
 
@@ -11,11 +11,11 @@ __all__ = ['SeededRandomSampler']
 
 @TASK_UTILS.register_module()
 class SeededRandomSampler:
-    """mmdet's `RandomSampler`, whose choice follows from (seed, iteration, ground truth of the image) alone.
+    """mmdet's `RandomSampler` with a choice that depends on (seed, iteration, ground truth of the image) alone.
 
-    mmdet draws from the process's generator: what is chosen for an image then depends on the images before it in the
-    batch, and a run in two processes has another loss than one with the doubled batch. Without a `Runner` there is no
-    seed, and the choice is mmdet's.
+    mmdet draws from the generator of the process: the choice for an image then depends on the images before it in the
+    batch, and a run in two processes has another loss than a run of one process with the doubled batch. Without a
+    `Runner` there is no seed, and the choice is mmdet's.
 
     Args:
         **options: Arguments of mmdet's `RandomSampler`.
@@ -25,7 +25,7 @@ class SeededRandomSampler:
         self.sampler = TASK_UTILS.build(dict(type='mmdet.RandomSampler', **options))
 
     def sample(self, assign_result, pred_instances, gt_instances, **kwargs):
-        """Choose positive and negative ones of an image's candidates, as mmdet's ``SamplingResult``."""
+        """Choose positive and negative candidates of an image, as mmdet's ``SamplingResult``."""
         candidates = (assign_result, pred_instances, gt_instances)
         hub = MessageHub.get_current_instance()
         seed = hub.get_info('seed')

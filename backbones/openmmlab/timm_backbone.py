@@ -5,9 +5,9 @@ import math
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import timm
-import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
@@ -18,39 +18,39 @@ from torch import Tensor, nn
 import backbones  # noqa: F401 - registers this project's models
 from backbones.checkpoint import fit_weights, load_all, read_weights, resolve_model
 from backbones.layers.depthwise import speed_up_depthwise
+from backbones.meta import without_storage
 from backbones.openmmlab.deformable import can_deform, deform_convolutions
 from backbones.openmmlab.map_sized import follow_map_sizes
 
 __all__ = ['TimmBackbone']
 
 SIZE_OPTIONS = ({'dynamic_img_size': True}, {'strict_img_size': False})
-"""What makes timm's fixed-size transformers (ViT-like, Swin-like) take any input size."""
+"""Options by which timm's fixed-size transformers (ViT-like, Swin-like) take any input size."""
 
 
 @MODELS.register_module()
 class TimmBackbone(BaseModule):
     """A timm model that returns the feature maps of some of its stages.
 
-    The model stays whole, under its own parameter names: ``backbone.net.<timm's name>`` in a detector's state
-    dict. Inputs are padded right and below to a multiple of the model's largest stride, since a patchify stem
-    would drop what does not fill a patch; each map is then cut to the ceil(size / stride) that a padded
-    convolution returns.
+    Parameters keep timm's names: ``backbone.net.<timm's name>`` in the state dict of a detector. Inputs are padded
+    right and below to a multiple of the largest stride, since a patchify stem would drop rows and columns that do not
+    fill a patch; each map is then cut to the ceil(size / stride) pixels that a padded convolution returns.
 
     Args:
-        model: timm's name of the model. May be left out if ``checkpoint`` has a ``.json`` of the same name
-            beside it that tells ``model`` and ``model_kwargs``, as this project's students have.
-        out_indices: Entries of the model's ``feature_info`` to return, in the order of the network. The default is
-            right for models with stages; plain transformers have one entry a block, of which (2, 5, 8, 11) is the
-            custom.
+        model: timm's name of the model. May be left out if a record (``.json``) with the name and arguments of the
+            model stands beside ``checkpoint``, as with this project's students.
+        out_indices: Entries of the model's ``feature_info`` to return, in the order of the network. The default fits
+            models with stages; plain transformers have one entry per block, and (2, 5, 8, 11) is usual.
         checkpoint: Path of the weights: timm's, this project's, the official RobustCNN's, or a checkpoint of mmengine
-            with the model in it. The classifier's are ignored, all others must fit; a Robust-ResNet's patchify stem
-            is resampled to ``patch_size``.
-        checkpoint_prefix: What the model's names begin with in the checkpoint. The default finds ``student.``,
-            ``backbone.net.`` and ``backbone.`` by itself.
+            with the model in it. The classifier's weights are ignored, all others must fit.
+        checkpoint_prefix: Beginning of the names of the model's tensors in the checkpoint. By default ``student.``,
+            ``backbone.net.`` and ``backbone.`` are found.
+        resample_stem: Interpolate the patchify stem of a Robust-ResNet's checkpoint to the ``patch_size`` given here;
+            otherwise a stem of another patch size is an error.
         pretrained: Take timm's pretrained weights.
-        frozen_stages: Keep the stem (0) and this many of the model's ``group_matcher(coarse=True)`` groups
-            after it (stages, or blocks of a plain transformer) as they are, in eval mode; -1 freezes nothing.
-        norm_eval: Keep the statistics of all batch norms as they are.
+        frozen_stages: Keep the stem (0) and this many of the groups after it unchanged and in eval mode; -1 freezes
+            nothing. Groups are those of ``group_matcher(coarse=True)``: stages, or blocks of a plain transformer.
+        norm_eval: Keep the statistics of all batch norms unchanged.
         sync_bn: Let all processes of a run share the statistics of their batch norms. mmengine's own ``sync_bn``
             would lose the activations that timm's norms carry.
         with_cp: Recompute activations in the backward pass instead of storing them.
@@ -58,7 +58,7 @@ class TimmBackbone(BaseModule):
         output_stride: Largest stride, for models that can trade strides for dilation; ``None`` leaves it to
             the model.
         dcn_stages: Stages, counted from 0 after the stem, whose 3×3 convolutions become modulated deformable ones.
-        strides: If given, what the maps' strides must be.
+        strides: Strides that the maps must have; None accepts any.
         model_kwargs: Further arguments of ``timm.create_model``.
 
     Attributes:
@@ -66,8 +66,8 @@ class TimmBackbone(BaseModule):
         strides: Stride of each map, in pixels of the input.
 
     Raises:
-        ValueError: The model is unknown, has no such stage, option, output stride, no 3×3 convolution in a stage of
-            ``dcn_stages`` or other strides than ``strides``, or the checkpoint does not fit it.
+        ValueError: The model is unknown, or has no such stage, option or output stride, no 3×3 convolution in a stage
+            of ``dcn_stages``, or other strides than ``strides``; or the checkpoint does not fit the model.
         FileNotFoundError: There is no checkpoint at this path.
     """
 
@@ -78,6 +78,7 @@ class TimmBackbone(BaseModule):
         checkpoint: str | None = None,
         checkpoint_prefix: str | None = None,
         pretrained: bool = False,
+        resample_stem: bool = False,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         sync_bn: bool = False,
@@ -91,8 +92,9 @@ class TimmBackbone(BaseModule):
         super().__init__()
         if checkpoint is not None and pretrained:
             raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
-        model, model_kwargs = resolve_model(model, checkpoint, model_kwargs)
-        weights = read_weights(checkpoint, checkpoint_prefix) if checkpoint is not None else None
+        record = resolve_model(model, checkpoint, **model_kwargs)
+        model, model_kwargs = record.model, dict(record.model_kwargs)
+        weights = read_weights(checkpoint, checkpoint_prefix) if checkpoint is not None else {}
         if drop_path_rate is not None:
             if not 0 <= drop_path_rate <= 1:
                 raise ValueError(f'drop_path_rate {drop_path_rate} is no probability; choose from 0 to 1')
@@ -100,10 +102,12 @@ class TimmBackbone(BaseModule):
         if output_stride is not None:
             model_kwargs['output_stride'] = output_stride
 
-        self.net = speed_up_depthwise(_create(model, pretrained, model_kwargs))
-        if weights is not None:
-            weights = fit_weights(self.net, _without_classifier(weights, self.net))
-            load_all(self.net, weights, f"checkpoint '{checkpoint}'", model)
+        # Any: no class holds timm's contract for all of its models.
+        self.net: Any = speed_up_depthwise(_create(model, pretrained, model_kwargs))
+        if checkpoint is not None:
+            source = f"checkpoint '{checkpoint}'"
+            fitted = fit_weights(self.net, _without_classifier(weights, self.net), source, resample_stem)
+            load_all(self.net, fitted, source, model)
         self._deform(dcn_stages)
         if sync_bn:
             self.net = convert_sync_batchnorm(self.net)
@@ -118,7 +122,7 @@ class TimmBackbone(BaseModule):
     def _checkpoint_gradients(self, model: str) -> None:
         try:
             self.net.set_grad_checkpointing(True)
-        except AssertionError:  # timm's way to say that a model cannot
+        except AssertionError:  # timm's error for models that cannot
             raise ValueError(f'with_cp is not available with {model}; leave it out') from None
 
     def _deform(self, stages: Sequence[int]) -> None:
@@ -138,7 +142,7 @@ class TimmBackbone(BaseModule):
             deform_convolutions(self.net, names)
 
     def _groups(self, coarse: bool) -> dict[str, int]:
-        """The group of each parameter, from 0 for the stem upwards: stages if coarse, otherwise layers."""
+        """The group of each parameter, counted from 0 for the stem: stages if coarse, otherwise layers."""
         return group_parameters(self.net, self.net.group_matcher(coarse=coarse), reverse=True)
 
     @cached_property
@@ -146,18 +150,18 @@ class TimmBackbone(BaseModule):
         return self._groups(coarse=False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Where a parameter stands between image and loss, for a learning rate that decays by layers.
+        """The layer of a parameter, for a learning rate that decays by layers.
 
         Args:
-            param_name: A parameter's name, such as ``backbone.net.stages.0.blocks.1.conv1.weight``.
-            prefix: What the name of each parameter of this backbone begins with, such as ``backbone.``.
+            param_name: Name of a parameter, such as ``backbone.net.stages.0.blocks.1.conv1.weight``.
+            prefix: Beginning of the name of each parameter of this backbone, such as ``backbone.``.
 
         Returns:
-            The layer, from 0 for the stem, by the `group_matcher`; and the number of layers, the last of which
-            is whatever comes after the backbone.
+            The layer by the `group_matcher`, counted from 0 for the stem, and the number of layers, of which the last
+            one holds neck and heads.
 
         Raises:
-            ValueError: The name is none of this backbone's.
+            ValueError: This backbone has no such parameter.
         """
         groups = self._layers
         name = param_name.removeprefix(prefix).removeprefix('net.')
@@ -180,7 +184,7 @@ class TimmBackbone(BaseModule):
         self.channels = tuple(info[i]['num_chs'] for i in out_indices)
         self.strides = tuple(info[i]['reduction'] for i in out_indices)
         self._divisor = math.lcm(*(entry['reduction'] for entry in info))
-        # Layers that no map needs would have no gradient, which stops a distributed run.
+        # Layers after the last chosen map would have no gradient, which stops a distributed run.
         self._out_indices = self.net.prune_intermediate_layers(out_indices, prune_norm=True, prune_head=True)
 
     def _freeze(self, frozen_stages: int) -> None:
@@ -193,7 +197,7 @@ class TimmBackbone(BaseModule):
                 parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
-        """Set training mode, except for what is frozen."""
+        """Set training mode, except for frozen layers and, with ``norm_eval``, batch norms."""
         super().train(mode)
         for module in self.net.modules():
             parameters = list(module.parameters())
@@ -203,7 +207,7 @@ class TimmBackbone(BaseModule):
         return self
 
     def init_weights(self) -> None:
-        """Leave the weights as timm made or loaded them; mmengine calls this when training starts."""
+        """Keep the weights that timm made or loaded; mmengine calls this method when training starts."""
         self.is_init = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -227,10 +231,10 @@ class TimmBackbone(BaseModule):
 
 
 def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
-    """Build a timm model without classifier that takes any input size, where the model has a way to."""
+    """Build a timm model without classifier, with the option to take any input size if the model has one."""
     model_kwargs = {**model_kwargs, 'num_classes': 0}
     try:
-        with torch.device('meta'):
+        with without_storage():
             classes = type(timm.create_model(model, **model_kwargs)).__mro__[:-1]
     except TypeError as error:
         unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
@@ -242,7 +246,7 @@ def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
             raise
         stride = model_kwargs['output_stride']
         raise ValueError(f'output_stride {stride} is not available with {model}; choose from 8, 16, 32') from None
-    accepted = {name for cls in classes for name in inspect.signature(cls.__init__).parameters}
+    accepted = {name for cls in classes for name in inspect.signature(cls).parameters}
     for option in SIZE_OPTIONS:
         if option.keys() <= accepted:
             model_kwargs = {**option, **model_kwargs}
@@ -252,12 +256,12 @@ def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
 
 
 def _check_indices(what: str, indices: Sequence[int]) -> None:
-    # Flags a stage, as in mmdet's `stage_with_dcn`, would pass as 0 and 1.
+    # A list of flags, as in mmdet's `stage_with_dcn`, would pass as stages 0 and 1.
     if not isinstance(indices, Sequence) or any(type(i) is not int for i in indices):
         raise ValueError(f'{what} {indices!r} is no list of stages; write their numbers, such as (1, 2, 3)')
 
 
-def _without_classifier(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+def _without_classifier(weights: dict[str, Tensor], net: Any) -> dict[str, Tensor]:
     classifiers = net.pretrained_cfg.get('classifier') or ()
     classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     prefixes = tuple(f'{name}.' for name in classifiers)

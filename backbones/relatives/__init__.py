@@ -1,1 +1,1 @@
-"""Robust-ResNet's relatives, one family a file."""
+"""The other architectures that are trained and compared with Robust-ResNets, one family a file."""

@@ -28,10 +28,10 @@ default_cfgs = generate_default_cfgs({f'coatnet_{i}': _cfg() for i in range(5)})
 
 
 def _create_coatnet(variant: str, pretrained: bool, stem_width: int, dims: tuple, depths: tuple, **kwargs) -> MaxxVit:
-    """Build one of the family.
+    """Build a CoAtNet from its row in table 3.
 
     Args:
-        variant: Its name.
+        variant: timm name.
         pretrained: Load weights.
         stem_width: Channels D of stage S0.
         dims: Channels of stages S1 to S4.

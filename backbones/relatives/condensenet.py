@@ -3,13 +3,13 @@
 Source: Huang et al., "CondenseNet: An Efficient DenseNet using Learned Group Convolutions", CVPR 2018
 (https://arxiv.org/abs/1711.09224) and its public code (https://github.com/ShichenLiu/CondenseNet).
 
-A network lives in two forms. The training form has dense 1×1 convolutions under a mask: call `set_progress` each
-iteration and add `lasso_loss` to the loss. In the first half of training, each group of filters gives up 1/C of its
-inputs C - 1 times. `to_group_conv` then makes the inference form of standard grouped convolutions, whose outputs are
-equal and whose parameters and MACs are the published ones.
+A network has two forms. The training form has dense 1×1 convolutions under a mask: call `set_progress` each iteration
+and add `lasso_loss` to the loss. In the first half of training, each group of filters gives up 1/C of its inputs C - 1
+times. `to_group_conv` then makes the inference form of standard grouped convolutions, whose outputs are equal and whose
+parameters and MACs are the published ones.
 
-Differs from the public code: the classifier's inputs are pruned at half of the training, as the paper says, rather than
-at conversion, so that conversion changes nothing; progress is a call, not a global.
+Differs from the public code: the inputs of the classifier are pruned at half of the training, as the paper says, and
+not at conversion, so that conversion changes no output; progress is an argument, not a global variable.
 """
 
 import copy
@@ -44,6 +44,9 @@ class LearnedGroupConv(nn.Module):
         ValueError: The channels do not divide.
     """
 
+    mask: torch.Tensor
+    stage: torch.Tensor
+
     def __init__(self, in_chs: int, out_chs: int, groups: int, condense_factor: int):
         super().__init__()
         if in_chs % condense_factor or out_chs % groups:
@@ -72,7 +75,7 @@ class LearnedGroupConv(nn.Module):
         """
         if self.stage >= self.condense_factor - 1:
             return self.conv.weight.new_zeros(())
-        # The root has no gradient at zero, where pruned inputs lie.
+        # The root has no gradient at zero, the norm of pruned inputs.
         norms = self.grouped_weight().square().sum(dim=1)
         return torch.where(norms > 0, norms, 1).sqrt().where(norms > 0, 0).sum()
 
@@ -91,7 +94,7 @@ class LearnedGroupConv(nn.Module):
     def set_progress(self, progress: float) -> None:
         """Run the condensing stages due at this share of the training."""
         last = self.condense_factor - 1
-        # The nudge is for thirds and the like, whose multiples fall short of whole numbers.
+        # In floating point, multiples of thirds and the like fall short of whole numbers; 1e-6 makes up for that.
         due = min(last, int(2 * progress * last + 1e-6))
         for _ in range(due - int(self.stage)):
             self.condense()
@@ -126,6 +129,8 @@ class IndexedGroupConv(nn.Module):
         groups: Groups of the convolution.
     """
 
+    index: torch.Tensor
+
     def __init__(self, norm: nn.BatchNorm2d, weight: torch.Tensor, index: torch.Tensor, groups: int):
         super().__init__()
         self.groups = groups
@@ -148,13 +153,15 @@ class IndexedGroupConv(nn.Module):
 class CondensingLinear(nn.Linear):
     """A linear layer that drops the half of its inputs with the smallest L1 norms."""
 
+    mask: torch.Tensor
+
     def __init__(self, in_features: int, out_features: int):
         super().__init__(in_features, out_features)
         self.register_buffer('mask', torch.ones(in_features))
 
     @torch.no_grad()
     def condense(self) -> None:
-        """Drop the inputs, once."""
+        """Drop the inputs; a second call changes nothing."""
         if self.mask.all():
             dropped = self.weight.abs().sum(dim=0).argsort()[: self.in_features // CLASSIFIER_CONDENSE_FACTOR]
             self.mask[dropped] = 0.0
@@ -176,6 +183,8 @@ class IndexedLinear(nn.Linear):
         index: Inputs to select.
     """
 
+    index: torch.Tensor
+
     def __init__(self, linear: nn.Linear, index: torch.Tensor):
         super().__init__(len(index), linear.out_features, device=linear.weight.device, dtype=linear.weight.dtype)
         self.register_buffer('index', index)
@@ -188,7 +197,7 @@ class IndexedLinear(nn.Linear):
 
 
 class CondenseLayer(nn.Module):
-    """A learned group convolution and a 3×3 group convolution, whose output joins the input.
+    """A learned group convolution and a 3×3 group convolution, whose output is concatenated to the input.
 
     Args:
         in_chs: Input channels.
@@ -200,7 +209,7 @@ class CondenseLayer(nn.Module):
 
     def __init__(self, in_chs: int, growth: int, groups: int, condense_factor: int, bottleneck: int = 4):
         super().__init__()
-        self.conv1 = LearnedGroupConv(in_chs, bottleneck * growth, groups, condense_factor)
+        self.conv1: nn.Module = LearnedGroupConv(in_chs, bottleneck * growth, groups, condense_factor)
         self.norm2 = nn.BatchNorm2d(bottleneck * growth)
         self.act2 = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(bottleneck * growth, growth, 3, 1, 1, groups=groups, bias=False)
@@ -247,7 +256,7 @@ class CondenseNet(StagedNet):
         stem = nn.Sequential(nn.Conv2d(in_chans, chs, 3, stem_stride, 1, bias=False))
         stages, feature_info = [], []
         for i, (depth, growth) in enumerate(zip(depths, growths, strict=True)):
-            layers = [nn.AvgPool2d(2)] if i > 0 else []
+            layers: list[nn.Module] = [nn.AvgPool2d(2)] if i > 0 else []
             for _ in range(depth):
                 layers.append(CondenseLayer(chs, growth, groups, condense_factor))
                 chs += growth
@@ -273,10 +282,13 @@ class CondenseNet(StagedNet):
 
     @torch.jit.ignore
     def set_progress(self, progress: float) -> None:
-        """Prune what is due at this share of the training, 0 to 1; all pruning is done at one half.
+        """Prune the inputs that are due at this share of the training.
+
+        Args:
+            progress: Share of the training that has passed, 0 to 1; at 0.5 all pruning is done.
 
         Raises:
-            ValueError: ``progress`` is not a share.
+            ValueError: ``progress`` is outside of 0 to 1.
         """
         if not 0 <= progress <= 1:
             raise ValueError(f'progress {progress} is not a share of the training; choose from 0 to 1')
@@ -288,21 +300,21 @@ class CondenseNet(StagedNet):
 
     @torch.jit.ignore
     def lasso_loss(self) -> torch.Tensor:
-        """Sum of the group lasso terms; the publication adds it to the loss with weight 1e-5."""
-        return sum(module.lasso_loss() for module in self.modules() if isinstance(module, LearnedGroupConv))
+        """Sum of the group lasso terms, a scalar; the publication adds it to the loss with weight 1e-5."""
+        terms = (module.lasso_loss() for module in self.modules() if isinstance(module, LearnedGroupConv))
+        return sum(terms, next(self.parameters()).new_zeros(()))
 
     @torch.jit.ignore
     def to_group_conv(self) -> 'CondenseNet':
-        """Make the inference form, a new network whose outputs in evaluation are this one's.
+        """Make the inference form: a new network with the same outputs in evaluation mode.
 
         Raises:
             ValueError: Condensing has not finished.
         """
         model = copy.deepcopy(self)
-        for stage in model.stages:
-            for layer in stage:
-                if isinstance(layer, CondenseLayer):
-                    layer.conv1 = layer.conv1.to_group_conv()
+        for layer in model.modules():
+            if isinstance(layer, CondenseLayer) and isinstance(layer.conv1, LearnedGroupConv):
+                layer.conv1 = layer.conv1.to_group_conv()
         if isinstance(model.head.fc, CondensingLinear):
             model.head.fc = model.head.fc.to_indexed()
         return model.train(self.training)

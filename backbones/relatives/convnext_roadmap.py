@@ -4,16 +4,16 @@ Source: Liu et al., "A ConvNet for the 2020s", CVPR 2022 (https://arxiv.org/abs/
 4, and table 10, which gives top-1 accuracy (ImageNet-1k, mean of three seeds) and FLOPs at 224×224. The last step is
 timm's `convnext_tiny`, key for key.
 
-No code of the steps between was published. The FLOPs settle most of what the text leaves open: a depthwise
-convolution that has moved up keeps its block's input width. What stays a reading of the text:
+The authors published no code of the steps between. The FLOPs settle most questions that the text leaves open: a
+depthwise convolution that has moved up keeps the input width of its block. Three answers are readings of the text:
 
 - the patchify stem is the bare convolution until the last step puts a norm after it;
 - the shortcut of a block that changes shape keeps its norm;
 - layer scale belongs to the final model; `ls_init_value` gives it to any other.
 
-Differs from table 10: it gives 4.46 GFLOPs for "BN → LN", 0.31 more than for the step before. Exchanging one norm
-for another adds no such amount, and table 11 shows none where the same step is taken from ResNet-200; 4.46 is what
-the convolutions of the *last* step come to. Here the step costs nothing.
+Differs from table 10: the table gives 4.46 GFLOPs for "BN → LN", 0.31 more than for the step before. Exchanging one
+norm for another adds no such amount, and table 11 shows none where ResNet-200 takes the same step; 4.46 is the sum over
+the convolutions of the *last* step. Here the step costs nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,6 @@ from itertools import accumulate
 from operator import or_
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import (
     LayerNorm2d,
     NormMlpClassifierHead,
@@ -31,10 +30,11 @@ from timm.layers import (
     get_norm_layer,
     trunc_normal_,
 )
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import checkpoint_seq, generate_default_cfgs, register_model
 from timm.models.convnext import ConvNeXt
 from torch import nn
 
+from backbones.messages import choices
 from backbones.relatives.roadmap_blocks import (
     BlockLayers,
     ConvNeXtBlock,
@@ -43,6 +43,7 @@ from backbones.relatives.roadmap_blocks import (
     ResNeXtBlock,
     RoadmapBlock,
 )
+from backbones.staged import build_staged, imagenet_cfg
 
 __all__ = ['RoadmapNet', 'convert_pointwise']
 
@@ -59,7 +60,7 @@ class RoadmapStage(nn.Module):
         in_chs: Input channels.
         dim: Base width.
         stride: Stride of the stage.
-        dilations: Dilation of what strides, or would have, and of what follows it.
+        dilations: Dilation of the layer that strides, or would stride without dilation, and of the layers after it.
         separate_downsample: A norm and a 2×2 convolution stride, not the first block.
         drop_path_rates: Drop path rate of each block.
         block_args: Further arguments of every block.
@@ -81,7 +82,7 @@ class RoadmapStage(nn.Module):
         self.grad_checkpointing = False
         self.num_chs = block.out_ratio * dim
         first_dilation, dilation = dilations
-        self.downsample = nn.Identity()
+        self.downsample: nn.Module = nn.Identity()
         changes_shape = stride > 1 or in_chs != self.num_chs or first_dilation != dilation
         if separate_downsample and changes_shape:
             padding = 'same' if dilation > 1 else 0
@@ -90,9 +91,9 @@ class RoadmapStage(nn.Module):
             in_chs, stride, first_dilation, changes_shape = dim, 1, dilation, False
         blocks = []
         for i, drop_path in enumerate(drop_path_rates):
-            first = dict(stride=stride, dilation=first_dilation, project=changes_shape)
-            rest = dict(dilation=dilation)
-            blocks.append(block(layers, in_chs, dim, drop_path=drop_path, **(rest if i else first), **block_args))
+            first = dict(stride=stride, dilation=first_dilation, project=changes_shape) if i == 0 else {}
+            args = {'dilation': dilation, 'drop_path': drop_path, **first, **block_args}
+            blocks.append(block(layers, in_chs, dim, **args))
             in_chs = self.num_chs
         self.blocks = nn.Sequential(*blocks)
 
@@ -107,7 +108,7 @@ class RoadmapStage(nn.Module):
 class RoadmapNet(ConvNeXt):
     """A stem of stride 4, four stages of one kind of block, average pooling and a linear classifier.
 
-    It is a ConvNeXt in its methods; its layers are its own.
+    Methods are those of timm's ConvNeXt, layers are not.
 
     Args:
         block: One of the four block classes.
@@ -157,18 +158,18 @@ class RoadmapNet(ConvNeXt):
         drop_path_rate: float = 0.0,
     ):
         nn.Module.__init__(self)
-        norm_layer, act_layer = get_norm_layer(norm_layer), get_act_layer(act_layer)
-        layers = BlockLayers(norms, acts, norm_layer, act_layer, conv_mlp)
+        layers = BlockLayers(norms, acts, get_norm_layer(norm_layer), get_act_layer(act_layer), conv_mlp)
         _check_arguments(block, layers, output_stride, stem_type, depths, dims, kernel_size)
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.feature_info = []
         if stem_type == 'resnet':
-            conv = nn.Conv2d(in_chans, dims[0], 7, 2, 3, bias=norm_layer is not nn.BatchNorm2d)
-            self.stem = nn.Sequential(conv, norm_layer(dims[0]), act_layer(), nn.MaxPool2d(3, 2, 1))
+            conv = nn.Conv2d(in_chans, dims[0], 7, 2, 3, bias=layers.norm_layer is not nn.BatchNorm2d)
+            pool = nn.MaxPool2d(3, 2, 1)
+            self.stem = nn.Sequential(conv, layers.norm_layer(dims[0]), layers.act_layer(), pool)
         else:
-            norm = [norm_layer(dims[0])] if separate_downsample else []
+            norm = [layers.norm_layer(dims[0])] if separate_downsample else []
             self.stem = nn.Sequential(nn.Conv2d(in_chans, dims[0], 4, 4), *norm)
 
         drop_path_rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
@@ -198,7 +199,7 @@ class RoadmapNet(ConvNeXt):
 
         self.norm_pre = nn.Identity()
         self.num_features = self.head_hidden_size = chs
-        head_norm = norm_layer if separate_downsample else nn.Identity
+        head_norm = layers.norm_layer if separate_downsample else nn.Identity
         self.head = NormMlpClassifierHead(chs, num_classes, None, global_pool, drop_rate, head_norm)
         self.apply(_init_weights)
 
@@ -214,14 +215,14 @@ def _init_weights(module: nn.Module) -> None:
 def convert_pointwise(state_dict: Mapping[str, torch.Tensor], conv_mlp: bool) -> dict[str, torch.Tensor]:
     """Turn the weights of linear pointwise layers into those of 1×1 convolutions, or back; the output stays.
 
-    Works for timm's own ConvNeXt models too. Weights that have the form already are left as they are.
+    timm's own ConvNeXt models have such weights too. Weights of the wanted form are left as they are.
 
     Args:
         state_dict: Weights of a ConvNeXt.
-        conv_mlp: The form to turn them into, as the model's argument of that name.
+        conv_mlp: The wanted form, as in the model's argument of that name.
 
     Returns:
-        The same keys; pointwise weights are [C', C, 1, 1] or [C', C].
+        Weights under the same names; those of pointwise layers are [C', C, 1, 1] or [C', C].
     """
     extra = (1, 1) if conv_mlp else ()
     return {
@@ -232,9 +233,9 @@ def convert_pointwise(state_dict: Mapping[str, torch.Tensor], conv_mlp: bool) ->
 
 def _check_arguments(block, layers, output_stride, stem_type, depths, dims, kernel_size) -> None:
     if output_stride not in OUTPUT_STRIDES:
-        raise ValueError(f'output_stride {output_stride} is not available; choose from {_choices(OUTPUT_STRIDES)}')
+        raise ValueError(f'output_stride {output_stride} is not available; choose from {choices(OUTPUT_STRIDES)}')
     if stem_type not in STEM_TYPES:
-        raise ValueError(f"stem_type '{stem_type}' is unknown; choose from {_choices(STEM_TYPES)}")
+        raise ValueError(f"stem_type '{stem_type}' is unknown; choose from {choices(STEM_TYPES)}")
     if kernel_size % 2 == 0 or kernel_size < 1:
         raise ValueError(f'kernel_size {kernel_size} is not odd; choose from 3, 5, 7, 9, 11')
     if len(depths) != 4 or len(dims) != 4 or min(*depths, *dims) < 1:
@@ -249,28 +250,11 @@ def _check_arguments(block, layers, output_stride, stem_type, depths, dims, kern
         )
 
 
-def _choices(values: Sequence) -> str:
-    return ', '.join(map(str, values))
+def _cfg() -> dict:
+    return imagenet_cfg(paper_ids='arXiv:2201.03545', origin_url='https://github.com/facebookresearch/ConvNeXt')
 
 
-def _cfg(**kwargs) -> dict:
-    return {
-        'num_classes': 1000,
-        'input_size': (3, 224, 224),
-        'pool_size': (7, 7),
-        'crop_pct': 0.875,
-        'interpolation': 'bicubic',
-        'mean': IMAGENET_DEFAULT_MEAN,
-        'std': IMAGENET_DEFAULT_STD,
-        'first_conv': 'stem.0',
-        'classifier': 'head.fc',
-        'paper_ids': 'arXiv:2201.03545',
-        'origin_url': 'https://github.com/facebookresearch/ConvNeXt',
-        **kwargs,
-    }
-
-
-# What each step changes, in the paper's order but for the kernel sizes: 7 comes after the sizes that were not kept.
+# The change of each step, in the paper's order but for the kernel sizes: 7 comes after the sizes that were not kept.
 CHANGES = dict(
     resnet50=dict(block=ResNetBlock, stem_type='resnet', depths=(3, 4, 6, 3), dims=(64, 128, 256, 512), kernel_size=3),
     stage_ratio=dict(depths=(3, 3, 9, 3)),
@@ -295,13 +279,8 @@ default_cfgs = generate_default_cfgs({f'convnext_roadmap_{step}': _cfg() for ste
 
 
 def _create(step: str, pretrained: bool = False, **kwargs) -> RoadmapNet:
-    return build_model_with_cfg(
-        RoadmapNet,
-        f'convnext_roadmap_{step}',
-        pretrained,
-        feature_cfg=dict(out_indices=(0, 1, 2, 3), flatten_sequential=True),
-        **{**CHOICES[step], **kwargs},
-    )
+    args = {**CHOICES[step], **kwargs}
+    return build_staged(RoadmapNet, f'convnext_roadmap_{step}', pretrained, num_stages=4, **args)
 
 
 @register_model

@@ -4,8 +4,8 @@ Source: the stem is that of Xiao et al., "Early Convolutions Help Transformers S
 (https://arxiv.org/abs/2106.14881), which Wang et al., "Can CNNs Be More Robust Than Transformers?", ICLR 2023
 (https://arxiv.org/abs/2206.03452) compare with patches. The network is timm's ``VisionTransformer``.
 
-The stem costs about as much as one block. So, as Xiao et al. do, there is one block less: 11, and the 4.6 GMACs of
-DeiT-S stay; ``depth=12`` keeps all.
+The stem costs about as much as one block. Like Xiao et al., the model therefore has 11 blocks instead of 12, and the
+4.6 GMACs of DeiT-S; ``depth=12`` gives all blocks.
 """
 
 from timm.layers import PatchEmbed, to_2tuple

@@ -1,4 +1,4 @@
-"""ResNeSt as published: the four models of the paper and the seven "fast" ones of its ablation study.
+"""ResNeSt as published: the four models of the paper and the seven "fast" models of its ablation study.
 
 Source: Zhang et al., "ResNeSt: Split-Attention Networks" (https://arxiv.org/abs/2004.08955) and its public code
 (https://github.com/zhanghang1989/ResNeSt), whose checkpoints load as they are. The network and its split attention are
@@ -17,10 +17,12 @@ keeps its average pooling, as in the original.
 from collections.abc import Sequence
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.resnest import ResNestBottleneck
 from timm.models.resnet import ResNet
+
+from backbones.messages import choices
+from backbones.staged import imagenet_cfg
 
 __all__ = ['ResNeSt']
 
@@ -50,7 +52,7 @@ class ResNeStBlock(ResNestBottleneck):
     ):
         is_first = first_dilation not in (None, dilation)
         if avd and avd_first:
-            # What would have strided comes before the 3×3 convolution, which is then dilated already.
+            # The pooling that would have strided stands before the 3×3 convolution, which is then dilated already.
             first_dilation = dilation
         dilations = dict(dilation=dilation, first_dilation=first_dilation)
         super().__init__(*args, avd=avd, avd_first=avd_first, is_first=is_first, **dilations, **block_args)
@@ -110,11 +112,12 @@ class ResNeSt(ResNet):
         **resnet_args,
     ):
         if radix < 0 or (radix and base_width % radix):
-            choices = ', '.join(str(r) for r in range(1, 9) if base_width % r == 0)
-            raise ValueError(f'radix {radix} does not divide base_width {base_width}; choose from 0, {choices}')
+            divisors = [r for r in range(1, 9) if base_width % r == 0]
+            raise ValueError(
+                f'radix {radix} does not divide base_width {base_width}; choose from {choices([0, *divisors])}'
+            )
         if output_stride not in OUTPUT_STRIDES:
-            strides = ', '.join(map(str, OUTPUT_STRIDES))
-            raise ValueError(f'output_stride {output_stride} is not available; choose from {strides}')
+            raise ValueError(f'output_stride {output_stride} is not available; choose from {choices(OUTPUT_STRIDES)}')
         super().__init__(
             ResNeStBlock,
             layers,
@@ -132,21 +135,17 @@ class ResNeSt(ResNet):
 
 
 def _cfg(weights: str, size_px: int = 224) -> dict:
-    return {
-        'url': f'{RELEASE}/{weights}.pth',
-        'num_classes': 1000,
-        'input_size': (3, size_px, size_px),
-        'pool_size': (size_px // 32, size_px // 32),
-        'crop_pct': size_px / (size_px + 32),
-        'interpolation': 'bicubic',
-        'mean': IMAGENET_DEFAULT_MEAN,
-        'std': IMAGENET_DEFAULT_STD,
-        'first_conv': 'conv1.0',
-        'classifier': 'fc',
-        'license': 'apache-2.0',
-        'paper_ids': 'arXiv:2004.08955',
-        'origin_url': 'https://github.com/zhanghang1989/ResNeSt',
-    }
+    return imagenet_cfg(
+        url=f'{RELEASE}/{weights}.pth',
+        input_size=(3, size_px, size_px),
+        pool_size=(size_px // 32, size_px // 32),
+        crop_pct=size_px / (size_px + 32),
+        first_conv='conv1.0',
+        classifier='fc',
+        license='apache-2.0',
+        paper_ids='arXiv:2004.08955',
+        origin_url='https://github.com/zhanghang1989/ResNeSt',
+    )
 
 
 default_cfgs = generate_default_cfgs(

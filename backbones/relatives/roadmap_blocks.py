@@ -27,7 +27,7 @@ MLP_RATIO = 4
 
 @dataclass(frozen=True)
 class BlockLayers:
-    """Which layers stand between the three convolutions of a block.
+    """The layers between the three convolutions of a block.
 
     Args:
         norms: After which of the convolutions, counted from 1, a norm stays.
@@ -53,12 +53,12 @@ class BlockLayers:
         return self.act_layer() if position in self.acts else nn.Identity()
 
     def bias(self, position: int) -> bool:
-        """Whether a convolution has a bias: not before a batch norm, which would take it out again."""
+        """Whether a convolution has a bias: not before a batch norm, which would subtract it again."""
         return not (position in self.norms and self.norm_layer is nn.BatchNorm2d)
 
 
 class RoadmapBlock(nn.Module):
-    """What the blocks share: a path of three convolutions, one of them spatial, beside a shortcut.
+    """The common part of the blocks: a path of three convolutions, one of them spatial, beside a shortcut.
 
     ``out_ratio`` is the number of output channels over ``dim``.
 
@@ -69,7 +69,7 @@ class RoadmapBlock(nn.Module):
         kernel_size: Side of the spatial convolution, odd.
         stride: Stride of the spatial convolution and of the shortcut.
         dilation: Dilation of the spatial convolution.
-        project: Put a convolution and a norm on the shortcut, as wherever the shape changes.
+        project: Put a convolution and a norm on the shortcut, as where the shape changes.
         ls_init_value: Initial value of the per-channel scale ``gamma``; None leaves it out.
         drop_path: Probability of dropping the path of a sample in training.
     """
@@ -94,18 +94,18 @@ class RoadmapBlock(nn.Module):
         self.build_path(layers, in_chs, dim, dict(kernel_size=kernel_size, stride=stride, dilation=dilation))
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.act3 = layers.act(3)
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if project:
             bias = layers.norm_layer is not nn.BatchNorm2d
             conv = create_conv2d(in_chs, out_chs, 1, stride=stride, bias=bias)
             self.shortcut = nn.Sequential(conv, layers.norm_layer(out_chs))
 
     def build_path(self, layers: BlockLayers, in_chs: int, dim: int, spatial: dict) -> None:
-        """Register the path's layers, in the order in which they run."""
+        """Register the layers of the path, in the order in which they run."""
         raise NotImplementedError
 
     def forward_path(self, x: torch.Tensor) -> torch.Tensor:
-        """Map features [B, C, H, W] to what is added to the shortcut."""
+        """Map features [B, C, H, W] to the summand of the shortcut [B, C', H/stride, W/stride]."""
         raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -137,13 +137,13 @@ class ResNetBlock(RoadmapBlock):
 
 
 class ResNeXtBlock(ResNetBlock):
-    """The same with a depthwise convolution in the middle (figure 3a)."""
+    """`ResNetBlock` with a depthwise convolution in the middle (figure 3a)."""
 
     depthwise = True
 
 
 class InvertedBlock(ResNeXtBlock):
-    """The same turned inside out, C → 4C → 4C → C (figure 3b)."""
+    """`ResNeXtBlock` with its wide part in the middle, C → 4C → 4C → C (figure 3b)."""
 
     inner_ratio, out_ratio = MLP_RATIO, 1
 

@@ -1,4 +1,4 @@
-"""Shake-Shake: a residual network of two branches whose mix is random, and random again in the backward pass.
+"""Shake-Shake: a residual network of two branches, mixed with random weights that the backward pass draws anew.
 
 Source: Gastaldi, "Shake-Shake regularization", 2017 (https://arxiv.org/abs/1705.07485) and its public code
 (https://github.com/xgastaldi/shake-shake). The named models are its "Shake-Shake-Image" networks for CIFAR-10.
@@ -21,7 +21,7 @@ def mix(a: torch.Tensor, b: torch.Tensor, forward: torch.Tensor, backward: torch
 
     Args:
         a: Output of the first branch [B, C, H, W].
-        b: Output of the second.
+        b: Output of the second branch, of the same shape.
         forward: Weight α of ``a`` in the sum, broadcast against it.
         backward: Weight β of ``a``'s share of the gradient.
 
@@ -36,8 +36,8 @@ class Shake(nn.Module):
     """Two branches mixed at random in training, with a weight for each image, and evenly otherwise.
 
     Args:
-        shake_forward: Draw the forward weights from U(0, 1); even (0.5) if not.
-        shake_backward: Draw the backward weights from U(0, 1), independently; even if not.
+        shake_forward: Draw the forward weights from U(0, 1) instead of taking 0.5.
+        shake_backward: Draw the backward weights from U(0, 1), independently, instead of taking 0.5.
     """
 
     def __init__(self, shake_forward: bool = True, shake_backward: bool = True):
@@ -57,7 +57,7 @@ class Shake(nn.Module):
 
 
 class ShiftedShortcut(nn.Module):
-    """The shortcut where the shape changes: two strided views of the map, one pixel apart, side by side.
+    """The shortcut where the shape changes: two strided views of the map, one pixel apart, concatenated.
 
     Args:
         in_chs: Input channels.

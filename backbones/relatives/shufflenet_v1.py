@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
+from backbones.messages import choices
 from backbones.staged import Stage, StagedNet, build_staged, imagenet_cfg
 
 __all__ = ['ShuffleNetV1']
@@ -22,7 +23,7 @@ STAGE_WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 
 
 def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
-    """Deal the channels out so that each group of the next convolution sees every group of the last one.
+    """Reorder channels so that each group of the next convolution has inputs from every group of the last one.
 
     Channel i·g + j of the result is channel j·(C/g) + i of the input.
 
@@ -100,7 +101,7 @@ class ShuffleNetV1(StagedNet):
         drop_rate: float = 0.0,
     ):
         if groups not in STAGE_WIDTHS:
-            raise ValueError(f'groups {groups} is not available; choose from {", ".join(map(str, STAGE_WIDTHS))}')
+            raise ValueError(f'groups {groups} is not available; choose from {choices(STAGE_WIDTHS)}')
         chs = 24
         stem = nn.Sequential(nn.Conv2d(in_chans, chs, 3, 2, 1, bias=False), nn.BatchNorm2d(chs), nn.ReLU(inplace=True))
         stages = [Stage(nn.MaxPool2d(3, 2, 1))]
@@ -109,7 +110,7 @@ class ShuffleNetV1(StagedNet):
             out_chs = int(STAGE_WIDTHS[groups] * width) * 2 ** (i - 1)
             blocks = []
             for j in range(depth):
-                # The stem's few channels are not worth grouping.
+                # As published, the first convolution of stage 2 is not grouped: the stem has few channels.
                 blocks.append(ShuffleBlock(chs, out_chs, groups, 2 if j == 0 else 1, group_first=i > 1 or j > 0))
                 chs = out_chs
             stages.append(Stage(*blocks))

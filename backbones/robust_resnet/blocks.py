@@ -25,28 +25,28 @@ from functools import partial
 
 import torch
 from timm.layers import DropPath
-from timm.models import checkpoint_seq
 from torch import nn
 
+from backbones.messages import choices
+from backbones.robust_resnet.layout import StageLayout
 from backbones.robust_resnet.rep_depthwise import RepDepthwise, depthwise_conv
-from backbones.robust_resnet.stems import choices
+from backbones.staged import Stage
 
 KERNEL_SIZES = (3, 5, 7, 9, 11, 13)
-
-
 POSITIONS = (1, 2, 3)
 
-
 RELU = partial(nn.ReLU, inplace=True)
-"""In place: no layer before it needs its own output, and the sum with the shortcut is the widest map of a block."""
+"""In place: no layer before it needs its own output again, and the widest map of a block need not be kept twice."""
 
 
 class RobustBlock(nn.Module):
-    """What the four blocks share: one path of three convolutions beside a shortcut.
+    """The common part of the four blocks: one path of three convolutions beside a shortcut.
 
-    Of the class: ``wide_output`` says that the block ends at its wide part; ``stride_last`` that a stage strides in its
-    last block instead of its first; ``robust_acts`` where the robust form has its activation; ``path`` names the
-    convolutions and the norms after them, in the order in which they run.
+    Class attributes:
+        wide_output: The output is as wide as the wide part of the block.
+        stride_last: A stage strides in its last block instead of its first.
+        robust_acts: Positions of the activation in the robust form.
+        path: Names of the convolutions and of the norms after them, in the order in which they run.
 
     Args:
         in_chs: Input channels.
@@ -56,9 +56,9 @@ class RobustBlock(nn.Module):
         small_kernel_size: Side of a second, parallel depthwise kernel, odd; None for none.
         stride: Stride of the depthwise convolution and of the shortcut.
         dilation: Dilation of the depthwise kernel.
-        project: Put a convolution and a norm on the shortcut, as wherever the shape changes.
-        norms: After which of the convolutions 1, 2, 3 a norm stays; None for the robust form.
-        acts: After which of them an activation stays; None for the robust form.
+        project: Put a convolution and a norm on the shortcut, as where the shape changes.
+        norms: Convolutions 1, 2, 3 that a norm follows; None for the robust form.
+        acts: Convolutions that an activation follows; None for the robust form.
         layer_scale_init_value: Initial value of the per-channel scale ``gamma``; 0 or None leaves it out.
         drop_path: Probability of dropping the path of a sample in training.
         norm_layer: Norm of a number of channels.
@@ -114,7 +114,7 @@ class RobustBlock(nn.Module):
         )
 
     def build_path(self, in_chs: int, dim: int, wide: int, depthwise: Callable, norm: Callable, act: Callable) -> None:
-        """Register the path's layers, in the order in which they run."""
+        """Register the layers of the path, in the order in which they run."""
         raise NotImplementedError
 
     def add_residual(self, x: torch.Tensor, shortcut: torch.Tensor) -> torch.Tensor:
@@ -199,8 +199,8 @@ class UpInvertedBlock(RobustBlock):
 class DownInvertedBlock(RobustBlock):
     """The depthwise convolution comes last, on the narrow part; stages stride in their last block.
 
-    Layers keep the numbers that they have in `UpInvertedBlock`, as in the released checkpoints: the first norm is
-    ``norm2``, that of the depthwise convolution ``norm1``.
+    Layers are numbered as in `UpInvertedBlock`, which the released checkpoints require: the first norm is ``norm2``,
+    the norm of the depthwise convolution ``norm1``.
     """
 
     stride_last = True
@@ -232,9 +232,7 @@ class RobustStage(nn.Module):
         block: Block class.
         in_chs: Input channels.
         dim: Base width.
-        strides: Stride of each block in the undilated network.
-        dilations: Dilation of each block's depthwise kernel.
-        dilated: No block strides: the stage's stride is replaced by dilation.
+        layout: Strides and dilations.
         drop_path_rates: Drop path rate of each block.
         mlp_ratio: Widening inside a block.
         block_args: Further arguments of every block.
@@ -245,24 +243,21 @@ class RobustStage(nn.Module):
         block: type[RobustBlock],
         in_chs: int,
         dim: int,
-        strides: Sequence[int],
-        dilations: Sequence[int],
-        dilated: bool,
+        layout: StageLayout,
         drop_path_rates: Sequence[float],
         mlp_ratio: float,
         **block_args,
     ):
         super().__init__()
-        self.grad_checkpointing = False
         self.num_chs = int(mlp_ratio * dim) if block.wide_output else dim
         blocks = []
-        for stride, dilation, drop_path in zip(strides, dilations, drop_path_rates, strict=True):
+        for stride, dilation, drop_path in zip(layout.strides, layout.dilations, drop_path_rates, strict=True):
             blocks.append(
                 block(
                     in_chs,
                     dim,
                     mlp_ratio=mlp_ratio,
-                    stride=1 if dilated else stride,
+                    stride=1 if layout.dilated else stride,
                     dilation=dilation,
                     project=stride > 1 or in_chs != self.num_chs,
                     drop_path=drop_path,
@@ -270,12 +265,10 @@ class RobustStage(nn.Module):
                 )
             )
             in_chs = self.num_chs
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = Stage(*blocks)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map features [B, C, H, W] to the next stage's."""
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            return checkpoint_seq(self.blocks, x)
+        """Map features [B, C, H, W] to those of the next stage."""
         return self.blocks(x)
 
 

@@ -1,4 +1,4 @@
-"""The stems of Robust-ResNet: how an image becomes the first feature map.
+"""The stems of Robust-ResNet: layers that make the first feature map of an image.
 
 =============  =================================================================  =======
 stem           layers                                                             stride
@@ -15,12 +15,14 @@ Differs from Xiao et al.: no 1×1 convolution follows the four, whose last has t
 All convolutions have biases, like those of the blocks, so that norms can be folded into them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from timm.layers import resample_patch_embed
 from torch import nn
+
+from backbones.messages import choices
 
 PATCH_SIZES = (4, 8, 16)
 FIXED_STRIDES = {'resnet': 4, 'conv': 16}
@@ -40,13 +42,11 @@ class AtrousPatch(nn.Conv2d):
         return F.conv2d(F.pad(x, (0, extra, 0, extra)), self.weight, self.bias, self.stride)
 
 
-def choices(values: Sequence) -> str:
-    """Values as an error message lists them."""
-    return ', '.join(map(str, values))
-
-
 def check_stem(stem: str, patch_size: int | None, stem_stride: int | None, output_stride: int) -> tuple[int, int]:
-    """The stride that the stages are laid out for, and the stem's own.
+    """Check the stem's name, sizes and strides, and fill in defaults.
+
+    Returns:
+        Stride of the stem in the undilated network, for which the stages are laid out, and stride of this stem.
 
     Raises:
         ValueError: The arguments do not fit one another.
@@ -82,10 +82,10 @@ def create_stem(
     out_chs: int,
     patch_size: int,
     stem_stride: int,
-    norm_layer: type[nn.Module],
-    act_layer: type[nn.Module],
+    norm_layer: Callable[..., nn.Module],
+    act_layer: Callable[..., nn.Module],
 ) -> nn.Module:
-    """A stem by name; sizes have been checked before.
+    """Make the stem of a name; `check_stem` has checked the sizes.
 
     Args:
         stem: ``patch``, ``resnet`` or ``conv``.
@@ -100,7 +100,7 @@ def create_stem(
         conv = nn.Conv2d(in_chs, out_chs, 7, stride=2, padding=3)
         return nn.Sequential(conv, norm_layer(out_chs), act_layer(), nn.MaxPool2d(3, stride=2, padding=1))
     if stem == 'conv':
-        layers = []
+        layers: list[nn.Module] = []
         for chs in (max(out_chs // 8, 1), max(out_chs // 4, 1), max(out_chs // 2, 1), out_chs):
             layers += [nn.Conv2d(in_chs, chs, 3, stride=2, padding=1), norm_layer(chs), act_layer()]
             in_chs = chs
@@ -130,3 +130,28 @@ def resample_stem(weights: Mapping[str, torch.Tensor], patch_size: int) -> dict[
     if 'stem.weight' not in weights:
         raise ValueError("the weights have no patchify stem 'stem.weight'; only that one has a patch size")
     return {**weights, 'stem.weight': resample_patch_embed(weights['stem.weight'], [patch_size, patch_size])}
+
+
+def fit_stem(
+    weights: Mapping[str, torch.Tensor], patch_size: int, source: str, resample: bool
+) -> Mapping[str, torch.Tensor]:
+    """Weights whose patchify stem has a given patch size.
+
+    Args:
+        weights: State dict; without a patchify stem it is returned as it is.
+        patch_size: Side of the patches in pixels.
+        source: Names the weights in the error.
+        resample: Interpolate a stem of another patch size (see `resample_stem`).
+
+    Raises:
+        ValueError: The stem has another patch size, and ``resample`` is False.
+    """
+    trained_size = weights['stem.weight'].shape[-1] if 'stem.weight' in weights else patch_size
+    if trained_size == patch_size:
+        return weights
+    if not resample:
+        raise ValueError(
+            f'the stem of {source} has patches of {trained_size} pixels and the model {patch_size}: '
+            f'set patch_size={trained_size}, or resample_stem=True to interpolate'
+        )
+    return resample_stem(weights, patch_size)

@@ -71,7 +71,7 @@ def _old_wrappers(config: Config) -> Iterator[str]:
         yield 'took SeededSamples off train_dataloader.dataset; SeedSamplesHook does it now'
     if type_name(loader.get('batch_sampler')) == 'NumberedBatches':
         batches = loader['batch_sampler']
-        loader.update(batch_sampler=batches.get('batches'), drop_last=batches.get('drop_last', False))
+        loader['batch_sampler'], loader['drop_last'] = batches.get('batches'), batches.get('drop_last', False)
         yield 'took NumberedBatches off train_dataloader.batch_sampler; SeedSamplesHook does it now'
 
 

@@ -7,7 +7,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from backbones.checkpoint import build_model
+from backbones.checkpoint import build_model, resolve_model
 from backbones.layers.depthwise import speed_up_depthwise
 from distill.base.forward import compiled, layer_channels
 from distill.data.preprocessor import ViewPreprocessor
@@ -61,6 +61,7 @@ class Distiller(BaseModel):
         if sync_bn:
             self.student = share_statistics(self.student)
         self.student_config = dict(student)
+        self.student_record = resolve_model(**student)
         if self.data_preprocessor.memory_format is torch.channels_last:
             self.student = self.student.to(memory_format=torch.channels_last)
         self.predict = compiled(compile)

@@ -41,7 +41,7 @@ FAMILIES = {
     'densenet121': dict(growth_rate=4, block_config=(1, 2, 2, 1)),
     'convnext_tiny': dict(dims=(8, 16, 32, 64), depths=(1, 1, 2, 1)),
     'convnext_roadmap_moved_up': dict(dims=(8, 16, 32, 64), depths=(1, 1, 2, 1)),
-    'convmixer_768_32': {},
+    'convmixer_1024_20_ks9_p14': {},
     'coatnet_0': COATNET,
     'swin_tiny_patch4_window7_224': dict(embed_dim=16, depths=(1, 2, 1, 1), num_heads=(1, 1, 2, 2)),
     'deit_small_patch16_224': VIT,
@@ -216,14 +216,19 @@ class Attack:
         return self.call
 
 
-def test_a_trained_stem_is_resampled_to_the_patch_size(tmp_path):
-    name = 'robust_resnet_dw_small'
+def test_a_trained_stem_is_resampled_to_the_patch_size_on_request(tmp_path):
+    name, path = 'robust_resnet_dw_small', tmp_path / 'trained.pth'
     trained = timm.create_model(name, num_classes=3, **ROBUST)
-    torch.save(trained.state_dict(), tmp_path / 'trained.pth')
-    finer = TimmBackbone(name, checkpoint=tmp_path / 'trained.pth', patch_size=8, **ROBUST)
+    torch.save(trained.state_dict(), path)
+    with pytest.raises(ValueError, match='has patches of 16 pixels and the model 8: set patch_size=16, or resample'):
+        TimmBackbone(name, checkpoint=path, patch_size=8, **ROBUST)
+    finer = TimmBackbone(name, checkpoint=path, resample_stem=True, patch_size=8, **ROBUST)
     assert finer.strides == (8, 8, 16, 32)
     expected = resample_stem(trained.state_dict(), 8)
     assert all(value.equal(expected[key]) for key, value in finer.net.state_dict().items())
+    torch.save(timm.create_model('resnet50', num_classes=3, **RESNET).state_dict(), path)
+    with pytest.raises(ValueError, match='resample_stem=True is not available with ResNet'):
+        TimmBackbone('resnet50', checkpoint=path, resample_stem=True, **RESNET)
 
 
 @pytest.mark.parametrize(

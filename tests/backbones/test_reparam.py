@@ -3,13 +3,15 @@
 import pytest
 import timm
 import torch
+from timm.utils import reparameterize_model
 from torch import nn
 
 from backbones.deploy import deploy, plain_arguments
 from backbones.layers.reparam import enlarge_kernel, fold_norm, identity_kernel, scale_output, sum_parallel
+from backbones.robust_resnet.rep_depthwise import RepDepthwise
 
 BLOCKS = ('dw', 'inverted_dw', 'up_inverted_dw', 'down_inverted_dw')
-TINY = dict(dims=(8, 16, 32, 64), depths=(2, 2, 3, 2), num_classes=5)
+TINY = dict(dims=(8, 16, 32, 64), depths=(1, 2, 2, 1), num_classes=5)
 VARIANTS = {
     'default': {},
     'layer scale': dict(layer_scale_init_value=0.5),
@@ -20,16 +22,20 @@ VARIANTS = {
 }
 
 
-def trained(name: str, **kwargs) -> nn.Module:
-    """A model whose norms have statistics and weights of their own."""
-    torch.manual_seed(0)
-    model = timm.create_model(name, **TINY, **kwargs)
+def randomise_norms(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.2, 0.8)
             nn.init.normal_(module.bias, std=0.2)
+
+
+def trained(name: str, **kwargs) -> nn.Module:
+    """A model whose norms have statistics and weights of their own."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, **TINY, **kwargs)
+    randomise_norms(model)
     with torch.no_grad():
-        for _ in range(8):
+        for _ in range(3):
             model(torch.randn(4, 3, 32, 32))
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.bias is not None:
@@ -75,6 +81,24 @@ def test_scales_and_sums_by_hand():
     assert bias.tolist() == [1.5]
 
 
+@pytest.mark.parametrize('out_chs', [6, 12], ids=['identity', 'no identity'])
+@pytest.mark.parametrize(('stride', 'dilation'), [(1, 1), (2, 1), (1, 2), (2, 3)])
+def test_a_fused_convolution_is_the_sum_of_the_branches(stride, dilation, out_chs):
+    torch.manual_seed(0)
+    module = RepDepthwise(6, out_chs, kernel_size=7, small_kernel_size=3, stride=stride, dilation=dilation).double()
+    assert (module.identity_norm is not None) == (out_chs == 6)
+    randomise_norms(module)
+    for _ in range(3):
+        module(torch.randn(4, 6, 15, 18, dtype=torch.double))
+    x = torch.randn(2, 6, 15, 18, dtype=torch.double)
+    before, state = module.eval()(x), torch.get_rng_state()
+    conv = module.fuse()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert type(conv) is nn.Conv2d
+    torch.testing.assert_close(conv(x), before, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(module(x), before, atol=0, rtol=0)
+
+
 @pytest.mark.parametrize('variant', VARIANTS)
 @pytest.mark.parametrize('block', BLOCKS)
 def test_the_plain_model_computes_the_same(block, variant):
@@ -86,6 +110,19 @@ def test_the_plain_model_computes_the_same(block, variant):
     name, plain_kwargs = plain_arguments(f'robust_resnet_{block}_small_rep', {**TINY, **kwargs})
     assert name == f'robust_resnet_{block}_small'
     timm.create_model(name, **plain_kwargs).load_state_dict(plain.state_dict())
+
+    fused = reparameterize_model(model)
+    assert_equal_outputs(model, fused)
+    assert not any(isinstance(module, RepDepthwise) for module in fused.modules())
+    # timm's function fuses branches and leaves the layer scale; deploy computes the same kernels.
+    weights = {key: value for key, value in fused.state_dict().items() if not key.endswith('.gamma')}
+    assert weights.keys() == plain.state_dict().keys()
+    for key, value in weights.items():
+        if '.conv_dw.' in key and 'layer_scale_init_value' not in kwargs:
+            assert value.equal(plain.state_dict()[key])
+    if 'layer_scale_init_value' not in kwargs:
+        plain.load_state_dict(fused.state_dict())
+        assert_equal_outputs(model, plain)
 
     folded = deploy(model, fold_norms=True, **TINY, **kwargs)
     assert_equal_outputs(model, folded)

@@ -8,10 +8,9 @@ import re
 import pytest
 import timm
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-import backbones  # noqa: F401  (registers the models)
 from backbones.checkpoint import build_model
+from backbones.cost import count_gmacs
 from backbones.deploy import deploy
 from backbones.robust_resnet.stems import resample_stem
 
@@ -23,7 +22,8 @@ ORIGINAL = {
     'robust_resnet_up_inverted_dw_small': (34432552, 4.419084672, '3152b96e95c74d67'),
     'robust_resnet_down_inverted_dw_small': (34316776, 4.529741568, '7a0317a679886d5a'),
 }
-# Its first eight logits and the standard deviation of all 1000, for `closed_form_weights` and `closed_form_image`.
+# The first eight logits of the original and the standard deviation of all 1000, for `closed_form_weights` and the image
+# of `test_logits_are_the_originals`.
 ORIGINAL_LOGITS = {
     'robust_resnet_dw_small': (
         (1.008972, -1.130884, -1.110033, 0.954651, 1.002901, -1.005526, -1.037531, 1.06408),
@@ -77,48 +77,35 @@ def closed_form_weights(model: torch.nn.Module) -> None:
     model.load_state_dict(weights)
 
 
-def count(name: str) -> tuple[torch.nn.Module, int, float]:
-    """A model without storage, its parameters and its GMACs."""
-    with torch.device('meta'):
-        model = timm.create_model(name).eval()
-        return model, sum(p.numel() for p in model.parameters()), count_gmacs(model, 3, 224)
-
-
-def count_gmacs(module: torch.nn.Module, in_chs: int, size: int) -> float:
-    counter = FlopCounterMode(display=False)
-    with counter:
-        module(torch.empty(1, in_chs, size, size, device='meta'))
-    return counter.get_total_flops() / 2e9
-
-
 def test_the_table_has_every_name():
     assert sorted(SIZES) == timm.list_models(module='robust_resnet')
 
 
 @pytest.mark.parametrize('name', SIZES)
-def test_parameters_and_macs_are_those_of_table_and_docstring(name):
-    model, params, gmacs = count(name)
-    assert params == SIZES[name][0]
-    assert gmacs == pytest.approx(SIZES[name][1], abs=1e-9)
-    told = re.search(r'([\d.]+) M parameters, ([\d.]+) GMACs', timm.model_entrypoint(name).__doc__)
-    assert told.groups() == (f'{params / 1e6:.1f}', f'{gmacs:.2f}')
+def test_parameters_and_macs_are_those_of_table_and_docstring(name, counted):
+    model, cost = counted(name)
+    assert cost.size_px == 224
+    assert sum(p.numel() for p in model.parameters()) == SIZES[name][0]
+    assert cost.gmacs == pytest.approx(SIZES[name][1], abs=1e-9)
+    documented = re.search(r'([\d.]+) M parameters, ([\d.]+) GMACs', timm.model_entrypoint(name).__doc__)
+    assert documented.groups() == (f'{cost.params:.1f}', f'{cost.gmacs:.2f}')
     if name.endswith('_base') or name.startswith('resnet'):
         # A block more or less in the third stage would be further from the goal.
         goal = DEIT_B_GMACS if name.endswith('_base') else DEIT_S_GMACS
         block = model.stages[2].blocks[1]
-        assert abs(gmacs - goal) < count_gmacs(block, block.pwconv1.in_channels, 14) / 2
+        assert abs(cost.gmacs - goal) < count_gmacs(block, 14, block.pwconv1.in_channels) / 2
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_keys_are_the_originals(name):
-    model, _, _ = count(name)
+def test_keys_are_the_originals(name, counted):
+    model, _ = counted(name)
     keys = json.dumps([[k, list(v.shape)] for k, v in model.state_dict().items()], separators=(',', ':'))
     assert hashlib.sha256(keys.encode()).hexdigest()[:16] == ORIGINAL[name][2]
 
 
-def test_the_goals_are_the_macs_of_deit():
-    assert count('deit_small_patch16_224')[2] == pytest.approx(DEIT_S_GMACS)
-    assert count('deit_base_patch16_224')[2] == pytest.approx(DEIT_B_GMACS)
+def test_the_goals_are_the_macs_of_deit(counted):
+    assert counted('deit_small_patch16_224')[1].gmacs == pytest.approx(DEIT_S_GMACS)
+    assert counted('deit_base_patch16_224')[1].gmacs == pytest.approx(DEIT_B_GMACS)
 
 
 @pytest.mark.parametrize('name', list(ORIGINAL_LOGITS))
@@ -200,20 +187,40 @@ def test_a_resampled_stem_sees_an_enlarged_patch_as_before():
         resample_stem({}, 8)
 
 
-def test_pretrained_weights_are_fitted_to_another_patch_size(tmp_path):
-    trained = timm.create_model('robust_resnet_dw_small', **TINY)
-    torch.save(trained.state_dict(), tmp_path / 'trained.pth')
-    pretrained = dict(file=str(tmp_path / 'trained.pth'), num_classes=5)
+def test_weights_of_another_patch_size_are_an_error_unless_resampling_is_asked_for(tmp_path):
+    name, path = 'robust_resnet_dw_small', tmp_path / 'trained.pth'
+    trained = timm.create_model(name, **TINY)
+    torch.save(trained.state_dict(), path)
+    message = 'has patches of 16 pixels and the model 8: set patch_size=16, or resample_stem=True to interpolate'
+    with pytest.raises(ValueError, match=rf"the stem of checkpoint '.*trained\.pth' {message}"):
+        build_model(name, path, patch_size=8, **TINY)
+    finer = build_model(name, path, resample_stem=True, patch_size=8, **TINY)
     expected = resample_stem(trained.state_dict(), 8)
-    for kwargs in (
-        dict(pretrained=True, pretrained_cfg_overlay=pretrained),
-        dict(checkpoint_path=str(tmp_path / 'trained.pth')),
-    ):
-        finer = timm.create_model('robust_resnet_dw_small', patch_size=8, **kwargs, **TINY)
-        for key, value in finer.state_dict().items():
-            torch.testing.assert_close(value, expected[key], rtol=0, atol=0)
+    for key, value in finer.state_dict().items():
+        assert value.equal(expected[key])
+    # A stem of the same size is left as it is.
+    same = build_model(name, path, resample_stem=True, **TINY)
+    assert same.stem.weight.equal(trained.stem.weight)
+
+    # timm knows no resampling, and torch's loading is as strict as for any module.
+    pretrained = dict(file=str(path), num_classes=5)
+    for kwargs in (dict(pretrained=True, pretrained_cfg_overlay=pretrained), dict(checkpoint_path=str(path))):
+        with pytest.raises(RuntimeError, match=r'size mismatch for stem\.weight'):
+            timm.create_model(name, patch_size=8, **kwargs, **TINY)
+    with pytest.raises(RuntimeError, match=r'size mismatch for stem\.weight'):
+        finer.load_state_dict(trained.state_dict())
     with pytest.raises(ValueError, match=r'1 of another shape \(stem\.weight'):
-        deploy(finer, **TINY)  # its patch size was left out
+        deploy(finer, **TINY)  # without the patch size that the model was created with
+
+
+def test_only_a_patchify_stem_is_resampled(tmp_path):
+    path = tmp_path / 'trained.pth'
+    torch.save(timm.create_model('resnet_dw_small', **TINY).state_dict(), path)
+    with pytest.raises(ValueError, match=r"resample_stem=True is not available with this stem; .* stem='patch'"):
+        build_model('resnet_dw_small', path, resample_stem=True, **TINY)
+    torch.save(timm.create_model('test_resnet', num_classes=5).state_dict(), path)
+    with pytest.raises(ValueError, match='resample_stem=True is not available with ResNet; leave it out'):
+        build_model('test_resnet', path, resample_stem=True, num_classes=5)
 
 
 def test_an_official_checkpoint_loads_as_it_is(tmp_path):

@@ -1,6 +1,7 @@
 """The detection and segmentation configs: all build, the small ones train and predict."""
 
 import ast
+import copy
 import json
 import uuid
 from pathlib import Path
@@ -8,10 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-
-pytest.importorskip('mmdet')
-pytest.importorskip('mmseg')
-
+from downstream_runs import LEAVES
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -23,12 +21,12 @@ from distill.synthetic.ade20k import write_ade20k
 from distill.synthetic.coco import write_coco
 from distill.training.experiment import move_data_root
 
-ROOT = Path(__file__).parents[2] / 'downstream_configs'
-CONFIGS = sorted(path for path in ROOT.rglob('*.py') if not {'_base_', '_table_'} & set(path.parts))
-SMALL = [path for path in CONFIGS if '_tiny_' in path.name]
+SMALL = [path.stem for path in LEAVES if '_tiny_' in path.name]
 # One detector and one segmenter of each family, and the two real data sets.
-TRIED = [path for path in SMALL if '_shapes-' in path.name or '_robust-resnet-dw_' in path.name]
-NAMES = {path: path.stem for path in CONFIGS}
+TRIED = [name for name in SMALL if '_shapes-' in name or '_robust-resnet-dw_' in name]
+NAMES = {path: path.stem for path in LEAVES}
+SIDE = 64
+"""Pixels of the scenes' sides, at which the small models are tried."""
 
 
 def depth(path: Path) -> int:
@@ -40,12 +38,12 @@ def depth(path: Path) -> int:
     return 0
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=NAMES.get)
-def test_config_says_how_to_use_it_and_builds(path):
+@pytest.mark.parametrize('path', LEAVES, ids=NAMES.get)
+def test_config_says_how_to_use_it_and_builds(path, leaves):
     header = ast.get_docstring(ast.parse(path.read_text()))
     assert all(word in header for word in ('tools/train.py', 'Hardware: ', 'Cost: ', 'Target: '))
     assert depth(path) <= 3
-    config = Config.fromfile(path)
+    config = copy.deepcopy(leaves[path.stem])
     for name, loader in (('train', config.train_dataloader), ('val', config.val_dataloader)):
         assert loader.dataset.data_root == config.data_root, name
     if 'ann_file' in config.val_evaluator:
@@ -74,12 +72,12 @@ def millions(model: torch.nn.Module) -> str:
     return f'{sum(p.numel() for p in model.parameters()) / 1e6:.1f}'
 
 
-@pytest.fixture(scope='session')
-def data(tmp_path_factory) -> Path:
-    """Eight scenes of 64 pixels in both layouts, and once more under the names of the blood cells."""
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory) -> Path:
+    """Four small scenes in both layouts, and once more under the names of the blood cells."""
     root = tmp_path_factory.mktemp('scenes')
     for write, name in ((write_coco, 'coco'), (write_coco, 'bccd'), (write_ade20k, 'ade20k')):
-        write(root / name, size=64, train=4, val=2)
+        write(root / name, size=SIDE, train=2, val=2)
     for path in (root / 'bccd' / 'annotations').glob('*.json'):
         content = json.loads(path.read_text())
         content['categories'] = [{'id': i, 'name': name} for i, name in enumerate(('RBC', 'WBC', 'Platelets'), 1)]
@@ -89,28 +87,37 @@ def data(tmp_path_factory) -> Path:
     return root
 
 
-def small_config(path: Path, data: Path, work_dir: Path) -> Config:
-    """A small config for one step on the eight scenes."""
-    config = Config.fromfile(path)
-    name = 'bccd' if 'bccd' in path.name else 'coco' if config.default_scope == 'mmdet' else 'ade20k'
-    move_data_root(config, str(data / name))
-    config.work_dir = str(work_dir)
-    config.experiment_name = uuid.uuid4().hex
-    config.launcher = 'none'
-    config.log_level = 'WARNING'
-    config.visualizer.vis_backends = []
-    config.train_dataloader.batch_size = 4
-    if config.default_scope == 'mmseg':
-        config.train_cfg.update(max_iters=1, val_interval=1)
-        config.default_hooks.checkpoint.interval = 1
-    else:
-        config.train_cfg.update(max_epochs=1, val_interval=1)
-    return config
+@pytest.fixture
+def small_config(leaves, scenes, tmp_path):
+    """Make a small config, by its name, train one step on the scenes, as large as they are."""
+
+    def make(name: str) -> Config:
+        config = copy.deepcopy(leaves[name])
+        folder = 'bccd' if 'bccd' in name else 'coco' if config.default_scope == 'mmdet' else 'ade20k'
+        move_data_root(config, str(scenes / folder))
+        config.work_dir = str(tmp_path)
+        config.experiment_name = uuid.uuid4().hex
+        config.launcher = 'none'
+        config.log_level = 'WARNING'
+        config.visualizer.vis_backends = []
+        for loader in (config.train_dataloader, config.val_dataloader):
+            for step in loader.dataset.pipeline:
+                step.update({key: (SIDE, SIDE) for key in ('scale', 'crop_size') if key in step})
+        config.train_dataloader.batch_size = 2
+        if config.default_scope == 'mmseg':
+            config.model.data_preprocessor.size = (SIDE, SIDE)
+            config.train_cfg.update(max_iters=1, val_interval=1)
+            config.default_hooks.checkpoint.interval = 1
+        else:
+            config.train_cfg.update(max_epochs=1, val_interval=1)
+        return config
+
+    return make
 
 
-@pytest.mark.parametrize('path', TRIED, ids=NAMES.get)
-def test_small_config_trains_a_step_and_predicts(path, data, tmp_path):
-    runner = Runner.from_cfg(small_config(path, data, tmp_path))
+@pytest.mark.parametrize('name', TRIED)
+def test_small_config_trains_a_step_and_predicts(name, small_config, tmp_path):
+    runner = Runner.from_cfg(small_config(name))
     before = {name: p.detach().clone() for name, p in runner.model.backbone.named_parameters()}
     runner.train()
     assert runner.iter == 1
@@ -121,27 +128,29 @@ def test_small_config_trains_a_step_and_predicts(path, data, tmp_path):
     assert {p.suffix for p in tmp_path.iterdir()} >= {'.pth'}
     metrics = runner.message_hub.log_scalars
     expected = ['val/mIoU'] if runner.cfg.default_scope == 'mmseg' else ['val/coco/bbox_mAP']
-    expected += ['val/coco/segm_mAP'] if '-mask-' in path.name else []
-    assert all(0 <= metrics[name].current() <= 100 for name in expected)
+    expected += ['val/coco/segm_mAP'] if '-mask-' in name else []
+    assert all(0 <= metrics[score].current() <= 100 for score in expected)
 
     loader = runner.val_dataloader
     samples = [s for batch in loader for s in runner.model.eval().val_step(batch)]
     assert len(samples) == 2
     for sample in samples:
         if runner.cfg.default_scope == 'mmseg':
-            assert sample.pred_sem_seg.data.shape == (1, 64, 64)
+            assert sample.pred_sem_seg.data.shape == (1, SIDE, SIDE)
             assert sample.pred_sem_seg.data.max() < runner.cfg.model.decode_head.num_classes
         else:
             found = sample.pred_instances
             assert found.bboxes.shape == (len(found.scores), 4)
-            assert ((found.bboxes >= 0) & (found.bboxes <= 64)).all()
-            assert ('masks' in found) == ('-mask-' in path.name)
+            assert ((found.bboxes >= 0) & (found.bboxes <= SIDE)).all()
+            assert ('masks' in found) == ('-mask-' in name)
 
 
-@pytest.mark.parametrize('name', ['cascade-rcnn', 'deeplabv3'])
-def test_loaded_backbone_survives_training(name, data, tmp_path):
-    path = next(path for path in TRIED if path.stem.startswith(f'{name}_robust-resnet-dw_') and 'shapes' in path.name)
-    config = small_config(path, data, tmp_path)
+BOTH = ['cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco', 'deeplabv3_robust-resnet-dw_tiny_shapes-ade20k']
+
+
+@pytest.mark.parametrize('name', BOTH)
+def test_loaded_backbone_survives_training(name, small_config, tmp_path):
+    config = small_config(name)
     arguments = {k: config.model.backbone[k] for k in ('dims', 'depths', 'patch_size', 'kernel_size')}
     student = timm.create_model('robust_resnet_dw_small', num_classes=10, **arguments)
     for p in student.parameters():
@@ -161,26 +170,25 @@ def test_loaded_backbone_survives_training(name, data, tmp_path):
     assert [key for key, p in found.items() if not p.equal(expected[key])] == []
 
 
-@pytest.mark.parametrize('name', ['cascade-rcnn', 'deeplabv3'])
-def test_stopped_training_goes_on(name, data, tmp_path):
-    path = next(path for path in TRIED if path.stem.startswith(f'{name}_robust-resnet-dw_') and 'shapes' in path.name)
-    runner = Runner.from_cfg(small_config(path, data, tmp_path))
+@pytest.mark.parametrize('name', BOTH)
+def test_stopped_training_goes_on(name, small_config, tmp_path):
+    runner = Runner.from_cfg(small_config(name))
     runner.train()
     checkpoint = next(tmp_path.glob('*_1.pth'))
     weights = torch.load(checkpoint, weights_only=True)['state_dict']
     assert weights.keys() == runner.model.state_dict().keys()
 
-    config = small_config(path, data, tmp_path)
+    config = small_config(name)
     config.update(resume=True, load_from=str(checkpoint))
-    config.train_cfg['max_iters' if name == 'deeplabv3' else 'max_epochs'] = 2
+    config.train_cfg['max_iters' if config.default_scope == 'mmseg' else 'max_epochs'] = 2
     config.optim_wrapper.optimizer.lr = 0.0
     runner = Runner.from_cfg(config)
     runner.train()
     assert runner.iter == 2
 
 
-def test_mark_in_the_last_rows_changes_the_segmentation():
-    config = Config.fromfile(next(path for path in SMALL if path.stem.startswith('deeplabv3_robust')))
+def test_mark_in_the_last_rows_changes_the_segmentation(leaves):
+    config = copy.deepcopy(leaves[BOTH[1]])
     init_default_scope('mmseg')
     from mmseg.registry import MODELS
     from mmseg.structures import SegDataSample
@@ -201,8 +209,8 @@ def test_mark_in_the_last_rows_changes_the_segmentation():
 @pytest.mark.parametrize(
     'name', ['cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco', 'upernet_deit_tiny_shapes-ade20k']
 )
-def test_several_views_are_merged(name, data, tmp_path):
-    config = small_config(next(path for path in SMALL if path.stem == name), data, tmp_path)
+def test_several_views_are_merged(name, small_config):
+    config = small_config(name)
     config.model = dict(config.tta_model, module=config.model)
     config.test_dataloader.dataset.pipeline = config.tta_pipeline
     config.test_dataloader.batch_size = 1
@@ -227,25 +235,27 @@ def test_several_views_are_merged(name, data, tmp_path):
     [
         (
             'cascade-mask-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco',
-            150,
+            100,
             2e-3,
             {'val/coco/bbox_mAP': 0.8, 'val/coco/segm_mAP': 0.8},
         ),
-        ('deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', 100, 4e-3, {'val/mIoU': 90}),
+        ('deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', 80, 4e-3, {'val/mIoU': 90}),
     ],
 )
-def test_overfits_eight_scenes(name, steps, lr, goals, tmp_path):
+def test_overfits_a_few_scenes(name, steps, lr, goals, small_config, tmp_path):
     write = write_coco if 'coco' in name else write_ade20k
-    write(tmp_path / 'data', size=64, train=8, val=1)
-    config = small_config(next(path for path in SMALL if path.stem == name), tmp_path, tmp_path / 'work')
+    write(tmp_path / 'data', size=SIDE, train=3, val=1)
+    config = small_config(name)
     move_data_root(config, str(tmp_path / 'data'))
     train, val = config.train_dataloader, config.val_dataloader
     # Always the same pictures, all in each step, and judged on them.
     varied = ('RandomFlip', 'RandomCrop', 'RandomResize')
     resize = next(step for step in val.dataset.pipeline if step.type == 'Resize')
+    if 'coco' in name:
+        resize.scale = (128, 128)  # Twice the scenes' size, as in the config: anchors fit.
     train.dataset.pipeline = [step for step in train.dataset.pipeline if step.type not in (*varied, 'Resize')]
-    train.dataset.pipeline.insert(2, resize)
-    train.batch_size = 8
+    train.dataset.pipeline.insert(3, resize)
+    train.batch_size = 3
     val.dataset.update({key: train.dataset[key] for key in ('ann_file', 'data_prefix') if key in train.dataset})
     if 'ann_file' in config.val_evaluator:
         config.val_evaluator.ann_file = f'{config.data_root}/{train.dataset.ann_file}'

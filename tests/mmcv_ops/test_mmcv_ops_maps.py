@@ -10,7 +10,9 @@ from torch.autograd import gradcheck
 
 pytest.importorskip('mmcv')
 
-import backbones.openmmlab  # noqa: F401 - installs the stand-ins
+from backbones.mmcv_ops import install
+
+install()
 
 # ---------------------------------------------------------------------------------------------------------------
 # RoIs

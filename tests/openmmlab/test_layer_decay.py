@@ -11,6 +11,7 @@ pytest.importorskip('mmdet')
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 
+from backbones.meta import without_storage
 from backbones.openmmlab import TimmBackbone
 
 DECAY, LR, WEIGHT_DECAY = 0.7, 1e-3, 0.05
@@ -57,7 +58,7 @@ def settings_of(model: nn.Module, groups: list[dict]) -> dict[str, tuple[float, 
     ],
 )
 def test_scales_and_weight_decay_are_those_of_timm(name, layers):
-    with torch.device('meta'):
+    with without_storage():
         detector = Detector(TimmBackbone(name))
         whole = timm.create_model(name)
     spared = getattr(whole, 'no_weight_decay', set)()

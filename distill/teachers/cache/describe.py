@@ -42,15 +42,15 @@ def describe_teacher(config: Mapping) -> TeacherIdentity:
         The model and its arguments, and the hash of a checkpoint's weights; nothing if the config names a checkpoint
         that does not exist, or no model.
     """
-    model_kwargs = {key: value for key, value in config.items() if key != 'pretrained'}
-    name, checkpoint = model_kwargs.pop('model', None), model_kwargs.pop('checkpoint', None)
-    if checkpoint is not None and Path(checkpoint).exists():
-        name, model_kwargs = resolve_model(name, checkpoint, model_kwargs)
-        weights = weights_sha256(read_weights(checkpoint))
-        return TeacherIdentity(model=name, model_kwargs=plain(model_kwargs), weights_sha256=weights)
-    if name is not None and checkpoint is None:
-        return TeacherIdentity(model=name, model_kwargs=plain(model_kwargs))
-    return TeacherIdentity()
+    checkpoint = config.get('checkpoint')
+    at_hand = config.get('model') is not None if checkpoint is None else Path(checkpoint).is_file()
+    if not at_hand:
+        return TeacherIdentity()
+    record = resolve_model(**config)
+    identity = TeacherIdentity(model=record.model, model_kwargs=plain(record.model_kwargs))
+    if checkpoint is not None:
+        identity['weights_sha256'] = weights_sha256(read_weights(checkpoint))
+    return identity
 
 
 def version(package: str) -> str | None:

@@ -52,12 +52,10 @@ class SaveStudentHook(Hook):
             return
         self.best = score
         model = unwrap(runner.model)
-        kwargs = dict(model.student_config)
-        name = kwargs.pop('model', None) or model.student.pretrained_cfg['architecture']
         preprocessor = model.data_preprocessor
         record = ModelRecord(
-            model=name,
-            model_kwargs=to_plain({k: v for k, v in kwargs.items() if k not in ('checkpoint', 'pretrained')}),
+            model=model.student_record.model,
+            model_kwargs=to_plain(model.student_record.model_kwargs),
             teacher=to_plain(model.teacher.source) if model.teacher is not None else None,
             classes=runner.train_dataloader.dataset.classes,
             input_size=list(runner.val_dataloader.dataset[0][0].shape),
