@@ -1,5 +1,6 @@
 """Importing this package puts its models into timm's registry: ``timm.create_model`` then knows their names."""
 
+from backbones import robust_resnet as robust_resnet
 from backbones.relatives import cbam_resnet as cbam_resnet
 from backbones.relatives import coatnet as coatnet
 from backbones.relatives import condensenet as condensenet
@@ -9,4 +10,3 @@ from backbones.relatives import resnest_fast as resnest_fast
 from backbones.relatives import shake_shake as shake_shake
 from backbones.relatives import shufflenet_v1 as shufflenet_v1
 from backbones.relatives import wide_resnet_cifar as wide_resnet_cifar
-from backbones.robust_resnet import robust_resnet as robust_resnet

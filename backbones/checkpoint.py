@@ -21,7 +21,7 @@ from backbones.files import atomic_write
 from backbones.record import ModelRecord
 
 PREFIXES = ('student.', 'backbone.net.', 'backbone.')
-"""What the names of a model's tensors begin with in checkpoints of distillations, of this project's detectors and
+"""Beginnings of the names of a model's tensors in checkpoints of distillations, of this project's detectors and
 segmenters, and of other projects' detectors."""
 
 CONTAINERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'model_state')
@@ -153,7 +153,7 @@ def resolve_model(
 
     Args:
         model: timm's name; may be left out for a checkpoint with a record beside it.
-        checkpoint: Path of the weights. The record beside it gives everything that is not given here.
+        checkpoint: Path of the weights, with or without a record beside it.
         pretrained: No part of the description.
         resample_stem: No part of the description.
         **model_kwargs: Arguments of ``timm.create_model``; they win over the record's.

@@ -82,7 +82,8 @@ FAMILIES = (
             Published('robust_resnet_up_inverted_dw_small_rep'),
             Published('robust_resnet_down_inverted_dw_small_rep'),
         ),
-        note='Small: figures of the original code. Depths of base and baselines are ours: nearest to DeiT-B and -S.',
+        note='Small: figures of the original code. Depths of base models and baselines are chosen here, nearest to the '
+        'GMACs of DeiT-B and DeiT-S.',
     ),
     Family(
         'ResNeSt',

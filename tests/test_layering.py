@@ -126,6 +126,17 @@ def test_the_picture_of_the_rooms_is_the_imports():
     assert drawn == edges - implied
 
 
+def test_the_steps_of_the_reader_are_files_in_at_most_ten_steps():
+    text = (REPO / 'docs' / 'architecture.md').read_text()
+    journeys = text.partition('## Where things live')[2].partition('## Rules')[0].split('\n**')[1:]
+    assert len(journeys) == 5
+    for journey in journeys:
+        assert len(re.findall(r'^\d+\. ', journey, re.M)) <= 10
+        paths = re.findall(r'`((?:backbones|distill|downstream_configs)/[\w/]+(?:\.py)?)`', journey)
+        assert len(paths) > 2
+        assert [path for path in paths if not (REPO / path).exists()] == []
+
+
 def test_configs_inherit_from_this_project_only():
     for path in sources('downstream_configs', 'distill/configs'):
         assert 'mmdet::' not in path.read_text(), path

@@ -164,13 +164,7 @@ class RoadmapNet(ConvNeXt):
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.feature_info = []
-        if stem_type == 'resnet':
-            conv = nn.Conv2d(in_chans, dims[0], 7, 2, 3, bias=layers.norm_layer is not nn.BatchNorm2d)
-            pool = nn.MaxPool2d(3, 2, 1)
-            self.stem = nn.Sequential(conv, layers.norm_layer(dims[0]), layers.act_layer(), pool)
-        else:
-            norm = [layers.norm_layer(dims[0])] if separate_downsample else []
-            self.stem = nn.Sequential(nn.Conv2d(in_chans, dims[0], 4, 4), *norm)
+        self.stem = _create_stem(stem_type, in_chans, dims[0], layers, separate_downsample)
 
         drop_path_rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         chs, reduction, dilation = dims[0], 4, 1
@@ -202,6 +196,15 @@ class RoadmapNet(ConvNeXt):
         head_norm = layers.norm_layer if separate_downsample else nn.Identity
         self.head = NormMlpClassifierHead(chs, num_classes, None, global_pool, drop_rate, head_norm)
         self.apply(_init_weights)
+
+
+def _create_stem(stem_type: str, in_chs: int, out_chs: int, layers: BlockLayers, patch_norm: bool) -> nn.Sequential:
+    """Make the stem of a name; a norm follows patches if asked for."""
+    if stem_type == 'resnet':
+        conv = nn.Conv2d(in_chs, out_chs, 7, 2, 3, bias=layers.norm_layer is not nn.BatchNorm2d)
+        return nn.Sequential(conv, layers.norm_layer(out_chs), layers.act_layer(), nn.MaxPool2d(3, 2, 1))
+    norm = [layers.norm_layer(out_chs)] if patch_norm else []
+    return nn.Sequential(nn.Conv2d(in_chs, out_chs, 4, 4), *norm)
 
 
 def _init_weights(module: nn.Module) -> None:

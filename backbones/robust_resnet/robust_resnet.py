@@ -39,9 +39,9 @@ __all__ = ['RobustResNet']
 class RobustResNet(StagedNet):
     """A stem, four stages of one kind of block, average pooling and a linear classifier.
 
-    The total stride is 32 whatever the stem: with a patch of 16 or the convolutional stem only the last stage
-    strides, with 8 the last two, with 4 or the ResNet stem the last three. Blocks that stride last (Down) do so at the
-    end of the stage before. Only a ``stem_stride`` below the patch size makes the total smaller, by the same factor.
+    The total stride is 32 with every stem: with a patch of 16 or the convolutional stem only the last stage strides,
+    with 8 the last two, with 4 or the ResNet stem the last three. Blocks that stride last (Down) do so at the end of
+    the stage before. Only a ``stem_stride`` below the patch size makes the total smaller, by the same factor.
 
     Args:
         block: One of the four block classes.

@@ -188,7 +188,7 @@ def limit_metrics(runner: Runner) -> None:
             metric.img_ids = [dataset.get_data_info(index)['img_id'] for index in range(len(dataset))]
 
 
-def summarise(scores: Mapping[Cell | None, Mapping[str, float]], cells: Cells, config: Config) -> dict:
+def summarise(scores: Mapping[Cell | None, dict[str, float]], cells: Cells, config: Config) -> dict:
     """Compute P, mPC and rPC of each of a task's scores.
 
     Args:

@@ -45,27 +45,31 @@ class _Images(TypedDict):
     images: int
 
 
-class UnlabelledEntry(_Images, total=False):
-    """What was counted on images without labels: an entry of ``unlabelled.<run>``."""
+class ShownEntry(_Images, total=False):
+    """What a run was shown, and what a reader of its scores should know: the keys of every entry of a suite."""
 
     classes: int
     input_size: list[int]
     fingerprint: Fingerprint
     problems: dict[str, int]
+
+
+class UnlabelledEntry(ShownEntry, total=False):
+    """What was counted on images without labels: an entry of ``unlabelled.<run>``."""
+
     agreement_pct: dict[str, float]
 
 
-class _Scored(_Images):
+class _Scored(ShownEntry):
     top1_pct: float
 
 
 class SuiteEntry(_Scored, total=False):
-    """The scores of a run on a suite: an entry of ``classification.<run>``."""
+    """The scores of a run on a suite: an entry of ``classification.<run>``.
 
-    classes: int
-    input_size: list[int]
-    fingerprint: Fingerprint
-    problems: dict[str, int]
+    The keys from ``mean_error_pct`` on are those of ``corruption``; `distill.results.cells` reads and writes the cells.
+    """
+
     top1_ci95_pct: list[float]
     top5_pct: float
     ece_pct: float
@@ -74,11 +78,6 @@ class SuiteEntry(_Scored, total=False):
     shape_bias_counts: dict[str, int]
     clean_subset_top1_pct: float
     effective_robustness_pct: float
-
-
-class CorruptionEntry(SuiteEntry, total=False):
-    """The scores of a run on the suite ``corruption``; `distill.results.cells` reads and writes its cells."""
-
     mean_error_pct: float
     source: str
     cells: dict[str, list[float]]
@@ -88,6 +87,14 @@ class CorruptionEntry(SuiteEntry, total=False):
     extra_cells: dict[str, list[float]]
     frost: str
     definition: str
+
+
+class ShapeBias(TypedDict):
+    """Decisions for the shape against the texture: keys of a `SuiteEntry`."""
+
+    shape_bias_pct: float | None
+    shape_bias_by_class: dict[str, float]
+    shape_bias_counts: dict[str, int]
 
 
 class _Answer(TypedDict):

@@ -22,8 +22,6 @@ from distill.robustness.runs import Run, find_classes
 from distill.robustness.samples import merge_samples, save_samples
 from distill.robustness.suite_table import Suite, find_folder
 
-__all__ = ['Settings', 'evaluate', 'predict']
-
 
 def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> Results:
     """Evaluate all runs on all suites and write ``results.json``, anew after each suite.
@@ -134,12 +132,12 @@ def _add_runs(results: Results, runs: Sequence[Run], settings: Settings) -> None
     """List the runs, unless one has the name of a run of other weights or preprocessing."""
     for run in runs:
         known = results.setdefault('runs', {}).get(run.name)
-        kept = ('weights_sha256', 'input_size', 'mean', 'std')
-        differing = [key for key in kept if known and known[key] != run.record[key]]
+        before, now = dict(known or run.record), dict(run.record)
+        differing = [key for key in ('weights_sha256', 'input_size', 'mean', 'std') if before[key] != now[key]]
         if differing:
             raise other_results(settings, f"{', '.join(differing)} for '{run.name}'")
         checkpoint = run.record['checkpoint'] and os.path.relpath(run.record['checkpoint'], settings.out)
-        results['runs'][run.name] = {**(known or {}), **run.record, 'checkpoint': checkpoint}
+        results['runs'][run.name] = {**(known or run.record), **run.record, 'checkpoint': checkpoint}
     results.setdefault('classification', {})
 
 
@@ -148,10 +146,12 @@ def _add_scores(
 ) -> None:
     """Save the predictions and samples of a suite, and add its scores."""
     image_set = images.image_set
-    section = results.setdefault('classification' if image_set.labelled else 'unlabelled', {})
     for name, recorder in recorders.items():
         recorder.save(settings.predictions(name) / f'{key}.npz')
-        section.setdefault(name, {})[key] = recorder.score()
+        if image_set.labelled:
+            results['classification'].setdefault(name, {})[key] = recorder.score()
+        else:
+            results.setdefault('unlabelled', {}).setdefault(name, {})[key] = {**recorder.shown()}
         if subset_top1_pct := recorder.subset_top1_pct():
             results['runs'][name].setdefault('clean_subset_top1_pct', {}).update(subset_top1_pct)
     if image_set.labelled:

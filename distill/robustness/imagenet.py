@@ -1,7 +1,7 @@
 """The label spaces of ImageNet's benchmarks: 1,000 classes, the 200 of -A and of -R, and 16 entry-level categories."""
 
-import pkgutil
 from functools import lru_cache
+from importlib.resources import files
 
 _CATEGORIES = {
     'airplane': '404',
@@ -37,7 +37,7 @@ def synsets(subset: str = '') -> tuple[str, ...]:
         from timm.data import ImageNetInfo
 
         return tuple(ImageNetInfo().label_names())
-    return tuple(pkgutil.get_data('timm.data', f'_info/imagenet_{subset}_synsets.txt').decode().split())
+    return tuple(files('timm.data').joinpath(f'_info/imagenet_{subset}_synsets.txt').read_text().split())
 
 
 def categories() -> dict[str, list[int]]:

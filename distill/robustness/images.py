@@ -1,6 +1,6 @@
 """The images of a suite as the models see them: decoded once and shown in every cell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from distill.base.images import MODES, read_image
+from distill.base.records import Cell
 from distill.robustness.corruptions import DEFINITIONS, corrupt
 from distill.robustness.suite_table import DISK, ON_THE_FLY
 from distill.robustness.suites import ImageSet
@@ -62,28 +63,28 @@ class SuiteImages(Dataset):
         Returns:
             The images, uint8 [B, cells, 3, H, W]; `indices` [B]; and the places of their modes in `MODES` [B].
         """
-        image_set, indices = self.image_set, np.asarray(indices)
+        image_set, chosen = self.image_set, np.asarray(indices)
         if image_set.suite.corrupted == DISK:
-            shown, modes = self._read([(index, cell) for index in indices for cell in range(len(image_set.cells))])
-            return shown.unflatten(0, (len(indices), -1)), indices, modes.reshape(len(indices), -1).max(axis=1)
+            shown, modes = self._read([(index, place) for index in indices for place in range(len(image_set.cells))])
+            return shown.unflatten(0, (len(chosen), -1)), chosen, modes.reshape(len(chosen), -1).max(axis=1)
         shown, modes = self._read([(index, 0) for index in indices])
         if image_set.suite.corrupted == ON_THE_FLY:
-            return self._corrupt(shown, indices, range(len(image_set.cells))), indices, modes
-        return shown[:, None], indices, modes
+            return self._corrupt(shown, indices, image_set.corruptions), chosen, modes
+        return shown[:, None], chosen, modes
 
-    def show(self, index: int, cell: int) -> Image.Image:
+    def show(self, index: int, place: int) -> Image.Image:
         """Show one image in the cell at one place of the set's cells, for people."""
-        made = self.image_set.suite.corrupted == ON_THE_FLY
-        shown, _ = self._read([(index, 0 if made else cell)])
-        return to_pil_image(self._corrupt(shown, [index], [cell])[0, 0] if made else shown[0])
+        cell = self.image_set.cells[place]
+        if cell is None or self.image_set.suite.corrupted == DISK:
+            return to_pil_image(self._read([(index, place)])[0][0])
+        return to_pil_image(self._corrupt(self._read([(index, 0)])[0], [index], [cell])[0, 0])
 
-    def _corrupt(self, images: Tensor, indices: Sequence[int], cells: Sequence[int]) -> Tensor:
-        """Corrupt images [B, 3, H, W] as in the cells at these places: [B, cells, 3, H, W]."""
+    def _corrupt(self, images: Tensor, indices: Sequence[int], cells: Sequence[Cell]) -> Tensor:
+        """Corrupt images [B, 3, H, W] as in each of the cells: [B, cells, 3, H, W]."""
         pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
         seeds = [(self.seed, int(index)) for index in indices]
         shown = np.empty((len(pixels), len(cells), *pixels.shape[1:]), np.uint8)
-        for row, place in enumerate(cells):
-            cell = self.image_set.cells[place]
+        for row, cell in enumerate(cells):
             shown[:, row] = corrupt(pixels, cell.kind, cell.severity, seeds, self.definition)
         return torch.from_numpy(shown).permute(0, 1, 4, 2, 3)
 
@@ -108,7 +109,7 @@ class SuiteImages(Dataset):
         return pil_to_tensor(image), MODES.index(mode)
 
 
-def load_batches(images: SuiteImages, indices: Sequence[int], batch_size: int, workers: int) -> DataLoader:
+def load_batches(images: SuiteImages, indices: Iterable[int], batch_size: int, workers: int) -> DataLoader:
     """Load batches of (images [B, cells, 3, H, W], indices [B], modes [B]), see `SuiteImages.__getitems__`.
 
     Args:
@@ -127,7 +128,7 @@ def load_batches(images: SuiteImages, indices: Sequence[int], batch_size: int, w
     )
 
 
-def _as_it_is(batch: tuple) -> tuple:
+def _as_it_is(batch):
     return batch
 
 

@@ -1,7 +1,7 @@
 """Who is shown what: the runs that have no score on a suite yet, grouped by the images that they are shown."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def make_jobs(suite: Suite, runs: Sequence[Run], results: Results, settings: Set
     jobs: dict[str, Job] = {}
     image_sets: dict[tuple, ImageSet] = {}
     for run in runs:
-        classes = tuple(run.classes)
+        classes = tuple(run.classes or ())
         if classes not in image_sets:
             limit, extra = settings.corruption_limit, settings.extra_corruptions
             image_sets[classes] = open_suite(suite, settings.data_root, classes, limit, extra)
@@ -105,8 +105,9 @@ def make_jobs(suite: Suite, runs: Sequence[Run], results: Results, settings: Set
             jobs[shown_alike] = Job(images, {}, {}, _subsets(suite, classes, settings))
         job = jobs[shown_alike]
         fingerprint = make_fingerprint(run, job.images)
-        section = 'classification' if job.image_set.labelled else 'unlabelled'
-        entry = results.get(section, {}).get(run.name, {}).get(suite.key)
+        labelled = job.image_set.labelled
+        scores: Mapping = results.get('classification', {}) if labelled else results.get('unlabelled', {})
+        entry = scores.get(run.name, {}).get(suite.key)
         if entry is None:
             job.runs[run.name], job.fingerprints[run.name] = run, fingerprint
             continue
@@ -130,7 +131,7 @@ def make_fingerprint(run: Run, images: SuiteImages) -> Fingerprint:
     fingerprint: Fingerprint = {
         'weights': run.record['weights_sha256'],
         'data': image_set.sha256,
-        'classes': class_fingerprint(run.classes),
+        'classes': class_fingerprint(run.classes or ()),
         'cells': len(image_set.cells),
         'input_size': list(images.input_size),
         'transform': 'as stored' if images.as_stored else {k: v for k, v in run.transform.items() if k != 'input_size'},

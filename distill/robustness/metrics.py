@@ -7,6 +7,7 @@ import numpy as np
 
 from distill.base.records import Cell
 from distill.results.cells import cells_to_json
+from distill.results.entries import ShapeBias
 from distill.results.statistics import logit
 
 ALEXNET_ERROR_PCT = {
@@ -111,7 +112,7 @@ def effective_robustness_pct(clean_pct: float, shifted_pct: float, slope: float,
     return float(shifted_pct - 100 / (1 + np.exp(-(slope * logit(clean_pct) + intercept))))
 
 
-def shape_bias(predicted: np.ndarray, shape: np.ndarray, texture: np.ndarray, classes: Sequence[str]) -> dict:
+def shape_bias(predicted: np.ndarray, shape: np.ndarray, texture: np.ndarray, classes: Sequence[str]) -> ShapeBias:
     """Share of decisions for the shape among those for shape or texture, over all images and for each class of shape.
 
     Images whose shape and texture are of one class show no conflict and are left out.

@@ -11,7 +11,7 @@ from torch import Tensor
 from distill.base.files import write_npz
 from distill.base.images import MODES
 from distill.results.cells import cells_to_json
-from distill.results.entries import CorruptionEntry, Fingerprint, SuiteEntry, UnlabelledEntry
+from distill.results.entries import Fingerprint, ShownEntry, SuiteEntry
 from distill.results.statistics import wilson_score
 from distill.robustness import metrics
 from distill.robustness.predictions import Predictions
@@ -130,49 +130,53 @@ class Recorder:
         counts['nan_logits'] = int((self.predicted[:, :, 0] == NO_DECISION).sum())
         return {name: count for name, count in counts.items() if count}
 
-    def score(self) -> SuiteEntry | UnlabelledEntry:
-        """Sum up: the entry of the run and the suite in ``results.json``, without accuracies if there are no labels."""
-        image_set = self.image_set
-        images, suite = len(image_set.paths), image_set.suite
-        entry = {
-            'images': images,
-            'classes': len(image_set.groups),
+    def shown(self) -> ShownEntry:
+        """What ``results.json`` tells of the images, whether they have labels or not."""
+        entry: ShownEntry = {
+            'images': len(self.image_set.paths),
+            'classes': len(self.image_set.groups),
             'input_size': self.fingerprint['input_size'],
             'fingerprint': self.fingerprint,
         }
         if problems := self.problems():
             entry['problems'] = problems
-        if not image_set.labelled:
-            return entry
+        return entry
+
+    def score(self) -> SuiteEntry:
+        """Sum up the scores of images with labels: the entry of the run and the suite in ``results.json``."""
+        image_set = self.image_set
+        suite, hits = image_set.suite, self.hits
         # The extra kinds are no part of the benchmark.
         main = [place for place, cell in enumerate(image_set.cells) if cell is None or not cell.is_extra]
-        hits = self.hits
         in_top5 = (self.predicted[main] == image_set.labels[None, :, None]).any(axis=2)
-        top1 = wilson_score(metrics.accuracy_pct(hits[main]), images)
-        entry |= {'top1_pct': top1.value, 'top1_ci95_pct': [top1.low, top1.high]}
-        entry['top5_pct'] = metrics.accuracy_pct(in_top5)
+        top1 = wilson_score(metrics.accuracy_pct(hits[main]), len(image_set.paths))
+        entry: SuiteEntry = {
+            **self.shown(),
+            'top1_pct': top1.value,
+            'top1_ci95_pct': [top1.low, top1.high],
+            'top5_pct': metrics.accuracy_pct(in_top5),
+        }
         if not suite.averaged:
             entry['ece_pct'] = metrics.ece_pct(self.confidence[main], hits[main])
         if suite.corrupted:
-            entry |= self._corruption_entry()
+            self._add_cells(entry)
         if suite.textures:
             textures = np.array([image_set.classes.index(metrics.texture_class(path)) for path in image_set.paths])
-            entry |= metrics.shape_bias(self.predicted[0, :, 0], image_set.labels, textures, image_set.classes)
+            entry.update(metrics.shape_bias(self.predicted[0, :, 0], image_set.labels, textures, image_set.classes))
         return entry
 
-    def _corruption_entry(self) -> CorruptionEntry:
-        """The keys that the suite ``corruption`` has besides the others."""
-        suite, cells = self.image_set.suite, self.image_set.cells
+    def _add_cells(self, entry: SuiteEntry) -> None:
+        """Add the keys that the suite ``corruption`` has besides the others."""
+        cells = self.image_set.corruptions
         top1_pct = dict(zip(cells, (self.hits.mean(axis=1) * 100).tolist(), strict=True))
-        main = {cell: value for cell, value in top1_pct.items() if not cell.is_extra}
-        extra = {cell: value for cell, value in top1_pct.items() if cell.is_extra}
-        entry = {'cells': cells_to_json(main)}
+        main, extra = ({c: top1_pct[c] for c in cells if c.is_extra == is_extra} for is_extra in (False, True))
+        entry['cells'] = cells_to_json(main)
         if extra:
             entry['extra_cells'] = cells_to_json(extra)
-        entry |= {'mean_error_pct': metrics.mean_error_pct(main), 'source': suite.corrupted}
-        if suite.corrupted == ON_THE_FLY:
-            entry |= {key: self.fingerprint[key] for key in ('frost', 'definition')}
-        return entry
+        entry['mean_error_pct'] = metrics.mean_error_pct(main)
+        entry['source'] = self.image_set.suite.corrupted or ''
+        if self.image_set.suite.corrupted == ON_THE_FLY:
+            entry['frost'], entry['definition'] = self.fingerprint['frost'], self.fingerprint['definition']
 
     def subset_top1_pct(self) -> dict[str, float]:
         """Sum up the top-1 over the classes of each subset, by suite."""

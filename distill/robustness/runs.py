@@ -138,9 +138,10 @@ def _load_timm(path: str, is_file: bool, device: str, input_size: int | None) ->
     network = build_model(checkpoint=path) if is_file else build_model(path, pretrained=True)
     # Of the weights as they are stored: another size resamples the position embeddings.
     sha256, params = weights_sha256(network.state_dict()), sum(p.numel() for p in network.parameters())
-    if input_size and fixed_size(network) and hasattr(network, 'set_input_size'):
-        network.set_input_size(img_size=(input_size, input_size))
-    network = network.eval().to(device, memory_format=torch.channels_last)
+    set_input_size = getattr(network, 'set_input_size', None)
+    if input_size and fixed_size(network) and set_input_size is not None:
+        set_input_size(img_size=(input_size, input_size))
+    network = network.eval().to(device).to(memory_format=torch.channels_last)
     return _Loaded(network, params, sha256, fixed_size(network), resolve_model_data_config(network))
 
 
@@ -165,6 +166,7 @@ def find_classes(runs: Sequence[Run], data_root: str | None) -> None:
                     f"run '{run.name}' has {run.network.num_classes} classes, whose names its checkpoint does not "
                     f"tell, and '{folder}' {len(run.classes)} folders; save it with its description (.json)"
                 )
-    if len({tuple(sorted(run.classes)) for run in runs}) > 1:
-        counts = ', '.join(f'{run.name} {len(run.classes)}' for run in runs)
+    class_lists = [run.classes or [] for run in runs]
+    if len({tuple(sorted(classes)) for classes in class_lists}) > 1:
+        counts = ', '.join(f'{run.name} {len(classes)}' for run, classes in zip(runs, class_lists, strict=True))
         raise ValueError(f'runs of different classes ({counts}) are not evaluated together; run them one by one')

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def _disagreements(recorders: Mapping[str, Recorder], count: int) -> list[tuple[
 
 
 def _record(image_set: ImageSet, name: str, recorders: Mapping[str, Recorder], place: int, index: int) -> Sample:
-    shown = {}
+    shown: dict = {}
     if cell := image_set.cells[place]:
         shown['note'] = cell.label
     if image_set.suite.textures:
@@ -71,7 +72,8 @@ def _record(image_set: ImageSet, name: str, recorders: Mapping[str, Recorder], p
         if not image_set.suite.averaged:
             predictions[run]['confidence'] = float(recorder.confidence[place, index])
     target = image_set.classes[image_set.labels[index]]
-    return {'suite': image_set.suite.key, 'image': name, 'target': target, **shown, 'predictions': predictions}
+    record = {'suite': image_set.suite.key, 'image': name, 'target': target, **shown, 'predictions': predictions}
+    return cast(Sample, record)
 
 
 def merge_samples(samples: list[Sample], more: list[Sample]) -> list[Sample]:

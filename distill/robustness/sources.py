@@ -1,4 +1,7 @@
-"""How a model to evaluate is named: a checkpoint, an ONNX file or a timm name. Light, for a command checks it first."""
+"""The names of models to evaluate: a checkpoint, an ONNX file or a timm name.
+
+This module is light, so that a command can check the names before it imports torch.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,7 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> 'Source':
-        """The source that a command calls ``PATH``, ``TIMM_NAME`` or ``NAME=`` one of these."""
+        """Read ``PATH`` or ``TIMM_NAME``, with ``NAME=`` before it or without, as a command takes it."""
         name, _, path = text.rpartition('=')
         is_file = Path(path).suffix in (*CHECKPOINTS, ONNX) or Path(path).exists()
         return cls(name or (run_name(path) if is_file else path), path, is_file)
@@ -37,7 +40,7 @@ class Source:
         """Check that a file exists; timm's names are checked when the model is built.
 
         Raises:
-            FileNotFoundError: It does not.
+            FileNotFoundError: The file does not exist.
         """
         if self.is_file and not Path(self.path).exists():
             what, way_out = ('model', 'export') if self.is_onnx else ('checkpoint', 'train')
@@ -45,6 +48,6 @@ class Source:
 
 
 def run_name(checkpoint: str) -> str:
-    """The name of a run: the work directory of a ``student_best.pth``, else the file's own."""
+    """Name a run: after the work directory of a ``student_best.pth``, else after the file."""
     path = Path(checkpoint)
     return path.resolve().parent.name if path.stem == 'student_best' else path.stem

@@ -46,6 +46,11 @@ class ImageSet:
     sha256: str
 
     @property
+    def corruptions(self) -> list[Cell]:
+        """The cells of a corrupted suite; of others there are none."""
+        return [cell for cell in self.cells if cell is not None]
+
+    @property
     def labelled(self) -> bool:
         """Whether every image has a label, so that there are accuracies."""
         return bool((self.labels >= 0).all())
@@ -78,10 +83,7 @@ def choose_suites(names: list[str] | None, data_root: str, classes: Sequence[str
     for name in names or ():
         if name not in table:
             raise ValueError(f"suite '{name}' is unknown for these classes; choose from {', '.join(table)}")
-        if find_folder(table[name], root) is None:
-            raise FileNotFoundError(
-                f"suite '{name}' needs the folder '{root / table[name].folders[0]}'; make it or leave it out"
-            )
+        _folder_of(table[name], root)
     wanted = [table[name] for name in dict.fromkeys(names or table)]
     present = [suite for suite in wanted if find_folder(suite, root) is not None]
     if not names and any(suite.corrupted == DISK for suite in present):
@@ -92,6 +94,14 @@ def choose_suites(names: list[str] | None, data_root: str, classes: Sequence[str
     if len({suite.key for suite in present}) < len(present):
         raise ValueError('corruption and corruption_disk do not compare; choose one, or another --out for the second')
     return present, [suite for suite in wanted if find_folder(suite, root) is None]
+
+
+def _folder_of(suite: Suite, data_root: str | Path) -> Path:
+    folder = find_folder(suite, data_root)
+    if folder is None:
+        missing = Path(data_root) / suite.folders[0]
+        raise FileNotFoundError(f"suite '{suite.name}' needs the folder '{missing}'; make it or leave it out")
+    return folder
 
 
 def open_suite(
@@ -107,9 +117,10 @@ def open_suite(
         extra: Take the four extra kinds of corruption as well.
 
     Raises:
+        FileNotFoundError: The suite's folder does not exist.
         ValueError: Class folders or a corruption are missing, empty, or too many, or a corruption lacks images.
     """
-    folder = find_folder(suite, data_root)
+    folder = _folder_of(suite, data_root)
     kinds = KINDS + EXTRA_KINDS if extra else KINDS
     corruptions = cells_of(kinds) if suite.corrupted else []
     folders = [_cell_folder(folder, cell) for cell in corruptions] if suite.corrupted == DISK else [folder]
@@ -134,7 +145,8 @@ def open_suite(
     paths = [path.relative_to(folders[0]).as_posix() for path, _ in files]
     listed = ''.join(f'{name} {path.stat().st_size}\n' for name, (path, _) in zip(paths, files, strict=True))
     labels, sha256 = np.array([label for _, label in files]), hashlib.sha256(listed.encode()).hexdigest()
-    return ImageSet(suite, corruptions or [None], folders, paths, labels, names, groups, sha256)
+    cells: list[Cell | None] = [*corruptions] or [None]
+    return ImageSet(suite, cells, folders, paths, labels, names, groups, sha256)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -67,7 +67,7 @@ def test_a_wrong_record_names_the_file_and_what_is_expected(content, message, tm
 
 def test_arguments_and_record_make_one_description(saved):
     path, network = saved
-    # What is given wins, and what only says how to load is no part of the model.
+    # Given arguments win over the record; arguments that only say how to load are no part of the model.
     record = resolve_model(checkpoint=path, pretrained=False, resample_stem=True, drop_rate=0.1, num_classes=5)
     assert record.model_kwargs == {'channels': [8, 16, 24, 32], 'num_classes': 5, 'drop_rate': 0.1}
     assert (record.model, record.classes, record.mean, record.seed) == ('resnet18', RECORD.classes, RECORD.mean, 0)

@@ -25,22 +25,22 @@ GEOMETRIES = [
 @pytest.mark.parametrize('geometry', GEOMETRIES, ids=str)
 def test_gradients_are_those_of_torch(geometry, memory_format):
     torch.manual_seed(0)
-    theirs = nn.Conv2d(6, 6, groups=6, **geometry).double().to(memory_format=memory_format)
-    ours = speed_up_depthwise(deepcopy(theirs))
-    assert type(ours) is DepthwiseConv2d
+    plain = nn.Conv2d(6, 6, groups=6, **geometry).double().to(memory_format=memory_format)
+    fast = speed_up_depthwise(deepcopy(plain))
+    assert type(fast) is DepthwiseConv2d
     x = torch.randn(3, 6, 17, 19, dtype=torch.double).to(memory_format=memory_format).requires_grad_()
-    output = theirs(x)
-    assert torch.equal(ours(x), output)
+    output = plain(x)
+    assert torch.equal(fast(x), output)
     grad = torch.randn_like(output)
-    for conv in (theirs, ours):
+    for conv in (plain, fast):
         conv.grads = torch.autograd.grad(conv(x), [x, *conv.parameters()], grad)
-    for own, expected in zip(ours.grads, theirs.grads, strict=True):
-        torch.testing.assert_close(own, expected, rtol=1e-12, atol=1e-12)
+    for found, expected in zip(fast.grads, plain.grads, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     # A frozen kernel, and a convolution of the images themselves.
-    ours.weight.requires_grad_(False)
-    torch.testing.assert_close(torch.autograd.grad(ours(x), x, grad)[0], theirs.grads[0])
-    ours.weight.requires_grad_(True)
-    torch.testing.assert_close(torch.autograd.grad(ours(x.detach()), ours.weight, grad)[0], theirs.grads[1])
+    fast.weight.requires_grad_(False)
+    torch.testing.assert_close(torch.autograd.grad(fast(x), x, grad)[0], plain.grads[0])
+    fast.weight.requires_grad_(True)
+    torch.testing.assert_close(torch.autograd.grad(fast(x.detach()), fast.weight, grad)[0], plain.grads[1])
 
 
 def test_compiled_and_checkpointed_it_has_the_same_gradients():

@@ -9,9 +9,11 @@ import pytest
 import timm
 import torch
 
+import backbones
 from backbones.checkpoint import build_model
 from backbones.cost import count_gmacs
 from backbones.deploy import deploy
+from backbones.robust_resnet import RobustResNet
 from backbones.robust_resnet.stems import resample_stem
 
 # Of the original code (https://github.com/UCSC-VLAA/RobustCNN), run with torch 2.14.1 on the CPU: parameters, GMACs
@@ -79,6 +81,13 @@ def closed_form_weights(model: torch.nn.Module) -> None:
 
 def test_the_table_has_every_name():
     assert sorted(SIZES) == timm.list_models(module='robust_resnet')
+
+
+def test_scripts_find_the_family_under_one_name():
+    assert backbones.robust_resnet.RobustResNet is RobustResNet
+    assert backbones.robust_resnet.blocks.RobustBlock
+    model = backbones.robust_resnet.robust_resnet_dw_small(**TINY)
+    assert type(model) is RobustResNet
 
 
 @pytest.mark.parametrize('name', SIZES)

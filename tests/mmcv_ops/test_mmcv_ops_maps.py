@@ -82,7 +82,7 @@ def test_roi_align_takes_the_maximum(aligned, shift):
 
 
 def sampled(x, rois, bins, ratio, aligned):
-    """What the operator fills in at half of the image's resolution: the largest samples and their places."""
+    """The largest samples and their places, as the operator fills them in at half of the image's resolution."""
     results = [x.new_zeros(len(rois), x.size(1), *bins) for _ in range(3)]
     sys.modules['mmcv._ext'].roi_align_forward(
         x, rois, *results, *bins, spatial_scale=0.5, sampling_ratio=ratio, pool_mode=0, aligned=aligned

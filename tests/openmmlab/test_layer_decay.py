@@ -49,7 +49,7 @@ def settings_of(model: nn.Module, groups: list[dict]) -> dict[str, tuple[float, 
 @pytest.mark.parametrize(
     ('name', 'layers'),
     [
-        ('resnet50', 18),  # a stem, 16 blocks and the rest
+        ('resnet50', 18),  # a stem, 16 blocks, and neck and heads
         ('convnext_tiny', 20),  # each downsampling goes with the block after it
         ('deit_small_patch16_224', 14),
         ('swin_tiny_patch4_window7_224', 14),

@@ -178,7 +178,7 @@ def test_pyramid_from_any_strides(strides):
     pyramid = MODELS.build(dict(type='StagePyramid', in_channels=(4, 8, 12, 16), in_strides=strides, out_channels=6))
     maps = [torch.randn(1, c, 64 // s, 96 // s) for c, s in zip((4, 8, 12, 16), strides, strict=True)]
     assert [tuple(m.shape) for m in pyramid(maps)] == [(1, 6, 64 // s, 96 // s) for s in (4, 8, 16, 32)]
-    # The projection comes first: whatever follows works on the pyramid's width.
+    # The projection comes first: the layers after it have the width of the pyramid.
     assert [level[0].weight.shape[:2] for level in pyramid.levels] == [(6, 4), (6, 8), (6, 12), (6, 16)]
 
 

@@ -63,8 +63,6 @@ def test_a_damaged_file_is_named(tmp_path):
     ('entry', 'check'),
     [
         (entries.RunRecord, schema.RUN),
-        (entries.SuiteEntry, schema.SUITE),
-        (entries.CorruptionEntry, schema.CORRUPTION),
         (entries.UnlabelledEntry, schema.UNLABELLED),
         (entries.Sample, schema.SAMPLE),
         (entries.Comparison, schema.COMPARISON),
@@ -74,9 +72,14 @@ def test_a_damaged_file_is_named(tmp_path):
 )
 def test_a_type_has_the_keys_of_its_schema(entry, check):
     assert set(entry.__annotations__) == {*check.required, *check.optional}
-    # The keys that only corruption requires stand beside those that every suite requires.
-    required = set(check.required) - ({'mean_error_pct', 'source', 'cells'} if check is schema.CORRUPTION else set())
-    assert set(entry.__required_keys__) == required
+    assert set(entry.__required_keys__) == set(check.required)
+
+
+def test_the_entry_of_a_suite_has_the_keys_of_corruption_too():
+    keys = {key for check in (schema.SUITE, schema.CORRUPTION) for key in (*check.required, *check.optional)}
+    assert set(entries.SuiteEntry.__annotations__) == keys
+    assert set(entries.SuiteEntry.__required_keys__) == set(schema.SUITE.required)
+    assert set(entries.ShapeBias.__annotations__) < keys
 
 
 def test_results_have_the_sections_of_the_schema():
