@@ -80,15 +80,9 @@ def run(args: argparse.Namespace) -> dict:
     from distill.downstream.complete import complete
     from distill.downstream.pictures import PictureHook
     from distill.downstream.scores import to_results
+    from distill.downstream.testing import augment_test_time, dump_predictions
     from distill.results.files import write_results
-    from distill.training.experiment import (
-        augment_test_time,
-        build_runner,
-        check_weights,
-        dump_predictions,
-        load_config,
-        resume_from,
-    )
+    from distill.training.experiment import build_runner, check_weights, load_config, resume_from
 
     config = load_config(args)
     config.load_from = resume_from(args.checkpoint, config.work_dir)[1]
@@ -100,7 +94,7 @@ def run(args: argparse.Namespace) -> dict:
         augment_test_time(config)
     notes = complete(config)
     if args.corruptions:
-        return run_corrupted(args, config, out)
+        return run_corrupted(args, config, out, notes)
 
     if predictions:
         temporary = predictions.with_name(f'.{predictions.stem}.{os.getpid()}.tmp.pkl')
@@ -119,13 +113,14 @@ def run(args: argparse.Namespace) -> dict:
     return results
 
 
-def run_corrupted(args: argparse.Namespace, config: 'Config', out: Path) -> dict:
+def run_corrupted(args: argparse.Namespace, config: 'Config', out: Path, notes: list[str]) -> dict:
     """Test on clean images and under corruption; returns what results.json holds.
 
     Args:
         args: Parsed arguments.
         config: A detector's or segmenter's config, with ``load_from``.
         out: File for the scores; the scores of each cell go beside it.
+        notes: Lines for the log.
 
     Raises:
         ValueError: The config is no detector's or segmenter's.
@@ -135,11 +130,12 @@ def run_corrupted(args: argparse.Namespace, config: 'Config', out: Path) -> dict
     from distill.downstream.corruption import Cells, measure
     from distill.downstream.scores import to_results
     from distill.results.files import write_results
+    from distill.training.experiment import SCOPES
 
-    if config.get('default_scope') not in ('mmdet', 'mmseg'):
+    if config.get('default_scope') not in SCOPES:
         raise ValueError(f'{args.config} is no detector or segmenter; test a student with tools/robustness.py')
     cells = Cells(choose_kinds(args.corruptions), tuple(args.severities), args.corruption_seed, args.corruption_limit)
-    runner, scores, corruption = measure(config, cells, out.parent)
+    runner, scores, corruption = measure(config, cells, out.parent, notes)
     results = to_results(runner, scores, config, [], out.parent)
     section = next(key for key in ('detection', 'segmentation') if key in results)
     results[section]['corruption'] = corruption

@@ -1,4 +1,4 @@
-"""What a model is shown in training, as pictures: scenes with their ground truth, views of a distillation."""
+"""Draw what a config trains on, after its pipeline: scenes with their ground truth, or views of a distillation."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +11,21 @@ from torch import Tensor
 
 from distill.base.seeding import seed_everything
 from distill.downstream.pictures import draw_boxes, draw_labels, enlarge, side_by_side
+from distill.training.experiment import SCOPES
 
 MIN_SIDE = 320
+"""Pixels that the longer side of a drawn image has at the least."""
 VIEWS = 4
-"""Views of an image that a distillation's picture shows: those of the first epochs."""
+"""Number of views of an image in a distillation's picture: those of the first epochs."""
 
 
 def browse(config: Config, split: str, count: int, seed: int) -> Iterator[tuple[str, Tensor]]:
-    """Samples of a config's data set after its pipeline.
+    """Draw samples of a config's data set after its pipeline.
 
     Args:
         config: A config of any task.
         split: ``train``, ``val`` or ``test``.
-        count: How many, evenly chosen.
+        count: Number of samples, evenly chosen.
         seed: Seed of the augmentation.
 
     Yields:
@@ -33,7 +35,7 @@ def browse(config: Config, split: str, count: int, seed: int) -> Iterator[tuple[
         dataset = DATASETS.build(config[f'{split}_dataloader'].dataset)
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
     for index in chosen:
-        if config.get('default_scope') in ('mmdet', 'mmseg'):
+        if config.get('default_scope') in SCOPES:
             seed_everything(seed, 0, index, 1)
             yield draw_scene(dataset[index], dataset.metainfo['classes'], index)
         else:
@@ -41,7 +43,16 @@ def browse(config: Config, split: str, count: int, seed: int) -> Iterator[tuple[
 
 
 def draw_scene(sample: dict, classes: tuple[str, ...], index: int) -> tuple[str, Tensor]:
-    """A packed sample of mmdet or mmseg, whose images are BGR: the image, and beside it the ground truth."""
+    """Draw a packed sample of mmdet or mmseg, whose image is BGR, and beside it the image with its ground truth.
+
+    Args:
+        sample: What the last step of a pipeline returns.
+        classes: Names of the classes.
+        index: Number of the sample, for the name.
+
+    Returns:
+        A name for the file, and the picture, uint8 [3, H, W].
+    """
     canvas, zoom = enlarge(sample['inputs'].flip(0).to(torch.uint8), MIN_SIDE)
     truth = sample['data_samples']
     if 'gt_instances' in truth:
@@ -52,7 +63,7 @@ def draw_scene(sample: dict, classes: tuple[str, ...], index: int) -> tuple[str,
 
 
 def draw_views(dataset, index: int) -> tuple[str, Tensor]:
-    """Some views of an image of a `distill.data.views.Views` set, in a row; the name has the class."""
+    """Draw some views of an image of a `distill.data.views.Views` set in a row; the name has the class."""
     views = [dataset[index, view] for view in range(VIEWS)]
     images = [enlarge(torch.as_tensor(np.asarray(image)), MIN_SIDE)[0] for image, *_ in views]
     return f'{index:06d}_{dataset.classes[views[0][1]]}', side_by_side(images)

@@ -21,10 +21,9 @@ from importlib import import_module
 
 from mmengine.config import Config
 
+from distill.training.experiment import SCOPES
 from distill.training.runner import datasets_inside
 
-SCOPES = ('mmdet', 'mmseg')
-"""``default_scope`` of detectors and of segmenters."""
 IMPORTS = ['backbones.openmmlab', 'distill.downstream.register']
 HOOKS = {
     'plain_checkpoint': 'PlainCheckpointHook',

@@ -7,7 +7,7 @@ P is the score on clean images, mPC the mean over kinds and severities, rPC = mP
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,9 @@ def insert_corrupt(pipeline: list, seed: int) -> list:
     raise ValueError('the test pipeline has no step Load… that loads an image; --corruptions must know where it is')
 
 
-def measure(config: Config, cells: Cells, out: Path) -> tuple[Runner, dict[str, float], dict]:
+def measure(
+    config: Config, cells: Cells, out: Path, notes: Sequence[str] = ()
+) -> tuple[Runner, dict[str, float], dict]:
     """Test one checkpoint on clean images and in each cell; cells that the folder already has are not run again.
 
     Args:
@@ -82,6 +84,7 @@ def measure(config: Config, cells: Cells, out: Path) -> tuple[Runner, dict[str, 
         cells: What to measure.
         out: Folder for ``corruptions.json``, which is written anew after each cell, and for ``corruptions.md`` and
             ``corruptions.png``, which show it.
+        notes: Lines for the log.
 
     Returns:
         The runner, its scores on clean images as `Runner.test` returns them, and the entry ``corruption`` of
@@ -101,7 +104,7 @@ def measure(config: Config, cells: Cells, out: Path) -> tuple[Runner, dict[str, 
         'seed': cells.seed,
         'settings_sha256': _settings_sha256(config),
     }
-    runner = build_runner(config)
+    runner = build_runner(config, notes=notes)
     check_weights(runner.model, config.load_from)
     limit_metrics(runner)
     transform = next(s for s in runner.test_loop.dataloader.dataset.pipeline.transforms if isinstance(s, Corrupt))

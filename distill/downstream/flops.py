@@ -1,4 +1,4 @@
-"""What a config's model costs on one image: parameters and multiply-adds, part by part."""
+"""Count what a config's model costs on one image: parameters and multiply-adds, part by part."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 COUNTED = 'convolutions, matrix products and attention; not norms, activations, resampling, RoI pooling, NMS'
 REGIONS_RUN = 10
-"""Regions that heads on regions are run on. Their cost grows in proportion, and is counted for all."""
+"""Number of regions that box and mask heads are run on. Their cost is in proportion to it, and is scaled up."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def run(model: nn.Module, image: Tensor) -> None:
 
 @contextmanager
 def fixed_regions(model: nn.Module, shape: tuple[int, int]) -> Iterator[None]:
-    """Have a two-stage detector look at a fixed number of regions, whatever its untrained RPN would propose."""
+    """Let a two-stage detector look at a fixed number of regions instead of those that its untrained RPN proposes."""
     if not (hasattr(model, 'roi_head') and hasattr(model, 'rpn_head')):
         yield
         return
@@ -118,17 +118,17 @@ def fixed_regions(model: nn.Module, shape: tuple[int, int]) -> Iterator[None]:
 
 
 def without_weights(model: dict) -> None:
-    """Take out of a model's config whatever would load or fetch weights."""
+    """Take everything out of a model's config that would load or fetch weights."""
     for key in list(model):
         if key in ('pretrained', 'checkpoint', 'init_cfg'):
-            # A checkpoint may also tell the model's name and arguments; without it they must be given.
+            # A checkpoint's record may hold the model's name and arguments; without it the config must give them.
             model[key] = False if key == 'pretrained' else None
         elif isinstance(model[key], dict):
             without_weights(model[key])
 
 
 def _times(module: str, regions: dict[str, int]) -> float:
-    """How many times the cost of a module is to be counted."""
+    """The factor from a module's cost as it was run to its cost on all regions."""
     if not regions or not module.startswith('roi_head.') or 'semantic_head' in module:
         return 1.0
     return regions['detections' if 'mask' in module else 'proposals'] / REGIONS_RUN

@@ -1,4 +1,4 @@
-"""Pictures of detections and segmentations beside the ground truth."""
+"""Draw detections and segmentations beside the ground truth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +27,7 @@ PALETTE = [
 """Okabe and Ito's colours, which most colour-blind people tell apart, and three more; class k takes k modulo 10."""
 
 IGNORED = 255
+"""Label of pixels that the ground truth leaves out."""
 
 
 @HOOKS.register_module()
@@ -35,9 +36,9 @@ class PictureHook(Hook):
 
     Args:
         out_dir: Folder for the PNG files, named like the images.
-        interval: n.
+        interval: The n above.
         score_threshold: Boxes that score less are left out.
-        min_side: Images are enlarged by a whole factor until their longer side has as many pixels.
+        min_side: Images are enlarged by a whole factor until their longer side has this many pixels.
     """
 
     def __init__(self, out_dir: str, interval: int = 10, score_threshold: float = 0.3, min_side: int = 320):
@@ -48,7 +49,7 @@ class PictureHook(Hook):
         self.count = 0
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Draw those of a batch whose turn it is."""
+        """Draw the images of a batch that are due."""
         if not is_main_process():
             return
         classes = runner.test_dataloader.dataset.metainfo['classes']

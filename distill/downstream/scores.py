@@ -1,4 +1,4 @@
-"""From what a `Runner` measured to the sections of ``results.json``."""
+"""Turn what a `Runner` measured into the sections of ``results.json``."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def to_results(runner: Runner, scores: dict[str, float], config: Config, picture
     Args:
         runner: The runner after its test.
         scores: What `Runner.test` returned.
-        config: Its config.
+        config: The runner's config.
         pictures: Pictures of predictions that were drawn.
         out: Folder that ``results.json`` goes to; the pictures' paths are relative to it.
 
@@ -49,7 +49,7 @@ def task_scores(scores: dict[str, float], config: Config) -> dict[str, float]:
 
     Args:
         scores: What `Runner.test` returned.
-        config: Its config.
+        config: The runner's config.
     """
     if task(config) == 'segmentation':
         return {key: round(float(scores[key]) / 100, 6) for key in ('mIoU', 'mAcc', 'aAcc')}

@@ -20,7 +20,7 @@ from distill.training.resume import MidEpochHook
 
 
 class SeededSamples(Dataset):
-    """A data set that is asked for (index, iteration), and seeds all generators from both before it answers.
+    """A data set indexed by (index, iteration), which seeds all generators from both before it loads the sample.
 
     All other attributes are those of the data set inside, to read and to write.
 

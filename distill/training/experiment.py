@@ -16,6 +16,9 @@ from distill.base.processes import join_on_cpu, unwrap
 from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner
 
+SCOPES = ('mmdet', 'mmseg')
+"""``default_scope`` of detectors and of segmenters."""
+
 
 def read_config(args: argparse.Namespace) -> Config:
     """Read a config, put into it what the command line says, and import the modules that it names.
@@ -27,12 +30,17 @@ def read_config(args: argparse.Namespace) -> Config:
         The config, with ``work_dir`` and ``launcher`` set.
 
     Raises:
-        FileNotFoundError: The config does not exist.
+        FileNotFoundError: The config does not exist, or one that it inherits from.
         ValueError: A module of ``custom_imports`` cannot be imported.
     """
     if not Path(args.config).is_file():
         raise FileNotFoundError(f"config '{args.config}' does not exist; see distill/configs, downstream_configs")
-    config = Config.fromfile(args.config, import_custom_modules=False)
+    try:
+        config = Config.fromfile(args.config, import_custom_modules=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"config '{args.config}' needs '{error.filename or error}', which does not exist; correct its _base_"
+        ) from error
     if args.cfg_options:
         config.merge_from_dict(args.cfg_options)
     if args.data_root:
@@ -59,7 +67,7 @@ def import_modules(config: Config) -> None:
             missing = getattr(cause, 'name', None) or ''
             advice = 'install it, or put the folder that has it on PYTHONPATH'
             if name.startswith('distill.') and f'{name}.'.startswith(f'{missing}.'):
-                room = 'downstream' if config.get('default_scope') in ('mmdet', 'mmseg') else 'training'
+                room = 'downstream' if config.get('default_scope') in SCOPES else 'training'
                 advice = f"earlier versions had it; name 'distill.{room}.register' in its place"
             raise ValueError(
                 f"custom_imports of '{config.filename}' cannot import '{name}' ({cause}); {advice}"
@@ -67,7 +75,7 @@ def import_modules(config: Config) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read a config to run it on its data.
+    """Read a config to run it on its data, as `read_config` does.
 
     Args:
         args: Parsed arguments, with those of `distill.cli.arguments.add_config_arguments`.
@@ -123,26 +131,6 @@ def resume_from(choice: str, work_dir: str) -> tuple[bool, str | None]:
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; pass another or --resume alone")
     return checkpoint is not None, checkpoint
-
-
-def augment_test_time(config: Config) -> None:
-    """Have a config test with augmentation, as OpenMMLab's ``--tta`` does.
-
-    Raises:
-        ValueError: The config does not say how.
-    """
-    missing = [key for key in ('tta_model', 'tta_pipeline') if not config.get(key)]
-    if missing:
-        raise ValueError(f'{config.filename} has no {" and no ".join(missing)}; add it or drop --tta')
-    config.model = dict(**config.tta_model, module=config.model)
-    config.test_dataloader.dataset.pipeline = config.tta_pipeline
-
-
-def dump_predictions(config: Config, path: Path) -> None:
-    """Have a test write its predictions to a ``.pkl`` file too, as OpenMMLab's ``--out`` does."""
-    dump = dict(type='DumpDetResults' if config.get('default_scope') == 'mmdet' else 'DumpResults')
-    evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
-    config.test_evaluator = [*evaluators, dict(dump, out_file_path=str(path))]
 
 
 def check_weights(model: nn.Module, checkpoint: str) -> None:

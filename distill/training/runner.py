@@ -1,4 +1,4 @@
-"""mmengine's `Runner` for every task of this project: it runs on CPUs in several processes and names bad data files."""
+"""mmengine's `Runner` with what this project needs of it beyond a config: CPU processes, and errors that name files."""
 
 import os
 from collections.abc import Iterator, Sequence

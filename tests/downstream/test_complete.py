@@ -156,8 +156,12 @@ def test_a_user_config_trains_and_its_checkpoint_is_tested_and_resumed(user_conf
     assert torch.load(work_dir / 'epoch_2.pth', weights_only=True)['meta']['epoch'] == 2
 
 
-def test_module_that_is_not_there_is_one_line(tmp_path, capsys):
+def test_module_or_base_that_is_not_there_is_one_line(tmp_path, capsys):
     config = tmp_path / 'old.py'
+    config.write_text("_base_ = './gone.py'\n")
+    assert print_config([str(config)]) == 1
+    message = f"error: config '{config}' needs '{tmp_path}/./gone.py', which does not exist; correct its _base_\n"
+    assert capsys.readouterr().err.endswith(message)
     for scope, name, advice in (
         ('mmdet', 'distill.gone', "earlier versions had it; name 'distill.downstream.register' in its place"),
         ('mmengine', 'distill.gone.too', "earlier versions had it; name 'distill.training.register' in its place"),

@@ -104,7 +104,7 @@ def two_processes(data, tmp_path_factory) -> Path:
         environment = {**os.environ, **ranks, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'}
         command = [sys.executable, '-c', ONE_OF_TWO, json.dumps(commands)]
         pipes = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        started.append(subprocess.Popen(command, env=environment, cwd=ROOT, **pipes))
+        started.append(subprocess.Popen(command, env=environment, cwd=folder, **pipes))
     errors = [process.communicate()[1] for process in started]
     assert [process.returncode for process in started] == [0, 0], errors[0][-2000:] + errors[1][-2000:]
     return folder

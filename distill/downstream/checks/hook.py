@@ -17,8 +17,8 @@ from distill.downstream.checks.sample import CheckSample, check_samples
 class CheckDataHook(Hook):
     """Check data and model against each other, once before training and once before tests.
 
-    The hook also tells every `CheckSample` in the pipelines how many classes the segmenter has, so that a config need
-    not repeat the number.
+    The hook also fills in the number of the segmenter's classes in every `CheckSample` of the pipelines, so that a
+    config need not repeat it.
     """
 
     priority = 'VERY_HIGH'
@@ -53,14 +53,14 @@ class CheckDataHook(Hook):
         self.checked.add(part)
         model = bare_model(runner.model)
         for dataset in base_datasets(loop.dataloader.dataset):
-            tell_classes(dataset, model)
+            fill_in_classes(dataset, model)
             check_classes(dataset, model, part)
             if is_main_process():
                 check_files(dataset)
                 check_samples(dataset)
 
 
-def tell_classes(dataset, model: nn.Module) -> None:
+def fill_in_classes(dataset, model: nn.Module) -> None:
     """Fill in the segmenter's classes wherever the data set's pipeline has a `CheckSample` that does not know them."""
     head = getattr(model, 'decode_head', None)
     head = head[-1] if isinstance(head, nn.ModuleList) else head
