@@ -7,14 +7,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 from backbones.checkpoint import read_weights
-from distill.base.processes import join_on_cpu, unwrap
+from distill.base.processes import join_on_cpu
 from distill.training.resume import latest_checkpoint
-from distill.training.runner import Runner
+from distill.training.runner import Runner, bare_model
 
 SCOPES = ('mmdet', 'mmseg')
 """``default_scope`` of detectors and of segmenters."""
@@ -139,9 +138,7 @@ def check_weights(model: nn.Module, checkpoint: str) -> None:
     Raises:
         ValueError: It lacks some, or they are of another shape.
     """
-    model = unwrap(model)
-    model = model.module if isinstance(model, BaseTTAModel) else model
-    own, weights = model.state_dict(), read_weights(checkpoint)
+    own, weights = bare_model(model).state_dict(), read_weights(checkpoint)
     missing = [key for key in own if key not in weights]
     shapes = [
         f'{key} is {tuple(weights[key].shape)} there and {tuple(own[key].shape)} in the model'

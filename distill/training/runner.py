@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from distill.base.processes import default_device
+from distill.base.processes import default_device, unwrap
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 """Hooks that mmengine registers by itself, and that only a None in ``default_hooks`` keeps out."""
@@ -105,3 +106,9 @@ def empty_message(datasets: Sequence[dict]) -> str:
         f"data set '{path}' has no image with an object of the classes {classes}, …; "
         'set metainfo.classes and filter_cfg to what the annotations have'
     )
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """The model itself, out of its wrappers for several devices and for test-time augmentation."""
+    model = unwrap(model)
+    return model.module if isinstance(model, BaseTTAModel) else model

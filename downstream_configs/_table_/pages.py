@@ -2,6 +2,7 @@
 
 import re
 
+from distill.base.markdown import table
 from downstream_configs._table_.backbones import Backbone
 from downstream_configs._table_.recipes import METHODS, Recipe, configs
 from downstream_configs._table_.scores import PUBLISHED, target
@@ -27,10 +28,10 @@ def readme(text: str, folder: str, millions: dict[str, str]) -> str:
     if not mark:
         raise ValueError(f'downstream_configs/{folder}/README.md lacks the line {MARK!r}; put it above the list')
     rows = [
-        f'| [{name}]({name}.py) | {millions[name]} | {target(recipe, backbone)} |'
+        (f'[{name}]({name}.py)', millions[name], target(recipe, backbone))
         for name, (recipe, backbone) in _of(folder).items()
     ]
-    return '\n'.join([prose + mark, '| config | parameters (M) | target |', '| --- | --- | --- |', *rows, ''])
+    return f'{prose}{mark}\n{table(("config", "parameters (M)", "target"), rows, "lll")}\n'
 
 
 def _of(folder: str) -> dict[str, tuple[Recipe, Backbone]]:

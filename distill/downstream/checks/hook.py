@@ -2,15 +2,14 @@
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel
 from mmengine.registry import HOOKS
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
-from distill.base.processes import unwrap
 from distill.downstream.checks.files import check_files
 from distill.downstream.checks.model import check_classes, check_crop
 from distill.downstream.checks.sample import CheckSample, check_samples
+from distill.training.runner import bare_model
 
 
 @HOOKS.register_module()
@@ -77,9 +76,3 @@ def base_datasets(dataset) -> list:
     inside = vars(dataset)
     inner = [inside['dataset']] if 'dataset' in inside else inside.get('datasets', [])
     return [base for one in inner for base in base_datasets(one)] if inner else [dataset]
-
-
-def bare_model(model: nn.Module) -> nn.Module:
-    """The detector or segmenter, out of its wrappers for several devices and for test-time augmentation."""
-    model = unwrap(model)
-    return model.module if isinstance(model, BaseTTAModel) else model
