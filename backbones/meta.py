@@ -5,22 +5,30 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 
 class ShapesOnly(TorchFunctionMode):
-    """On the ``meta`` device, leave out random initial values and batch norms, which change no shape.
+    """On the ``meta`` device, leave out initial values and batch norms, which change no shape.
 
     torch computes the shapes of both in Python there: two thirds of the time in which a convolutional network is built
     and its multiply-adds are counted. Batch norms count none.
     """
 
-    SKIPPED = {F.batch_norm, torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_, torch.Tensor.clamp_}
+    SKIPPED = {
+        *(nn.init.kaiming_uniform_, nn.init.kaiming_normal_, nn.init.uniform_, nn.init.normal_),
+        *(Tensor.normal_, Tensor.uniform_, Tensor.erfinv_, Tensor.clamp_),
+        F.batch_norm,
+    }
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in self.SKIPPED and args[0].is_meta:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in self.SKIPPED:
+            tensor = args[0] if args else kwargs['tensor']  # torch.nn.init hands its tensor on by name
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
 
 
 @contextlib.contextmanager
