@@ -135,6 +135,9 @@ def test_any_model_can_be_trained_with_parallel_kernels():
     plain = deploy(model, **TINY, small_kernel_size=3)
     assert_equal_outputs(model, plain)
     timm.create_model('robust_resnet_up_inverted_dw_base', **TINY).load_state_dict(plain.state_dict())
+    # A model that timm has fused already has nothing left to fuse.
+    fused = deploy(reparameterize_model(model), **TINY, small_kernel_size=3).state_dict()
+    assert all(value.equal(fused[key]) for key, value in plain.state_dict().items())
 
 
 def test_plain_models_and_baselines_can_be_folded_too():
