@@ -1,15 +1,22 @@
 """Images: decoding, class folders on disk, and the normalisation that a model's input goes through."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 MODES = ('RGB', 'L', 'CMYK', 'P', 'RGBA', 'LA', '1', 'YCbCr', 'PA')
-"""Pillow's modes that RGB can show: gray levels three times, CMYK by Pillow's formula. Others have more than 8 bits."""
+"""Pillow's modes with 8 bits a channel that RGB can show: gray levels three times, CMYK by Pillow's formula."""
+
+DEEP_MODES = ('I;16', 'I;16L', 'I;16B', 'I;16N')
+"""Pillow's modes of 16 bits a channel."""
+DEEP_FORMATS = ('PNG', 'PPM')
+"""Formats whose 16 bits some versions of Pillow hold in its mode of 32 bits, ``I``."""
 
 MIN_SIDE_PX = 8
 """Images with a shorter side show nothing that could be classified."""
@@ -45,6 +52,31 @@ def renormalise(images: Tensor, mean: Tensor, std: Tensor, new_mean: Tensor, new
     return (images * std + mean - new_mean) / new_std
 
 
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image that is open, decoded or not, has 16 bits a channel."""
+    return image.mode in DEEP_MODES or (image.mode == 'I' and image.format in DEEP_FORMATS)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Turn an image of any of Pillow's modes into RGB with 8 bits a channel.
+
+    16 bits are scaled to 8 by leaving out the lower 8, as OpenCV does; Pillow's own conversion would clip them to
+    white. A warning says so once a process.
+
+    Args:
+        image: An image as Pillow opens it.
+
+    Raises:
+        ValueError: The values have no known range: 32 bits, floats, or a colour space that Pillow does not convert.
+    """
+    if image.mode in MODES:
+        return image.convert('RGB')
+    if is_deep(image):
+        warnings.warn('images with 16 bits a channel are scaled to 8 bits', stacklevel=1)
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert('RGB')
+    raise ValueError(f'it is stored as {image.mode}, whose range is unknown: save it with 8 or 16 bits a channel')
+
+
 def decode(file: IO[bytes], name: Callable[[], str | Path]) -> Image.Image:
     """Decode an image file to RGB, and close it.
 
@@ -53,12 +85,18 @@ def decode(file: IO[bytes], name: Callable[[], str | Path]) -> Image.Image:
         name: Gives the file's name; called only if the file cannot be decoded.
 
     Raises:
-        ValueError: The file is truncated, damaged or no image.
+        ValueError: The file is truncated, damaged, no image, or one whose values have no known range.
     """
+    return decode_with_mode(file, name)[0]
+
+
+def decode_with_mode(file: IO[bytes], name: Callable[[], str | Path]) -> tuple[Image.Image, str]:
+    """Decode an image file to RGB as `decode` does; returns the image and the mode that the file stores it in."""
     try:
         with file:
-            return Image.open(file).convert('RGB')
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            image = Image.open(file)
+            return to_rgb(image), image.mode
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image '{name()}' cannot be decoded ({error}); replace or delete it") from None
 
 
@@ -106,16 +144,12 @@ def read_image(path: Path) -> tuple[Image.Image, str]:
     """Read an image in RGB, and the mode that the file stores it in.
 
     Returns:
-        The image, and its mode, of `MODES`.
+        The image, and its mode as Pillow calls it.
 
     Raises:
-        ValueError: The file cannot be decoded, has another mode, or has too few pixels to show anything.
+        ValueError: The file cannot be decoded, or has too few pixels to show anything.
     """
-    image = decode(path.open('rb'), lambda: path)
-    with Image.open(path) as file:
-        mode = file.mode
-    if mode not in MODES:
-        raise ValueError(f"image '{path}' is stored as {mode}, which does not fit 8 bits a channel; convert it")
+    image, mode = decode_with_mode(path.open('rb'), lambda: path)
     if min(image.size) < MIN_SIDE_PX:
         raise ValueError(
             f"image '{path}' has {image.width}x{image.height} pixels, and the least is {MIN_SIDE_PX}x{MIN_SIDE_PX}; "

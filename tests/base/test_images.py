@@ -1,5 +1,6 @@
 """Images are decoded or refused in one line, and normalised in one way."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -35,16 +36,27 @@ def test_renormalised_images_are_those_of_the_other_model():
 
 
 @pytest.mark.parametrize(
-    ('image', 'message'),
+    ('image', 'name', 'message'),
     [
-        (Image.new('RGB', (1, 1)), 'x.png. has 1x1 pixels, and the least is 8x8; replace or delete it'),
-        (Image.new('I;16', (40, 40)), 'x.png. is stored as I;16, which does not fit 8 bits a channel; convert it'),
+        (Image.new('RGB', (1, 1)), 'x.png', 'x.png. has 1x1 pixels, and the least is 8x8; replace or delete it'),
+        (Image.new('F', (40, 40)), 'x.tiff', 'x.tiff. cannot be decoded .it is stored as F, whose range is unknown'),
+        (Image.new('I', (40, 40)), 'x.tiff', 'x.tiff. cannot be decoded .it is stored as I, whose range is unknown'),
     ],
 )
-def test_images_that_show_nothing(tmp_path, image, message):
-    image.save(tmp_path / 'x.png')
+def test_images_that_show_nothing(tmp_path, image, name, message):
+    image.save(tmp_path / name)
     with pytest.raises(ValueError, match=message):
-        read_image(tmp_path / 'x.png')
+        read_image(tmp_path / name)
+
+
+@pytest.mark.filterwarnings('ignore:images with 16 bits')
+@pytest.mark.parametrize('name', ['x.png', 'x.tiff', 'x.pgm'])
+@pytest.mark.parametrize('factor', [256, 257])
+def test_16_bits_are_scaled_and_not_clipped(tmp_path, name, factor):
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(levels * factor).save(tmp_path / name)
+    image, _ = read_image(tmp_path / name)
+    assert (np.asarray(image) == levels[..., None]).all()
 
 
 def test_an_image_comes_with_the_mode_that_it_is_stored_in(tmp_path):
