@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and move it there when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    # A killed process leaves the file; machine and process in the name tell `distill.base.files` that it may go.
+    temporary = path.with_name(f'.{path.name}.{platform.node()}.{os.getpid()}.tmp')
     try:
         yield temporary
         os.replace(temporary, path)

@@ -4,6 +4,9 @@ import contextlib
 import io
 import json
 import os
+import platform
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,12 +20,46 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and move it there when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary = temporary_path(path, 'tmp')
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path, ending: str) -> Path:
+    """A hidden path beside ``path`` whose name tells the machine and the process that it belongs to.
+
+    Args:
+        path: What the temporary file or folder will become.
+        ending: ``tmp``, ``partial`` or ``replaced``.
+    """
+    return path.with_name(f'.{path.name}.{platform.node()}.{os.getpid()}.{ending}')
+
+
+def remove_leftovers(*folders: str | os.PathLike) -> None:
+    """Remove the temporary files and folders that killed processes of this machine have left in folders.
+
+    Commands that go on where they were stopped call this first. Files of other machines, which may share the disk, and
+    of processes that run stay.
+    """
+    name = re.compile(rf'\..+\.{re.escape(platform.node())}\.(\d+)\.(tmp|partial|replaced)')
+    for path in (path for folder in folders for path in Path(folder).glob('.*')):
+        match = name.fullmatch(path.name)
+        if match and not _runs(int(match[1])):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this number runs on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def to_plain(value):

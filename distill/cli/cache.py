@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> dict:
     from rich.console import Console
     from rich.progress import track
 
+    from distill.base.files import remove_leftovers
     from distill.base.processes import default_device
     from distill.teachers.cache.writer import CacheWriter, join_processes, size_bytes
     from distill.training.experiment import load_config
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> dict:
     config = load_config(args)
     init_default_scope('mmengine')
     join_processes(args.launcher)
+    remove_leftovers(args.out)
     writer = CacheWriter(config, args.out, args.views, args.topk, args.dtype, default_device(), args.teacher)
     console = Console(quiet=writer.rank != 0)
 

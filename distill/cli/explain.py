@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> dict:
     prepare_torch()
     from rich.console import Console
 
+    from distill.base.files import remove_leftovers
     from distill.cli.screen import counting_progress
     from distill.explain.pair import Settings, explain_pair
     from distill.explain.write import check_replaceable, write_pair
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> dict:
     from distill.robustness.runs import load_run
 
     check_replaceable(args.out)
+    remove_leftovers(args.out, args.out / 'explain')
     runs = [load_run(source, args.device or cuda_or_cpu()) for source in args.models]
     console = Console()
     with counting_progress(console) as progress:

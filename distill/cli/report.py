@@ -49,9 +49,12 @@ def run(args: argparse.Namespace) -> dict:
     check(args)
     from rich.console import Console
 
+    from distill.base.files import remove_leftovers
     from distill.report.contents import shown_tables
     from distill.report.write import write_report
 
+    out = Path(args.out or args.folders[0])
+    remove_leftovers(out, out / 'figures')
     results, paths = write_report(args.folders, args.out, args.title)
     console = Console(width=None if sys.stdout.isatty() else 140)
     for table in shown_tables(results):

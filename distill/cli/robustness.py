@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> dict:
     from rich.console import Console
     from torch import distributed
 
+    from distill.base.files import remove_leftovers
     from distill.robustness.runs import find_classes, load_run
     from distill.robustness.suites import choose_suites
 
@@ -118,6 +119,7 @@ def run(args: argparse.Namespace) -> dict:
     suites += [plain_suite(folder) for folder in args.images]
     if absent:
         console.print(f'not there, left out: {", ".join(suite.name for suite in absent)}')
+    remove_leftovers(args.out, args.out / 'samples', *args.out.glob('predictions/*'))
     results = evaluate_with_progress(args, runs, suites, console)
     names = [run.name for run in runs]
     console.print(scores_table(results, names, [suite.key for suite in suites]))

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> dict:
     """Train; returns the work directory and where training stopped."""
     check(args)
     prepare_torch()
+    from distill.base.files import remove_leftovers
     from distill.base.processes import default_device
     from distill.downstream.complete import complete
     from distill.training.experiment import build_runner, load_config, resume_from
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> dict:
         if 'base_batch_size' not in config.get('auto_scale_lr', {}):
             raise ValueError(f'{args.config} has no auto_scale_lr.base_batch_size; set it or drop --auto-scale-lr')
         config.auto_scale_lr.enable = True
+    remove_leftovers(config.work_dir)
     if args.resume:
         config.resume, config.load_from = resume_from(args.resume, config.work_dir)
     runner = build_runner(config, shift_hooks(config, args.shifts), notes=complete(config))

@@ -5,7 +5,6 @@ the number of images nor on the process that draws it.
 """
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from distill.base.files import read_json
+from distill.base.files import read_json, remove_leftovers, temporary_path
 from distill.synthetic.shapes import CLASSES
 from distill.synthetic.textures import TEXTURES
 
@@ -106,8 +105,8 @@ def write_set(root: str | Path, kind: str, arguments: dict, fill: Callable[[Path
     exists = root.exists() and not (root.is_dir() and not any(root.iterdir()))
     if exists and _is_same(root, manifest, overwrite):
         return read_json(root / 'data.json') | {'written': False}
-    partial, replaced = (root.with_name(f'.{root.name}.{os.getpid()}.{end}') for end in ('partial', 'replaced'))
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_leftovers(root.parent)
+    partial, replaced = (temporary_path(root, ending) for ending in ('partial', 'replaced'))
     partial.mkdir(parents=True)
     try:
         manifest |= {'classes': list(CLASSES), 'textures': list(TEXTURES), 'images': fill(partial)}

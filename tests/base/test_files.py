@@ -1,9 +1,13 @@
 """Files are written in one piece, and what they hold is plain."""
 
+import os
+import platform
+import subprocess
+
 import numpy as np
 import pytest
 
-from distill.base.files import read_json, to_plain, write_json, write_npz, write_text
+from distill.base.files import read_json, remove_leftovers, to_plain, write_json, write_npz, write_text
 
 
 def test_json_of_numpy_comes_back_plain(tmp_path):
@@ -37,3 +41,15 @@ def test_arrays_come_back(tmp_path, compress):
     with np.load(tmp_path / 'x.npz') as stored:
         assert stored['cells'].tolist() == arrays['cells']
         np.testing.assert_array_equal(stored['hits'], arrays['hits'])
+
+
+def test_leftovers_of_dead_processes_of_this_machine_go_and_others_stay(tmp_path):
+    ended = subprocess.Popen(['true'])
+    ended.wait()
+    here, dead = platform.node(), ended.pid
+    stay = ['x.pth', '.x.pth', f'.x.pth.{here}.{os.getpid()}.tmp', f'.x.pth.elsewhere.{dead}.tmp']
+    for name in (*stay, f'.x.pth.{here}.{dead}.tmp', f'.y.json.{here}.{dead}.tmp'):
+        (tmp_path / name).touch()
+    (tmp_path / f'.coco.{here}.{dead}.partial' / 'train').mkdir(parents=True)
+    remove_leftovers(tmp_path, tmp_path / 'not_there')
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(stay)

@@ -1,0 +1,1 @@
+"""The reliability campaign: kills, bad input and hostile files, against the real commands."""
