@@ -1,7 +1,8 @@
 """OpenMMLab's ``--cfg-options KEY=VALUE …``, read without mmengine, which takes long to import.
 
 Values follow the rules of mmengine's ``DictAction``: ``1``, ``1e-3``, ``true`` and ``None`` are what they look like,
-``1,2`` and ``[1,2]`` are lists, ``(1,2)`` is a tuple, brackets nest, and the rest is text.
+``1,2`` and ``[1,2]`` are lists, ``(1,2)`` is a tuple, brackets nest, and the rest is text. Differs from mmengine:
+spaces inside a text stay, because a path may have some; mmengine removes them.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def parse_value(text: str) -> object:
     Raises:
         ValueError: Its brackets do not match, or only a part of an element is in brackets.
     """
-    text = text.strip('\'"').replace(' ', '')
+    text = text.strip().strip('\'"').strip()
     is_tuple, is_list = (text.startswith(a) and text.endswith(b) for a, b in BRACKETS.items())
     if not is_tuple and not is_list and ',' not in text:
         return _parse_scalar(text)
@@ -55,13 +56,14 @@ def _split(text: str) -> list[str]:
             depths[opening] += (character == opening) - (character == closing)
     if any(depths.values()):
         raise ValueError(f'brackets in {text!r} do not match; close each one')
+    elements = [element.strip() for element in elements]
     return elements if elements[-1] else elements[:-1]
 
 
 def _parse_scalar(text: str) -> int | float | bool | str | None:
     for number in (int, float):
         try:
-            return number(text)
+            return number(text.replace(' ', ''))
         except ValueError:
             pass
     return {'true': True, 'false': False}.get(text.lower(), None if text == 'None' else text)

@@ -7,8 +7,11 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from distill.cli.mistakes import config_mistake
+
 USER_ERRORS = (ValueError, OSError)
-"""What a user's mistake raises: a wrong value, or a missing or unreadable file. Anything else is a bug."""
+"""What a user's mistake raises: a wrong value, or a missing or unreadable file. Anything else is a bug, unless mmengine's
+registry raises it: see `config_mistake`."""
 
 
 def one_line(error: BaseException) -> str:
@@ -48,10 +51,13 @@ def run_command(
     args = parser.parse_args(argv)
     try:
         run(args)
-    except USER_ERRORS as error:
+    except Exception as error:
+        message = one_line(error) if isinstance(error, USER_ERRORS) else config_mistake(error)
+        if message is None:
+            raise
         if os.environ.get('TRACEBACK') == '1':
             traceback.print_exc()
-        print(f'{parser.prog}: error: {one_line(error)}', file=sys.stderr)
+        print(f'{parser.prog}: error: {message}', file=sys.stderr)
         return 1
     finally:
         leave_processes()

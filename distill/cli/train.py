@@ -52,6 +52,9 @@ def run(args: argparse.Namespace) -> dict:
     from distill.training.experiment import build_runner, load_config, resume_from
 
     config = load_config(args)
+    missing = [name for name in ('train_dataloader', 'train_cfg', 'optim_wrapper') if config.get(name) is None]
+    if missing:
+        raise ValueError(f"config '{args.config}' has no {missing[0]}, which training needs; add it")
     if args.amp:
         if default_device() == 'cpu':
             raise ValueError('--amp needs an accelerator and there is only the CPU; drop it')

@@ -66,11 +66,29 @@ class Distiller(BaseModel):
             self.student = self.student.to(memory_format=torch.channels_last)
         self.predict = compiled(compile)
         self.losses = build_losses(losses)
+        self._check_mixing()
         self.teacher: Teacher | None = self._build_teacher(teacher, compile)
         if self.teacher is not None and hasattr(self.student, 'set_distilled_training'):
             self.student.set_distilled_training(True)
         pairs = [pair for loss in self.losses for pair in loss.layers]
         self.student_layers, self.teacher_layers = sorted({s for s, _ in pairs}), sorted({t for _, t in pairs})
+
+    def _check_mixing(self) -> None:
+        """Check that the labels which mixing makes are labels that the losses take."""
+        mixup = getattr(self.data_preprocessor, 'mixup', None)
+        if mixup is None:
+            return
+        if mixup.num_classes != self.student.num_classes:
+            raise ValueError(
+                f'mixing makes labels of {mixup.num_classes} classes and the student has {self.student.num_classes}; '
+                f'set model.data_preprocessor.mixup.num_classes={self.student.num_classes}'
+            )
+        for place, loss in enumerate(self.losses):
+            if loss.kind == 'cross_entropy' and loss.options.get('label_smoothing'):
+                raise ValueError(
+                    f'{loss.name} smooths labels, which mixing has made probabilities; set '
+                    f'model.losses.{place}.label_smoothing=0 and smooth by model.data_preprocessor.mixup.label_smoothing'
+                )
 
     def _build_teacher(self, config: dict | Sequence[dict] | None, compile: bool | dict) -> Teacher | None:
         """Build the teacher that the losses need, and connect the losses that compare feature maps to its layers."""

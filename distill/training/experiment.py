@@ -1,8 +1,10 @@
 """From a config file and OpenMMLab's usual command line to a `Runner`, for all three tasks."""
 
 import argparse
+import difflib
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -30,24 +32,72 @@ def read_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: The config does not exist, or one that it inherits from.
-        ValueError: A module of ``custom_imports`` cannot be imported.
+        ValueError: The config cannot be read, a setting of the command line does not fit it, or a module of
+            ``custom_imports`` cannot be imported.
     """
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f"config '{args.config}' does not exist; see distill/configs, downstream_configs")
-    try:
-        config = Config.fromfile(args.config, import_custom_modules=False)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"config '{args.config}' needs '{error.filename or error}', which does not exist; correct its _base_"
-        ) from error
+    config = _read_file(args.config)
     if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
+        _set_options(config, args.cfg_options)
     if args.data_root:
         move_data_root(config, args.data_root)
     config.launcher = args.launcher
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     import_modules(config)
     return config
+
+
+def _read_file(path: str) -> Config:
+    """Read a config file, which is a program: any exception may come from it."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"config '{path}' does not exist; see distill/configs, downstream_configs")
+    try:
+        _check_bases(path, ())
+        return Config.fromfile(path, import_custom_modules=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"config '{path}' needs '{error.filename or error}', which does not exist; correct its _base_"
+        ) from error
+    except Exception as error:
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise ValueError(f"config '{path}' cannot be read ({reason}); correct it, or what it inherits from") from error
+
+
+def _check_bases(path: str, above: tuple[str, ...]) -> None:
+    """Check that no config inherits from itself, which would be read without an end.
+
+    Args:
+        path: A config.
+        above: The configs that inherit from it.
+    """
+    path = os.path.abspath(path)
+    if path in above:
+        raise ValueError(f"'{path}' inherits from itself by _base_")
+    for base in Config._get_base_files(path):
+        if '::' not in base and not os.path.isabs(base):
+            base = os.path.join(os.path.dirname(path), base)
+        if '::' not in base and os.path.isfile(base):
+            _check_bases(base, (*above, path))
+
+
+def _set_options(config: Config, options: Mapping[str, object]) -> None:
+    """Set what the command line sets.
+
+    Raises:
+        ValueError: A setting begins with a name that neither the config nor mmengine's runner has, or it leads through
+            something that holds no settings.
+    """
+    known = [*config, *inspect.signature(Runner.__init__).parameters, 'auto_scale_lr', 'tta_model', 'tta_pipeline']
+    for key in options:
+        root = key.partition('.')[0]
+        if root not in known:
+            close = difflib.get_close_matches(root, known, n=1)
+            hint = f'did you mean {close[0]}?' if close else f'{config.filename} has {", ".join(sorted(config))}'
+            raise ValueError(f"--cfg-options {key} sets '{root}', which nothing reads; {hint}")
+    try:
+        config.merge_from_dict(options)
+    except (KeyError, IndexError, TypeError, AttributeError, AssertionError) as error:
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'--cfg-options do not fit {config.filename} ({reason}); correct them') from error
 
 
 def import_modules(config: Config) -> None:
@@ -84,6 +134,8 @@ def load_config(args: argparse.Namespace) -> Config:
         ValueError: A module of ``custom_imports`` cannot be imported.
     """
     config = read_config(args)
+    if not isinstance(config.get('model'), dict):
+        raise ValueError(f"config '{args.config}' has no model; inherit from one that has, by _base_")
     if 'data_root' in config and not Path(config.data_root).is_dir():
         raise FileNotFoundError(
             f"data root '{config.data_root}' does not exist; make or unpack the data there, or pass --data-root"

@@ -53,6 +53,8 @@ def repeat(trial: Callable[[int], list[Trial]], count: int | None, seconds: floa
 def main() -> int:
     """Run the campaign; the exit status is 1 if it has found anything."""
     args = build_parser().parse_args()
+    from campaign import breaks_data, breaks_files  # noqa: F401
+    from campaign.bad_input import BadInput
     from campaign.kills import kill
 
     preload()
@@ -64,10 +66,13 @@ def main() -> int:
         for part in parts:
             if part == 'kills':
                 trial, count = kill(stage, Path(temporary) / 'kills', args.seed), args.kills
+            elif part == 'inputs':
+                trial, count = BadInput(stage, Path(temporary) / 'inputs', args.seed), args.inputs
             else:
                 continue
             if args.only is not None:
                 trials += trial(args.only)
+                print(*trials, sep='\n')
             else:
                 trials += repeat(trial, count, seconds, args.jobs)
     ledger.write(args.out / 'trials.jsonl', trials)

@@ -62,7 +62,9 @@ class Stage:
     def teacher_options(self, *more: str) -> list[str]:
         """Settings of a run whose teacher is this stage's student."""
         teacher = f'model.teacher.checkpoint={self.root / "student/student_best.pth"}'
-        return [*CLASSIFIER, teacher, 'model.data_preprocessor.mixup.mode=pair', *more]
+        mixing = {'mode': 'pair', 'mixup_alpha': 0.8, 'cutmix_alpha': 1.0, 'num_classes': 10}
+        mixed = [f'model.data_preprocessor.mixup.{name}={value}' for name, value in mixing.items()]
+        return [*CLASSIFIER, teacher, 'model.losses.0.label_smoothing=0', *mixed, *more]
 
 
 def run(command: str, arguments: Iterable[object], seconds: float = 300) -> tuple[int | None, str]:

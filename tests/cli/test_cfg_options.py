@@ -18,11 +18,24 @@ VALUES = [
 
 
 def meaning(parse, text: str) -> str:
-    """The value that a text stands for, or that it stands for none."""
+    """The value that a text stands for, without spaces, or that it stands for none."""
     try:
-        return repr(parse(text))
+        return repr(parse(text)).replace(' ', '')
     except (ValueError, AssertionError, RecursionError):
-        return 'no value'
+        return 'novalue'
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('/my data/a b.pth', '/my data/a b.pth'),
+        ('runs/x (1)/y.pth', 'runs/x (1)/y.pth'),
+        ('[my data, 1 ,b]', ['my data', 1, 'b']),
+        (' a ', 'a'),
+    ],
+)
+def test_spaces_in_a_text_stay(text, value):
+    assert parse_value(text) == value
 
 
 @pytest.mark.parametrize('text', VALUES)

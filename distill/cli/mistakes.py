@@ -1,0 +1,67 @@
+"""Tell a mistake in a config from a bug, and say in one line what is wrong.
+
+mmengine's registry raises a KeyError for a type that it does not know and a TypeError for an argument that a type does
+not take. Both are a user's mistake where the registry itself raises them; the same exceptions from elsewhere are bugs.
+"""
+
+import difflib
+import inspect
+from types import FrameType
+
+SHOWN = 12
+"""Names in a message at the most."""
+
+
+def config_mistake(error: BaseException) -> str | None:
+    """What is wrong with the config, if the registry could not build what the config names.
+
+    Args:
+        error: An exception that was caught.
+
+    Returns:
+        One line, or None where the exception does not come from the registry.
+    """
+    frame = _innermost_frame(error)
+    if frame is None or not frame.f_globals.get('__name__', '').startswith('mmengine.registry'):
+        return None
+    built, arguments = frame.f_locals.get('obj_cls'), frame.f_locals.get('args', {})
+    if built is not None and isinstance(error, TypeError):
+        return _wrong_arguments(built, arguments, error)
+    registry, name = frame.f_locals.get('registry'), frame.f_locals.get('obj_type')
+    if isinstance(error, KeyError) and isinstance(name, str):
+        close = difflib.get_close_matches(name, _names_in(registry), n=4, cutoff=0.5)
+        hint = f'did you mean {", ".join(close)}?' if close else 'correct it, or name its module in custom_imports'
+        return f"type '{name}' is unknown among the {registry.name}s of {registry.scope}; {hint}"
+    return f'the config cannot be built ({error.args[0] if error.args else error}); correct it'
+
+
+def _innermost_frame(error: BaseException) -> FrameType | None:
+    """The frame that has raised an exception."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame if trace is not None else None
+
+
+def _wrong_arguments(built: type, arguments: dict, error: TypeError) -> str:
+    name = getattr(built, '__name__', str(built))
+    known = [
+        parameter.name
+        for parameter in inspect.signature(built).parameters.values()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    unknown = [argument for argument in arguments if argument not in known]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.6)
+        hint = f'did you mean {close[0]}?' if close else f'it takes {", ".join(known[:SHOWN])}'
+        return f"{name} takes no '{unknown[0]}'; {hint}{', …' if not close and len(known) > SHOWN else ''}"
+    return f'{name} cannot be built ({error}); correct the config'
+
+
+def _names_in(registry) -> list[str]:
+    """The names that a registry and the registries above it know."""
+    names: list[str] = []
+    while registry is not None:
+        names += registry.module_dict
+        registry = registry.parent
+    return names

@@ -1,0 +1,60 @@
+"""A mistake in a config is one line, where it is not a bug."""
+
+import pytest
+from mmengine.config import Config
+from mmengine.hooks import Hook  # noqa: F401 (registers mmengine's hooks)
+from mmengine.registry import HOOKS, MODELS
+
+from distill.cli.mistakes import config_mistake
+from distill.cli.train import main as train
+
+
+def caught(function, *args) -> BaseException:
+    try:
+        function(*args)
+    except Exception as error:
+        return error
+    raise AssertionError('nothing was raised')
+
+
+@pytest.mark.parametrize(
+    ('registry', 'settings', 'message'),
+    [
+        (HOOKS, dict(type='EMAHok'), "type 'EMAHok' is unknown among the hooks of mmengine; did you mean EMAHook"),
+        (HOOKS, dict(type='IterTimerHook', nonsense=3), "IterTimerHook takes no 'nonsense'; it takes "),
+        (HOOKS, dict(type='LoggerHook', intervall=3), "LoggerHook takes no 'intervall'; did you mean interval?"),
+        (MODELS, dict(), 'the config cannot be built'),
+    ],
+)
+def test_what_the_registry_refuses_is_a_mistake(registry, settings, message):
+    assert config_mistake(caught(registry.build, settings)).startswith(message)
+
+
+def test_the_same_exceptions_from_elsewhere_are_bugs():
+    assert config_mistake(caught(lambda: {}['a'])) is None
+    assert config_mistake(caught(lambda: len(3))) is None
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('x = = 3', 'cannot be read (SyntaxError: '),
+        ('x = 1 / 0', 'cannot be read (ZeroDivisionError: division by zero); correct it, or what it inherits from'),
+        ("_base_ = './own.py'", 'inherits from itself by _base_'),
+        ("_base_ = './gone.py'", "gone.py', which does not exist; correct its _base_"),
+        ('', 'has no model; inherit from one that has, by _base_'),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_one_line(tmp_path, capsys, text, message):
+    (tmp_path / 'own.py').write_text(text)
+    assert train([str(tmp_path / 'own.py')]) == 1
+    line = capsys.readouterr().err
+    assert message in line
+    assert line.count('\n') == 1
+
+
+def test_a_setting_that_nothing_reads_is_refused(tmp_path, capsys):
+    (tmp_path / 'own.py').write_text('model = dict(type="Distiller")\ntrain_cfg = dict(max_epochs=1)\n')
+    assert train([str(tmp_path / 'own.py'), '--cfg-options', 'trian_cfg.max_epochs=3']) == 1
+    assert "sets 'trian_cfg', which nothing reads; did you mean train_cfg?" in capsys.readouterr().err
+    assert Config.fromfile(tmp_path / 'own.py').train_cfg.max_epochs == 1
