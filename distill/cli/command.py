@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from distill.cli.mistakes import config_mistake
 
 USER_ERRORS = (ValueError, OSError)
-"""What a user's mistake raises: a wrong value, or a missing or unreadable file. Anything else is a bug, unless mmengine's
-registry raises it: see `config_mistake`."""
+"""What a user's mistake raises: a wrong value, or a missing or unreadable file. Anything else is a bug, unless mmengine
+raises it for what a config says: see `config_mistake`."""
 
 
 def one_line(error: BaseException) -> str:

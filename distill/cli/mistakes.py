@@ -1,11 +1,12 @@
 """Tell a mistake in a config from a bug, and say in one line what is wrong.
 
 mmengine's registry raises a KeyError for a type that it does not know and a TypeError for an argument that a type does
-not take. Both are a user's mistake where the registry itself raises them; the same exceptions from elsewhere are bugs.
+not take. Both are a user's mistake where mmengine itself raises them; the same exceptions from elsewhere are bugs.
 """
 
 import difflib
 import inspect
+import re
 from types import FrameType
 
 SHOWN = 12
@@ -13,16 +14,21 @@ SHOWN = 12
 
 
 def config_mistake(error: BaseException) -> str | None:
-    """What is wrong with the config, if the registry could not build what the config names.
+    """What is wrong with the config, if mmengine could not build what the config names.
 
     Args:
         error: An exception that was caught.
 
     Returns:
-        One line, or None where the exception does not come from the registry.
+        One line, or None where the exception does not come from the registry, nor from a call of mmengine's with an
+        argument of the config.
     """
     frame = _innermost_frame(error)
-    if frame is None or not frame.f_globals.get('__name__', '').startswith('mmengine.registry'):
+    module = frame.f_globals.get('__name__', '') if frame is not None else ''
+    if isinstance(error, TypeError) and module.startswith('mmengine.runner'):
+        unknown = re.search(r"(\w+)(?:\.\w+)?\(\) got an unexpected keyword argument '(\w+)'", str(error))
+        return f"{unknown[1]} takes no '{unknown[2]}'; drop it from the config, or correct it" if unknown else None
+    if not module.startswith('mmengine.registry'):
         return None
     built, arguments = frame.f_locals.get('obj_cls'), frame.f_locals.get('args', {})
     if built is not None and isinstance(error, TypeError):

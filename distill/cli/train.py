@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> dict:
     missing = [name for name in ('train_dataloader', 'train_cfg', 'optim_wrapper') if config.get(name) is None]
     if missing:
         raise ValueError(f"config '{args.config}' has no {missing[0]}, which training needs; add it")
+    if config.train_cfg.get('val_interval', 1) < 1:
+        raise ValueError(f'train_cfg.val_interval is {config.train_cfg.val_interval}; give 1 or more')
     if args.amp:
         if default_device() == 'cpu':
             raise ValueError('--amp needs an accelerator and there is only the CPU; drop it')

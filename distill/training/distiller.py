@@ -86,8 +86,8 @@ class Distiller(BaseModel):
         for place, loss in enumerate(self.losses):
             if loss.kind == 'cross_entropy' and loss.options.get('label_smoothing'):
                 raise ValueError(
-                    f'{loss.name} smooths labels, which mixing has made probabilities; set '
-                    f'model.losses.{place}.label_smoothing=0 and smooth by model.data_preprocessor.mixup.label_smoothing'
+                    f'{loss.name} smooths labels, which mixing has made probabilities; set model.losses.{place}'
+                    '.label_smoothing=0, and model.data_preprocessor.mixup.label_smoothing in its place'
                 )
 
     def _build_teacher(self, config: dict | Sequence[dict] | None, compile: bool | dict) -> Teacher | None:

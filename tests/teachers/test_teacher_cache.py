@@ -92,6 +92,10 @@ def folders(shapes, checkpoint, caches, tmp_path_factory) -> dict[str, Path]:
     (older / 'manifest.json').write_text(json.dumps(manifest))
     (incomplete / '000003.rows').unlink()
     os.truncate(damaged / '000000.rows', 10)
+    flipped = shutil.copytree(caches['fp16'], root / 'flipped')
+    rows = bytearray((flipped / '000002.rows').read_bytes())
+    rows[7] ^= 1
+    (flipped / '000002.rows').write_bytes(rows)
     other = save_teacher(root / 'other' / 'student_best.pth', bias=1.0)
     return dict(
         shapes=shapes,
@@ -102,6 +106,7 @@ def folders(shapes, checkpoint, caches, tmp_path_factory) -> dict[str, Path]:
         older=older,
         incomplete=incomplete,
         damaged=damaged,
+        flipped=flipped,
         empty=root,
     )
 
@@ -120,6 +125,7 @@ MISMATCHES = [
     ('older', 'shapes', {}, 'versions.timm was 0.1 and is'),
     ('incomplete', 'shapes', {}, "cache '{incomplete}' lacks 1 of 16 files"),
     ('damaged', 'shapes', {}, "000000.rows' is damaged: it has not 10 rows"),
+    ('flipped', 'shapes', {}, "000002.rows' is damaged: its checksum is not that of '000002.crc32'; delete it and"),
     ('empty', 'shapes', {}, "'{empty}' has no manifest.json; write the cache by tools/cache_teacher.py"),
 ]
 
@@ -153,6 +159,7 @@ def test_writing_goes_on_where_it_stopped_and_verifying_finds_what_is_false(writ
     assert 'cache.topk was 10 and is 3' in capsys.readouterr().err
     rows = (cache / '000003.rows').read_bytes()
     (cache / '000003.rows').write_bytes(rows[20:] + rows[:20])
+    (cache / '000003.crc32').unlink()
     assert write(cache, '--verify', '80') == 1
     assert 'differs from the teacher by' in capsys.readouterr().err
 

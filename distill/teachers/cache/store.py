@@ -9,12 +9,15 @@ teacher's logits, so that training from the cache repeats training with the teac
 
 import functools
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from distill.base.files import write_bytes, write_text
 
 LARGEST_SHARD = 2**15
 LEAST_TAIL = 1e-8
@@ -66,6 +69,11 @@ class Store:
         """Where a file is or will be."""
         return self.directory / f'{shard:06d}.rows'
 
+    def write(self, shard: int, rows: np.ndarray) -> None:
+        """Write a file of rows, and before it its checksum: rows that are there have one."""
+        write_text(_checksum_path(self.path(shard)), f'{zlib.crc32(rows.tobytes()):08x}\n')
+        write_bytes(self.path(shard), rows.tobytes())
+
     def missing(self) -> list[int]:
         """Files that are not written yet."""
         return [shard for shard in range(self.shards) if not self.path(shard).is_file()]
@@ -112,4 +120,16 @@ def _mapped(path: Path, row_type: np.dtype, rows: int) -> np.ndarray:
     with path.open('rb') as file:
         if hasattr(os, 'posix_fadvise'):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
-        return np.memmap(file, row_type, 'r')
+        mapped = np.memmap(file, row_type, 'r')
+    checksum = _checksum_path(path)
+    # Caches of earlier versions have no checksums.
+    if checksum.is_file() and checksum.read_text().strip() != f'{zlib.crc32(mapped.view(np.uint8)):08x}':
+        raise ValueError(
+            f"'{path}' is damaged: its checksum is not that of '{checksum.name}'; delete it and write it again"
+        )
+    return mapped
+
+
+def _checksum_path(path: Path) -> Path:
+    """Where the checksum (CRC-32) of a file of rows lies, as text."""
+    return path.with_suffix('.crc32')

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from backbones.checkpoint import weights_sha256
-from backbones.files import atomic_write
 from distill.base.processes import join_on_cpu
 from distill.teachers.cache.describe import describe_run, describe_teacher
 from distill.teachers.cache.manifest import MANIFEST, Layout, Manifest, TeacherIdentity, require_equal
@@ -97,8 +96,7 @@ class CacheWriter:
         predictions = iter(track(self._predictions(batches), total))
         for shard, span in zip(missing, spans, strict=True):
             parts = [self.store.pack(next(predictions)) for _ in self._batches(span)]
-            with atomic_write(self.store.path(shard)) as temporary:
-                np.concatenate(parts).tofile(temporary)
+            self.store.write(shard, np.concatenate(parts))
         # A progress bar ends when it is asked for more than there is.
         next(predictions, None)
         barrier()
