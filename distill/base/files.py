@@ -104,7 +104,7 @@ def read_json(path: str | os.PathLike, way_out: str = 'write it again'):
     """
     try:
         return json.loads(Path(path).read_text(encoding='utf-8'))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"'{path}' is not valid JSON ({error}); {way_out}") from None
 
 

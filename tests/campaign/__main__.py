@@ -55,6 +55,7 @@ def main() -> int:
     args = build_parser().parse_args()
     from campaign import breaks_data, breaks_files  # noqa: F401
     from campaign.bad_input import BadInput
+    from campaign.hostile import TRICKS, Hostile
     from campaign.kills import kill
 
     preload()
@@ -69,7 +70,7 @@ def main() -> int:
             elif part == 'inputs':
                 trial, count = BadInput(stage, Path(temporary) / 'inputs', args.seed), args.inputs
             else:
-                continue
+                trial, count = Hostile(stage, Path(temporary) / 'hostile'), len(TRICKS)
             if args.only is not None:
                 trials += trial(args.only)
                 print(*trials, sep='\n')

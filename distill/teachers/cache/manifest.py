@@ -11,6 +11,7 @@ from distill.data.plan import ViewPlan
 from distill.teachers.cache.store import Store
 
 MANIFEST = 'manifest.json'
+DTYPES = ('float16', 'float32')
 FORMAT = 1
 """Raise it when the rows, or the views of a seed, change."""
 
@@ -44,6 +45,19 @@ class Layout:
     num_classes: int
     topk: int
     dtype: str
+
+    def checked(self) -> 'Layout':
+        """Return the layout if its values can be.
+
+        Raises:
+            TypeError: One cannot.
+        """
+        counts = (self.views, self.num_classes, self.topk)
+        if not all(isinstance(count, int) and count > 0 for count in counts) or self.topk > self.num_classes:
+            raise TypeError(f'views, num_classes and topk are {counts}')
+        if self.dtype not in DTYPES:
+            raise TypeError(f'dtype is {self.dtype!r} and not one of {", ".join(DTYPES)}')
+        return self
 
 
 @dataclass(frozen=True)
@@ -127,7 +141,7 @@ class Manifest:
         try:
             run = content['run']
             return cls(
-                Layout(**content['cache']),
+                Layout(**content['cache']).checked(),
                 content['teacher'],
                 RunViews(ImageList(**run['data']), ViewSettings(**run['views']), run['batch'], run['versions']),
             )
