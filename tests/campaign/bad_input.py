@@ -123,6 +123,8 @@ class Break:
 
 
 BREAKS: list[Break] = []
+SPREAD = 37
+"""A prime number; the number of ways is no multiple of it."""
 
 
 def breaks(kind: str, readers: tuple[str, ...], allowed: Allowed = REFUSE) -> Callable:
@@ -245,7 +247,8 @@ class BadInput:
 
     def __call__(self, number: int) -> list[Trial]:
         """Break an input, have it read, and judge."""
-        way = BREAKS[number % len(BREAKS)]
+        # All ways take their turns, and those of a short campaign are spread over all kinds.
+        way = BREAKS[number * SPREAD % len(BREAKS)]
         rng = random.Random(f'{self.seed} {number}')
         reader = rng.choice(way.readers)
         folder = self.folder / f'{number:05d}'

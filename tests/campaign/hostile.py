@@ -316,7 +316,7 @@ class Hostile:
         place = Place(scene)
         before = {path for path in scene.folder.rglob('*') if scene.out not in path.parents}
         command, arguments = function(place)
-        before |= {path for path in scene.inputs.rglob('*')}
+        before |= set(scene.inputs.rglob('*'))
         status, output = run(command, arguments, 120)
         findings = self._judge(place, status, output)
         made = {path for path in scene.folder.rglob('*') if scene.out not in (path, *path.parents)} - before
