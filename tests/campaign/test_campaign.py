@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from campaign import breaks_data, breaks_files  # noqa: F401
 from campaign.bad_input import BREAKS, SPREAD
 
