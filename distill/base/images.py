@@ -1,17 +1,28 @@
-"""Images: decoding, class folders on disk, and the normalisation that a model's input goes through."""
+"""Images: decoding, and the normalisation that a model's input goes through."""
 
-import warnings
-from collections.abc import Callable, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from distill.base.processes import rank_and_count
+
+_logger = logging.getLogger(__name__)
 
 MODES = ('RGB', 'L', 'CMYK', 'P', 'RGBA', 'LA', '1', 'YCbCr', 'PA')
 """Pillow's modes with 8 bits a channel that RGB can show: gray levels three times, CMYK by Pillow's formula."""
+
+DEEP_MODE = 'I;16'
+"""The name under which an image with 16 bits a channel is counted, whichever of the modes below it has."""
+STORED_MODES = (*MODES, DEEP_MODE)
+"""All modes of images that are shown, new ones last: their places stand in files of predictions."""
 
 DEEP_MODES = ('I;16', 'I;16L', 'I;16B', 'I;16N')
 """Pillow's modes of 16 bits a channel."""
@@ -61,7 +72,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Turn an image of any of Pillow's modes into RGB with 8 bits a channel.
 
     16 bits are scaled to 8 by leaving out the lower 8, as OpenCV does; Pillow's own conversion would clip them to
-    white. A warning says so once a process.
+    white. The log says so once, see `say_that_depth_is_scaled`.
 
     Args:
         image: An image as Pillow opens it.
@@ -72,9 +83,34 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in MODES:
         return image.convert('RGB')
     if is_deep(image):
-        warnings.warn('images with 16 bits a channel are scaled to 8 bits', stacklevel=1)
+        say_that_depth_is_scaled()
         return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert('RGB')
-    raise ValueError(f'it is stored as {image.mode}, whose range is unknown: save it with 8 or 16 bits a channel')
+    raise ValueError(unknown_range(image.mode))
+
+
+def unknown_range(mode: str) -> str:
+    """The error about an image of a mode that RGB cannot show."""
+    return f'it is stored as {mode}, whose range is unknown: save it with 8 or 16 bits a channel'
+
+
+_said: set[str] = set()
+
+
+def say_that_depth_is_scaled(image: str = '', log: Callable[[str], None] = _logger.warning) -> None:
+    """Say once that images are scaled from 16 bits: in the first process of a run, and the first worker of a loader.
+
+    Workers that are forked later know that it has been said.
+
+    Args:
+        image: Name of such an image, if it is known.
+        log: Writes a line.
+    """
+    if 'scaled' in _said:
+        return
+    _said.add('scaled')
+    worker = get_worker_info()
+    if rank_and_count()[0] == 0 and (worker is None or worker.id == 0):
+        log(f'images with 16 bits a channel{image and f", such as {image!r},"} are scaled to 8 bits')
 
 
 def decode(file: IO[bytes], name: Callable[[], str | Path]) -> Image.Image:
@@ -91,60 +127,45 @@ def decode(file: IO[bytes], name: Callable[[], str | Path]) -> Image.Image:
 
 
 def decode_with_mode(file: IO[bytes], name: Callable[[], str | Path]) -> tuple[Image.Image, str]:
-    """Decode an image file to RGB as `decode` does; returns the image and the mode that the file stores it in."""
+    """Decode an image file to RGB as `decode` does; returns the image and its mode, of `STORED_MODES`."""
+    with _readable(file, name) as image:
+        return to_rgb(image), DEEP_MODE if is_deep(image) else image.mode
+
+
+def check_header(file: IO[bytes], name: Callable[[], str | Path], log: Callable[[str], None] = _logger.warning) -> None:
+    """Look at the header of an image file, and close the file: what cannot be decoded is often seen there.
+
+    Args:
+        file: Open file.
+        name: Gives the file's name.
+        log: Writes a line, if the image is the first of 16 bits.
+
+    Raises:
+        ValueError: The file is no image, or one whose values have no known range.
+    """
+    with _readable(file, name) as image:
+        if is_deep(image):
+            say_that_depth_is_scaled(str(name()), log)
+        elif image.mode not in MODES:
+            raise ValueError(unknown_range(image.mode))
+
+
+@contextlib.contextmanager
+def _readable(file: IO[bytes], name: Callable[[], str | Path]) -> Iterator[Image.Image]:
+    """Open an image for the block and close its file; an error of either names the file."""
     try:
         with file:
-            image = Image.open(file)
-            return to_rgb(image), image.mode
+            yield Image.open(file)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image '{name()}' cannot be decoded ({error}); replace or delete it") from None
-
-
-def find_split(root: str, split: str) -> Path:
-    """Find the folder or tar file of a split, under the names that timm also tries.
-
-    Raises:
-        FileNotFoundError: The root, or a split of any of these names in it, does not exist.
-    """
-    if Path(root).is_file() and Path(root).suffix == '.tar':
-        return Path(root)
-    if not Path(root).is_dir():
-        raise FileNotFoundError(f"data root '{root}' does not exist; make or unpack the data, or pass --data-root")
-    synonyms = {'val': ['val', 'validation', 'test'], 'validation': ['validation', 'val', 'test']}
-    for name in synonyms.get(split, [split]):
-        if (Path(root) / name).is_dir():
-            return Path(root) / name
-        if (Path(root) / f'{name}.tar').is_file():
-            return Path(root) / f'{name}.tar'
-    found = ', '.join(sorted(p.name for p in Path(root).iterdir() if p.is_dir())[:8]) or 'no folder'
-    raise FileNotFoundError(f"data root '{root}' has no folder '{split}' nor '{split}.tar'; found {found}")
-
-
-def check_class_folders(folder: Path) -> list[str]:
-    """List the class folders of an image set and make sure that each has an image.
-
-    timm's reader leaves out empty folders, which would renumber the classes after them.
-
-    Returns:
-        Names of the folders, sorted.
-
-    Raises:
-        ValueError: There is no class folder, or one is empty.
-    """
-    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.'))
-    if not classes:
-        raise ValueError(f"'{folder}' has no class folders; expected {folder}/<class>/<image>")
-    empty = [p.name for p in classes if not any(f.is_file() for f in p.rglob('*'))]
-    if empty:
-        raise ValueError(f"class folder '{folder / empty[0]}' has no image ({len(empty)} such); fill or delete it")
-    return [p.name for p in classes]
+        reason = 'it is empty or no image' if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"image '{name()}' cannot be decoded ({reason}); replace or delete it") from None
 
 
 def read_image(path: Path) -> tuple[Image.Image, str]:
     """Read an image in RGB, and the mode that the file stores it in.
 
     Returns:
-        The image, and its mode as Pillow calls it.
+        The image, and its mode, of `STORED_MODES`.
 
     Raises:
         ValueError: The file cannot be decoded, or has too few pixels to show anything.

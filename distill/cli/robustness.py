@@ -177,6 +177,7 @@ def problem_lines(results: dict, names: Sequence[str]) -> list[str]:
         'nan_logits': 'predictions from logits that are not finite, counted as wrong',
         'grayscale_images': 'grayscale images, shown in RGB',
         'cmyk_images': 'CMYK images, converted to RGB',
+        '16_bit_images': 'images with 16 bits a channel, scaled to 8 bits',
     }
     return [
         f'{name}, {suite}: {count} {words.get(problem, problem.replace("_", " ") + ", converted to RGB")}'

@@ -1,4 +1,4 @@
-"""timm's readers of image sets: the readers that find an image by its index."""
+"""Readers of image sets: the readers that find an image by its index."""
 
 import hashlib
 import os
@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import IO, Any, Protocol
 
 from timm.data import create_dataset
-from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+from timm.data.readers.reader import Reader
 
-from distill.base.images import check_class_folders, find_split
+from distill.base.folders import ClassFolders, find_split, natural_key
 from distill.data.shards import ShardReader
+from distill.data.tars import TarReader
 
 
 class ImageReader(Protocol):
@@ -25,8 +26,53 @@ class ImageReader(Protocol):
         """Name of an image: in the set, without folders, or with the set's folder."""
 
 
+class FolderReader(Reader):
+    """A timm reader of class folders, as `distill.base.folders.ClassFolders` finds them.
+
+    Differs from timm's ``ReaderImageFolder``: classes are folders directly in the root and not those that hold the
+    images, files of all formats that Pillow decodes are images, and nothing hidden is.
+
+    Args:
+        root: The folder.
+
+    Attributes:
+        samples: Path and label of each image, in timm's order.
+        class_to_idx: Label of each class.
+        note: A line that counts what is left out, or None.
+
+    Raises:
+        ValueError: There is no class folder, or one has no image.
+    """
+
+    def __init__(self, root: str):
+        super().__init__()
+        self.root = root
+        found = ClassFolders.read(root)
+        self.class_to_idx = {name: label for label, name in enumerate(found.classes)}
+        self.note = found.note()
+        samples = [
+            (os.path.join(root, path), self.class_to_idx[name])
+            for name, paths in found.images.items()
+            for path in paths
+        ]
+        self.samples = sorted(samples, key=lambda sample: natural_key(sample[0]))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[IO[bytes], int]:
+        path, label = self.samples[index]
+        return open(path, 'rb'), label
+
+    def _filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
+        path = self.samples[index][0]
+        if basename:
+            return os.path.basename(path)
+        return path if absolute else os.path.relpath(path, self.root)
+
+
 def open_reader(root: str, split: str, name: str) -> ImageReader:
-    """Open timm's reader of an image set.
+    """Open the reader of an image set.
 
     Args:
         root: Folder of the set, or a tar file.
@@ -50,17 +96,12 @@ def open_reader(root: str, split: str, name: str) -> ImageReader:
             "choose '' (folders, tar files), hfds/<name> or wds/"
         )
     path = find_split(root, split)
-    if path.is_file():
-        # The workers of a loader would share an open file, and with it the place in the file that each reads from.
-        return create_dataset('', root=str(path), split='', cache_tarfiles=False).reader
-    check_class_folders(path)
-    return create_dataset('', root=str(path), split='', search_split=False).reader
+    return TarReader(str(path)) if path.is_file() else FolderReader(str(path))
 
 
 def class_names(reader: Any) -> list[str]:
-    """Names of the classes of a reader, in the order of their labels."""
-    labels = reader.class_name_to_idx if isinstance(reader, ReaderImageInTar) else reader.class_to_idx
-    return sorted(labels, key=labels.get)
+    """Names of the classes of a reader, in the order of their labels; numbers where a reader knows no names."""
+    return sorted(reader.class_to_idx, key=reader.class_to_idx.get)
 
 
 def list_sha256(reader: Any) -> str:
@@ -70,7 +111,7 @@ def list_sha256(reader: Any) -> str:
         reader: What `open_reader` returns.
     """
     images: Iterable[tuple]
-    if isinstance(reader, ReaderImageInTar):
+    if isinstance(reader, TarReader):
         members = (sample[0] for sample in reader.samples)
         images = ((m.name, m.size, label) for m, label in zip(members, reader.targets, strict=True))
     elif isinstance(reader, ShardReader):

@@ -8,14 +8,19 @@ from pathlib import Path
 import numpy as np
 from timm.data.readers.reader import Reader
 
+from distill.base.folders import image_suffixes, is_visible
+
 IMAGE_TYPES = ('jpg', 'jpeg', 'png', 'webp')
+"""Kinds of images that come before others of the same key, which may be masks or thumbnails."""
 LABEL_TYPE = 'cls'
 
 
 class ShardReader(Reader):
-    """A timm reader of tar files in which ``<key>.jpg`` (or png, webp) stands beside ``<key>.cls``, the label.
+    """A timm reader of tar files in which ``<key>.jpg`` (or png, webp, …) stands beside ``<key>.cls``, the label.
 
     Headers and labels are read once, when the reader is built; an image is then one read at a known place.
+
+    Shards have labels and no names of classes: the classes are called by their numbers.
 
     Args:
         root: Folder of the shards.
@@ -24,7 +29,7 @@ class ShardReader(Reader):
 
     Raises:
         FileNotFoundError: There are no such shards.
-        ValueError: A shard is damaged, an image has no label, or there is no image.
+        ValueError: A shard is damaged, an image has no label, a label is no class, or there is no image.
     """
 
     def __init__(self, root: str, split: str):
@@ -57,18 +62,32 @@ class ShardReader(Reader):
 def _samples(shard: Path) -> Iterator[tuple[str, int, int, int]]:
     """Name, offset, size and label of each image of a shard, in the order of the names."""
     images, labels = {}, {}
+    kinds = {suffix.removeprefix('.') for suffix in image_suffixes()}
     try:
         with tarfile.open(shard, 'r:') as tar:
             for member in tar:
                 folder, _, name = member.name.rpartition('/')
                 stem, _, kind = name.partition('.')
-                if kind.lower() in IMAGE_TYPES:
+                if not stem or not all(is_visible(part) for part in folder.split('/') if part != '.'):
+                    continue
+                if kind.lower() in IMAGE_TYPES or (kind.lower() in kinds and (folder, stem) not in images):
                     images[folder, stem] = (member.name, member.offset_data, member.size)
                 elif kind == LABEL_TYPE and (label := tar.extractfile(member)) is not None:
-                    labels[folder, stem] = int(label.read())
+                    labels[folder, stem] = _label(label.read(), member.name, shard)
     except tarfile.TarError as error:
         raise ValueError(f"shard '{shard}' is damaged ({error}); copy it again") from None
     for key, image in sorted(images.items()):
         if key not in labels:
             raise ValueError(f"'{image[0]}' in '{shard}' has no label; give it a .{LABEL_TYPE} beside it")
         yield *image, labels[key]
+
+
+def _label(content: bytes, name: str, shard: Path) -> int:
+    """The label that a member of a shard holds."""
+    try:
+        label = int(content)
+    except ValueError:
+        label = -1
+    if label < 0:
+        raise ValueError(f"'{name}' in '{shard}' is {content[:20]!r}; expected the number of a class, from 0")
+    return label

@@ -1,8 +1,10 @@
 """Read and transform images by timm, with every view fixed by (seed, image, view)."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
@@ -10,9 +12,14 @@ from PIL import Image
 from timm.data import create_transform
 from torch.utils.data import Dataset
 
-from distill.base.images import decode
+from distill.base.classes import match_classes
+from distill.base.images import check_header, decode
 from distill.base.seeding import seed_everything
 from distill.data.readers import class_names, open_reader
+from distill.data.shards import ShardReader
+
+HEADERS = 500
+"""Images whose headers are looked at before training, spread evenly: less than a second, on a disk of its own."""
 
 
 @DATASETS.register_module()
@@ -35,13 +42,15 @@ class Views(Dataset):
 
     Attributes:
         reader: timm's reader of the images.
+        where: The folder or file of the images, or the name of the data, for messages.
         classes: Names of the classes, in the order of their labels.
+        named: Whether the classes have names; otherwise they are called by their numbers, and can only be counted.
         transform_config: Arguments of timm's `create_transform`, as they were given.
         broken: Whether each image was found broken [images]; None if such an image raises.
 
     Raises:
         FileNotFoundError: The data is not there.
-        ValueError: A class has no image, or an argument is none of its choices.
+        ValueError: A class has no image, an image that is looked at is none, or an argument is none of its choices.
     """
 
     def __init__(
@@ -57,7 +66,10 @@ class Views(Dataset):
         if on_broken not in ('raise', 'skip'):
             raise ValueError(f"on_broken is '{on_broken}'; choose from raise, skip")
         self.reader = open_reader(root, split, name)
+        self.where = str(getattr(self.reader, 'root', None) or name)
         self.classes = class_names(self.reader)
+        self.named = bool(self.classes) and not isinstance(self.reader, ShardReader)
+        self._labels: list[int] | None = None
         self.transform_config = dict(transform or {})
         self.transform = create_transform(**{'use_prefetcher': True, **self.transform_config})
         self.seed = seed
@@ -66,6 +78,27 @@ class Views(Dataset):
         self.broken: torch.Tensor | None = None
         if on_broken == 'skip':
             self.broken = torch.zeros(len(self.reader), dtype=torch.bool).share_memory_()
+        self._look()
+
+    @property
+    def metainfo(self) -> dict:
+        """The names of the classes as OpenMMLab's data sets tell them; mmengine writes them into checkpoints."""
+        return {'classes': list(self.classes)} if self.named else {}
+
+    def order_classes(self, classes: Sequence[str], named_by: str) -> None:
+        """Label the images by a list of the same classes, whose order may be another.
+
+        Args:
+            classes: Names of the classes.
+            named_by: Where these come from, for the error.
+
+        Raises:
+            ValueError: The classes are others.
+        """
+        own = class_names(self.reader)
+        places = match_classes(own, classes, f"the set '{self.where}'", named_by)
+        self._labels = None if places == list(range(len(own))) else places
+        self.classes = list(classes)
 
     def __len__(self) -> int:
         return len(self.reader)
@@ -94,12 +127,30 @@ class Views(Dataset):
             shown = (index + offset) % len(self)
             try:
                 file, label = self.reader[shown][:2]
-                return decode(file, partial(self.reader.filename, shown, absolute=True)), int(label)
+                image = decode(file, partial(self.reader.filename, shown, absolute=True))
+                return image, int(label) if self._labels is None else self._labels[label]
             except (ValueError, OSError) as error:
                 if self.broken is None:
                     raise
                 self._count(self.broken, shown, error)
         raise ValueError('no image of the set can be read; see the log for their names')
+
+    def _look(self) -> None:
+        """Say what the reader has left out, and look at some headers: what is no image is better known now.
+
+        Raises:
+            ValueError: An image cannot be decoded, and none may be skipped.
+        """
+        if note := getattr(self.reader, 'note', None):
+            print_log(note, 'current', logging.WARNING)
+        log = partial(print_log, logger='current', level=logging.WARNING)
+        for index in np.linspace(0, len(self) - 1, min(HEADERS, len(self))).astype(int).tolist():
+            try:
+                name = partial(self.reader.filename, index, absolute=True)
+                check_header(self.reader[index][0], name, log)
+            except (ValueError, OSError):
+                if self.broken is None:
+                    raise
 
     def _count(self, broken: torch.Tensor, index: int, error: Exception) -> None:
         """Mark an image as broken, and log it the first time."""

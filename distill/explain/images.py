@@ -5,10 +5,11 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from timm.data import ImageNetInfo, create_transform, get_img_extensions
+from timm.data import ImageNetInfo, create_transform
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from distill.base import folders
 from distill.base.images import decode, normalise
 from distill.explain.cka import MIN_IMAGES
 from distill.explain.stages import spread
@@ -45,8 +46,7 @@ def find_images(folder: Path, count: int) -> list[Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"image folder '{folder}' does not exist; give a folder with images")
-    endings = get_img_extensions(as_set=True)
-    found = sorted(path for path in folder.rglob('*') if path.suffix.lower() in endings)
+    found = sorted(folder / path for path in folders.find_images(folder))
     if min(len(found), count) < MIN_IMAGES:
         raise ValueError(f"'{folder}' has {len(found)} images and {count} were asked for; give {MIN_IMAGES} or more")
     return [found[index] for index in spread(len(found), count)]

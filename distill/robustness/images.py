@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from distill.base.images import MODES, read_image
+from distill.base.images import STORED_MODES, read_image
 from distill.base.records import Cell
 from distill.robustness.corruptions import DEFINITIONS, corrupt
 from distill.robustness.suite_table import DISK, ON_THE_FLY
@@ -61,7 +61,7 @@ class SuiteImages(Dataset):
         """Show images in all cells.
 
         Returns:
-            The images, uint8 [B, cells, 3, H, W]; `indices` [B]; and the places of their modes in `MODES` [B].
+            The images, uint8 [B, cells, 3, H, W]; `indices` [B]; and the places of their modes in `STORED_MODES` [B].
         """
         image_set, chosen = self.image_set, np.asarray(indices)
         if image_set.suite.corrupted == DISK:
@@ -99,14 +99,14 @@ class SuiteImages(Dataset):
             raise ValueError(f"image '{path}' is missing, though another cell has it; unpack the set again")
         image, mode = read_image(path)
         if not self.as_stored:
-            return self.transform(image), MODES.index(mode)
+            return self.transform(image), STORED_MODES.index(mode)
         expected = self.input_size[::-1]
         if image.size != expected:
             raise ValueError(
                 f"image '{path}' has {image.width}x{image.height} pixels; suite {self.image_set.suite.name} is stored "
                 f'at {expected[0]}x{expected[1]} and shown as it is: unpack the published files'
             )
-        return pil_to_tensor(image), MODES.index(mode)
+        return pil_to_tensor(image), STORED_MODES.index(mode)
 
 
 def load_batches(images: SuiteImages, indices: Iterable[int], batch_size: int, workers: int) -> DataLoader:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distill.base.files import write_npz
-from distill.base.images import MODES
+from distill.base.images import DEEP_MODE, STORED_MODES
 from distill.results.cells import cells_to_json
 from distill.results.entries import Fingerprint, ShownEntry, SuiteEntry
 from distill.results.statistics import wilson_score
@@ -20,7 +20,7 @@ from distill.robustness.suites import ImageSet
 
 TOP = 5
 NO_DECISION = -1
-PROBLEMS = {'L': 'grayscale_images', 'CMYK': 'cmyk_images'}
+PROBLEMS = {'L': 'grayscale_images', 'CMYK': 'cmyk_images', DEEP_MODE: '16_bit_images'}
 """Names under which images of a mode are counted, where they have one of their own."""
 
 
@@ -36,7 +36,7 @@ class Recorder:
     Attributes:
         predicted: The five classes with the largest probability [cells, images, 5]; -1 where logits were not finite.
         confidence: The largest probability [cells, images].
-        modes: Place of the mode that each image is stored in, of `distill.base.images.MODES` [images].
+        modes: Place of the mode that each image is stored in, of `distill.base.images.STORED_MODES` [images].
         subset_hits: For each subset, 1 for a hit, 0 for an error, -1 for an image of another class [subsets, images].
         done: Which images have been seen [images].
     """
@@ -124,7 +124,7 @@ class Recorder:
         """Count what a reader of the score should know: images in other modes than RGB, logits that were not finite."""
         counts = {
             PROBLEMS.get(mode, f'{mode.lower()}_images'): int((self.modes == k).sum())
-            for k, mode in enumerate(MODES)
+            for k, mode in enumerate(STORED_MODES)
             if mode != 'RGB'
         }
         counts['nan_logits'] = int((self.predicted[:, :, 0] == NO_DECISION).sum())

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from backbones.checkpoint import build_model, fixed_size, weights_sha256
 from backbones.record import ModelRecord
-from distill.base.images import check_class_folders, normalise
+from distill.base.classes import known_classes, match_classes
+from distill.base.folders import class_folders
+from distill.base.images import normalise
 from distill.results.entries import RunRecord
 from distill.robustness import imagenet
 from distill.robustness.onnx_model import OnnxModel
@@ -86,7 +88,7 @@ def load_run(source: str, device: str, input_size: int | None = None) -> Run:
     described = described or ModelRecord(Path(path).stem if is_onnx else path)
     own_size = fixed or (described.input_size or loaded.config['input_size'])[-2:]
     size = (input_size, input_size) if input_size else tuple(own_size)
-    classes = described.classes
+    classes = described.classes or loaded.classes
     if classes is None and loaded.network.num_classes == len(imagenet.synsets()):
         classes = list(imagenet.synsets())
     record: RunRecord = {
@@ -125,6 +127,7 @@ class _Loaded:
         sha256: Hash of the weights.
         fixed_size: The one size that the network takes, or None for any.
         config: How timm would show images: size, interpolation, crop, mean and std.
+        classes: Names of the classes that timm's configuration tells, or None.
     """
 
     network: nn.Module
@@ -132,6 +135,7 @@ class _Loaded:
     sha256: str
     fixed_size: tuple[int, int] | None
     config: dict
+    classes: list[str] | None = None
 
 
 def _load_timm(path: str, is_file: bool, device: str, input_size: int | None) -> _Loaded:
@@ -142,7 +146,8 @@ def _load_timm(path: str, is_file: bool, device: str, input_size: int | None) ->
     if input_size and fixed_size(network) and set_input_size is not None:
         set_input_size(img_size=(input_size, input_size))
     network = network.eval().to(device).to(memory_format=torch.channels_last)
-    return _Loaded(network, params, sha256, fixed_size(network), resolve_model_data_config(network))
+    classes = None if is_file else known_classes(None, network.pretrained_cfg, network.num_classes)
+    return _Loaded(network, params, sha256, fixed_size(network), resolve_model_data_config(network), classes)
 
 
 def _load_onnx(path: str, device: str) -> _Loaded:
@@ -160,13 +165,17 @@ def find_classes(runs: Sequence[Run], data_root: str | None) -> None:
     for run in runs:
         if run.classes is None:
             folder = Path(data_root or '') / 'val'
-            run.classes = check_class_folders(folder) if data_root and folder.is_dir() else []
+            run.classes = class_folders(folder) if data_root and folder.is_dir() else []
             if len(run.classes) != run.network.num_classes:
                 raise ValueError(
                     f"run '{run.name}' has {run.network.num_classes} classes, whose names its checkpoint does not "
                     f"tell, and '{folder}' {len(run.classes)} folders; save it with its description (.json)"
                 )
-    class_lists = [run.classes or [] for run in runs]
-    if len({tuple(sorted(classes)) for classes in class_lists}) > 1:
-        counts = ', '.join(f'{run.name} {len(classes)}' for run, classes in zip(runs, class_lists, strict=True))
-        raise ValueError(f'runs of different classes ({counts}) are not evaluated together; run them one by one')
+    for run in runs[1:]:
+        try:
+            match_classes(run.classes or [], runs[0].classes or [], f"run '{run.name}'", f"run '{runs[0].name}'")
+        except ValueError as error:
+            counts = ', '.join(f'{run.name} {len(run.classes or ())}' for run in runs)
+            raise ValueError(
+                f'runs of different classes ({counts}) are not evaluated together; run them one by one: {error}'
+            ) from None

@@ -1,14 +1,16 @@
 """Which suites fit a model and are there, and the images of each on disk, checked before anything runs."""
 
 import hashlib
-import os
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from distill.base.images import check_class_folders
+from distill.base.classes import first
+from distill.base.folders import ClassFolders, LeftOut, class_folders, find_images, left_out_line
+from distill.base.processes import rank_and_count
 from distill.base.records import EXTRA_KINDS, KINDS, Cell, cells_of
 from distill.robustness import imagenet
 from distill.robustness.suite_table import (
@@ -19,6 +21,8 @@ from distill.robustness.suite_table import (
     Suite,
     find_folder,
 )
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class ImageSet:
 
 def suites_for(classes: Sequence[str]) -> dict[str, Suite]:
     """List, by name, the suites that fit a model of these classes."""
-    table = IMAGENET_SUITES if tuple(classes) == imagenet.synsets() else OWN_SUITES
+    table = IMAGENET_SUITES if sorted(classes) == sorted(imagenet.synsets()) else OWN_SUITES
     return {suite.name: suite for suite in table}
 
 
@@ -126,47 +130,60 @@ def open_suite(
     folders = [_cell_folder(folder, cell) for cell in corruptions] if suite.corrupted == DISK else [folder]
     categories = suite.classes.categories
     names = list(categories or classes)
-    if suite.classes.may_lack_labels and not any(path.is_dir() for path in folder.iterdir()):
-        label_of = {'.': -1}
+    if suite.classes.may_lack_labels and not class_folders(folder):
+        left_out = LeftOut()
+        label_of, images = {'.': -1}, {'.': list(find_images(folder, left_out))}
+        note = left_out_line(folder, left_out)
     else:
-        label_of = _label_of(suite, folders[0], check_class_folders(folders[0]), names)
+        found = ClassFolders.read(folders[0])
+        label_of, images, note = _label_of(suite, folders[0], found.classes, names), found.images, found.note()
         for other in folders[1:]:
-            _label_of(suite, other, [entry.name for entry in os.scandir(other) if entry.is_dir()], names)
-        _check_counts(folders, list(label_of))
-    files = [(path, label) for name, label in label_of.items() for path in _files(folders[0] / name)]
+            _label_of(suite, other, class_folders(other), names)
+        _check_counts(folders, {name: len(images[name]) for name in label_of})
+    _say_once(note)
+    files = [(path, label) for name, label in label_of.items() for path in images[name]]
     # By path, so that models of the same classes in another order see the same images in the same order.
-    files.sort(key=lambda file: file[0].relative_to(folders[0]).parts)
+    files.sort(key=lambda file: file[0].split('/'))
     if not files:
         raise ValueError(f"'{folder}' has no image; fill it or leave it out")
     if suite.corrupted and limit is not None and limit < len(files):
         files = [files[i] for i in np.linspace(0, len(files) - 1, limit).round().astype(int)]
     columns = list(label_of.values()) if suite.subset else range(len(classes))
-    groups = list(enumerate(categories.values())) if categories else [(k, [k]) for k in columns]
-    paths = [path.relative_to(folders[0]).as_posix() for path, _ in files]
-    listed = ''.join(f'{name} {path.stat().st_size}\n' for name, (path, _) in zip(paths, files, strict=True))
+    groups = [(k, [k]) for k in columns]
+    if categories:
+        place = {name: k for k, name in enumerate(classes)}
+        synsets = imagenet.synsets()
+        groups = [(k, [place[synsets[i]] for i in of]) for k, of in enumerate(categories.values())]
+    paths = [path for path, _ in files]
+    listed = ''.join(f'{path} {(folders[0] / path).stat().st_size}\n' for path in paths)
     labels, sha256 = np.array([label for _, label in files]), hashlib.sha256(listed.encode()).hexdigest()
     cells: list[Cell | None] = [*corruptions] or [None]
     return ImageSet(suite, cells, folders, paths, labels, names, groups, sha256)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob('*') if path.is_file() and not path.name.startswith('.'))
+def _say_once(note: str | None) -> None:
+    """Log a line in the first process of a run, once: the models and suites of a run share folders."""
+    if note and note not in _said and rank_and_count()[0] == 0:
+        _said.add(note)
+        _logger.warning(note)
 
 
-def _check_counts(folders: Sequence[Path], names: Sequence[str]) -> None:
-    """Check that all cells of a corrupted set have as many images in each class; reading finds other names."""
-    if len(folders) == 1:
-        return
-    count, *others = (
-        {name: sum(not file.startswith('.') for file in os.listdir(f'{folder}/{name}')) for name in names}
-        for folder in folders
-    )
-    for folder, found in zip(folders[1:], others, strict=True):
-        for name in names:
-            if found[name] != count[name]:
+_said: set[str] = set()
+
+
+def _check_counts(folders: Sequence[Path], count: Mapping[str, int]) -> None:
+    """Check that all cells of a corrupted set have as many images in each class; reading finds other names.
+
+    Args:
+        folders: Of the cells.
+        count: Images of the first cell by class.
+    """
+    for folder in folders[1:]:
+        for name, expected in count.items():
+            found = sum(1 for _ in find_images(folder, below=name))
+            if found != expected:
                 raise ValueError(
-                    f"'{folder / name}' has {found[name]} images and '{folders[0] / name}' {count[name]}; "
-                    'unpack both again'
+                    f"'{folder / name}' has {found} images and '{folders[0] / name}' {expected}; unpack both again"
                 )
 
 
@@ -191,17 +208,14 @@ def _label_of(suite: Suite, folder: Path, found: Sequence[str], names: list[str]
         ValueError: Folders are missing or too many.
     """
     present, subset = set(found), suite.classes.wnids
-    folder_names = [str(k) for k in range(len(names))] if suite.numbered else names
+    # Folders are numbered in the order of ImageNet's list, whatever the order of the model's classes.
+    number = {name: str(k) for k, name in enumerate(imagenet.synsets())} if suite.numbered else {}
+    folder_names = [number.get(name, name) for name in names]
     expected = {name: k for k, name in enumerate(folder_names) if subset is None or name in subset}
     missing = [] if suite.classes.may_lack_folders else [name for name in expected if name not in present]
     extra = [name for name in found if name not in expected]
     if missing or extra:
-        problems = [f'lacks {len(missing)} of {len(expected)} class folders ({_first(missing)})'] if missing else []
-        problems += [f'has {len(extra)} that are no class of suite {suite.name} ({_first(extra)})'] if extra else []
-        raise ValueError(f"'{folder}' {' and '.join(problems)}; it should have {_first(expected)}")
+        problems = [f'lacks {len(missing)} of {len(expected)} class folders ({first(missing, 4)})'] if missing else []
+        problems += [f'has {len(extra)} that are no class of suite {suite.name} ({first(extra, 4)})'] if extra else []
+        raise ValueError(f"'{folder}' {' and '.join(problems)}; it should have {first(list(expected), 4)}")
     return {name: k for name, k in expected.items() if name in present}
-
-
-def _first(names: Iterable[str], count: int = 4) -> str:
-    names = list(names)
-    return ', '.join(names[:count]) + (', …' if len(names) > count else '')

@@ -4,8 +4,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor, tensor
+
+from backbones.record import ModelRecord
+from distill.base.classes import known_classes, match_classes
 from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor
+from distill.data.readers import class_names
 from distill.data.sampler import ViewSampler
 from distill.data.views import Views
 from distill.teachers.cache.describe import describe_run, describe_teacher
@@ -26,6 +31,8 @@ class CachedTeacher(Teacher):
     Attributes:
         manifest: What the cache was written with.
         epochs: Epochs after which the views start again.
+        classes: Names of the teacher's classes in the order of its logits, if its checkpoint is at hand and tells.
+        places: For each class of the run its place among the stored logits, or None for the same order.
 
     Raises:
         FileNotFoundError: There is no cache.
@@ -51,6 +58,28 @@ class CachedTeacher(Teacher):
         self.epochs = self.plan.epochs(self.manifest.cache.views)
         self.num_classes: int = self.store.num_classes
         self.exact: bool = self.store.topk == self.store.num_classes
+        record = ModelRecord.read(model['checkpoint']) if model.get('checkpoint') else None
+        self.classes = known_classes(record.classes if record is not None else None, {}, self.num_classes)
+        self.places: Tensor | None = None
+
+    def order_classes(self, dataset: Views) -> None:
+        """Answer with the logits in the order of a data set's classes; they are stored in the order of its reader.
+
+        Raises:
+            ValueError: The teacher's classes are others, or its logits were stored before they were brought in order.
+        """
+        if not dataset.named:
+            return
+        stored, where = class_names(dataset.reader), f"the set '{dataset.where}'"
+        if self.classes is not None:
+            own = match_classes(stored, self.classes, where, 'the teacher of the cache')
+            if own != list(range(len(own))) and self.manifest.teacher.get('classes') != stored:
+                raise ValueError(
+                    f"cache '{self.cache}' has the teacher's classes in another order than {where}, as earlier "
+                    'versions wrote it; write it again by tools/cache_teacher.py'
+                )
+        places = match_classes(dataset.classes, stored, where, where)
+        self.places = None if places == list(range(len(places))) else tensor(places)
 
     def check_run(self, dataset: Views, sampler: ViewSampler, preprocessor: ViewPreprocessor) -> None:
         """Compare a run's views with those of the cache, and let the sampler start again where the cache ends.
@@ -71,4 +100,7 @@ class CachedTeacher(Teacher):
             what = f'layers {tuple(layers)}' if layers else 'images without their keys'
             raise ValueError(f"cache '{self.cache}' has no prediction for {what}; drop model.teacher.cache")
         rows = self.store.read(self.plan.rows(views.keys.cpu().numpy()))
-        return Prediction(self.store.unpack(rows, views.images.device))
+        logits = self.store.unpack(rows, views.images.device)
+        if self.places is not None:
+            logits = logits.index_select(1, self.places.to(logits.device))
+        return Prediction(logits)

@@ -46,6 +46,11 @@ class Ensemble(Teacher):
         for teacher in self.teachers:
             teacher.apply(fn)
 
+    def order_classes(self, dataset: Views) -> None:
+        """Have every teacher answer in the order of a data set's classes."""
+        for teacher in self.teachers:
+            teacher.order_classes(dataset)
+
     def check_run(self, dataset: Views, sampler: ViewSampler, preprocessor: ViewPreprocessor) -> None:
         """Refuse a run that one of the teachers has no predictions for."""
         for teacher in self.teachers:

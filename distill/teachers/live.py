@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from backbones.checkpoint import build_model, fixed_size
 from backbones.record import ModelRecord
+from distill.base.classes import known_classes, match_classes
 from distill.base.forward import compiled, layer_channels
 from distill.base.images import renormalise
 from distill.data.batch import ViewBatch
+from distill.data.views import Views
 from distill.teachers.protocol import Prediction, Teacher
 
 
@@ -26,6 +28,8 @@ class LiveTeacher(Teacher):
         mean: Mean that the network was trained with, per channel.
         std: Standard deviation that the network was trained with, per channel.
         size: The one input size (height, width) of the network, or None if it takes any.
+        classes: Names of the network's classes in the order of its logits, or None if nothing tells them.
+        places: For each class of the run its place among the network's logits, or None for the same order.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
@@ -47,6 +51,9 @@ class LiveTeacher(Teacher):
         self.mean = tuple(record.mean if record is not None and record.mean else config['mean'])
         self.std = tuple(record.std if record is not None and record.std else config['std'])
         self.size = fixed_size(self.network)
+        pretrained = config if model.get('pretrained') else {}
+        self.classes = known_classes(record.classes if record is not None else None, pretrained, self.num_classes)
+        self.places: Tensor | None = None
         self._compared: tuple[Tensor, Tensor, Tensor, bool] | None = None
 
     def layer_channels(self) -> list[int]:
@@ -56,6 +63,18 @@ class LiveTeacher(Teacher):
             ValueError: The network cannot return feature maps.
         """
         return layer_channels(self.network, 'teacher')
+
+    def order_classes(self, dataset: Views) -> None:
+        """Answer with the logits in the order of a data set's classes, from now on.
+
+        Raises:
+            ValueError: The network's classes are others.
+        """
+        if self.classes is None or not dataset.named:
+            return
+        source = self.source.get('checkpoint') or self.source.get('model')
+        places = match_classes(dataset.classes, self.classes, f"the set '{dataset.where}'", f"the teacher '{source}'")
+        self.places = None if places == list(range(len(places))) else torch.tensor(places)
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Follow the student to a device or a type."""
@@ -70,7 +89,11 @@ class LiveTeacher(Teacher):
             images = renormalise(images, mean, std, own_mean, own_std)
         if self.size is not None and tuple(images.shape[-2:]) != self.size:
             images = nn.functional.interpolate(images, self.size, mode='bicubic', antialias=True)
-        return Prediction(*self.predict(self.network, images, layers))
+        logits, maps = self.predict(self.network, images, layers)
+        if self.places is not None:
+            self.places = self.places.to(logits.device)
+            logits = logits.index_select(1, self.places)
+        return Prediction(logits, maps)
 
     def _compare(self, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, bool]:
         """The network's mean and standard deviation [1, 3, 1, 1], and whether these equal the student's."""

@@ -80,6 +80,17 @@ class Teacher(Protocol):
         """
         return None  # Nothing to move: a network has something.
 
+    def order_classes(self, dataset: Views) -> None:
+        """Answer with the logits in the order of a data set's classes, from now on.
+
+        Args:
+            dataset: The run's training set.
+
+        Raises:
+            ValueError: The teacher's classes are others.
+        """
+        return None  # Nothing to order for a teacher that does not know the names of its classes.
+
     def check_run(self, dataset: Views, sampler: ViewSampler, preprocessor: ViewPreprocessor) -> None:
         """Refuse a run whose views the teacher has no predictions for, before the run starts.
 

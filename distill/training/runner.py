@@ -1,7 +1,7 @@
-"""mmengine's `Runner` with what this project needs of it beyond a config: CPU processes, and errors that name files."""
+"""mmengine's `Runner` with what this project needs of it beyond a config: CPU processes, and errors that name data."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 
 from mmengine.model import BaseTTAModel
@@ -9,19 +9,36 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from distill.base.processes import default_device, unwrap
+from distill.base.processes import default_device, rank_and_count, unwrap
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 """Hooks that mmengine registers by itself, and that only a None in ``default_hooks`` keeps out."""
 
+ENDLESS = {'InfiniteSampler', 'MultiSourceSampler'}
+"""Samplers of mmengine and mmdet, by name, that start again where their data set ends: every batch is full."""
+
 
 class Runner(MMEngineRunner):
-    """mmengine's `Runner`, with three additions, none of which changes the config.
+    """mmengine's `Runner`, with four additions, none of which changes the config.
 
     - ``default_hooks.<name>=None`` switches off any hook; mmengine accepts None for its own hooks only.
     - Without an accelerator, a model is distributed over processes that speak gloo; mmengine expects a device.
-    - A data set that cannot be read or that is empty is an error that names its file.
+    - A data set that cannot be read, that is empty or that is smaller than one batch is an error that names it.
+    - A run that took no step is an error, not a success.
     """
+
+    def train(self) -> nn.Module:
+        """Train.
+
+        Raises:
+            ValueError: The run took no step, nor had the run that it resumes.
+        """
+        model = super().train()
+        if not self.iter:
+            settings = self.cfg.get('train_cfg') or {}
+            limit = {key: settings[key] for key in ('max_epochs', 'max_iters') if key in settings}
+            raise ValueError(f'the run took no step, with {limit}; give it more, or more images than a batch has')
+        return model
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         """Register hooks by name, apart from those that are switched off."""
@@ -46,7 +63,8 @@ class Runner(MMEngineRunner):
         """Build a data loader from its config.
 
         Raises:
-            ValueError: The annotations are no whole JSON file, or no image is left after the data set's filter.
+            ValueError: The annotations are no whole JSON file, no image is left after the data set's filter, or there
+                are fewer images than a batch has.
         """
         settings = dataloader.get('dataset') if isinstance(dataloader, dict) else None
         named = list(datasets_inside(settings)) if isinstance(settings, dict) else []
@@ -60,7 +78,34 @@ class Runner(MMEngineRunner):
             raise ValueError(empty_message(named)) from error
         if named and not len(built.dataset):
             raise ValueError(empty_message(named))
+        check_batches(built, settings if isinstance(settings, dict) else {})
         return built
+
+
+def check_batches(loader: DataLoader, dataset: dict) -> None:
+    """Check that a data loader has a batch; a run over none would end at once, as if it had succeeded.
+
+    Args:
+        loader: The data loader.
+        dataset: Config of its data set, for the error.
+
+    Raises:
+        ValueError: It has none.
+    """
+    batches = loader.batch_sampler
+    if not isinstance(batches, Sized) or len(batches):
+        return
+    sampler = getattr(batches, 'sampler', loader.sampler)
+    if not isinstance(sampler, Sized) or {kind.__name__ for kind in type(sampler).__mro__} & ENDLESS:
+        return
+    paths = [str(dataset[key]) for key in ('data_root', 'root', 'split', 'ann_file') if dataset.get(key)]
+    where = f" '{os.path.join(*paths)}'" if paths else ''
+    processes = f' for each of {rank_and_count()[1]} processes' if rank_and_count()[1] > 1 else ''
+    size = getattr(batches, 'batch_size', 'more')
+    raise ValueError(
+        f'data set{where} has {len(sampler)} images{processes} and a batch {size}, so '
+        f'that there is no whole batch; set batch_size={max(len(sampler), 1)} or less, or drop_last=False'
+    )
 
 
 def check_annotations(dataset: dict) -> None:

@@ -1,11 +1,16 @@
 """Images are decoded or refused in one line, and normalised in one way."""
 
+import logging
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
-from distill.base.images import check_class_folders, decode, find_split, normalise, read_image, renormalise
+from distill.base import images
+from distill.base.images import decode, normalise, read_image, renormalise
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -49,7 +54,6 @@ def test_images_that_show_nothing(tmp_path, image, name, message):
         read_image(tmp_path / name)
 
 
-@pytest.mark.filterwarnings('ignore:images with 16 bits')
 @pytest.mark.parametrize('name', ['x.png', 'x.tiff', 'x.pgm'])
 @pytest.mark.parametrize('factor', [256, 257])
 def test_16_bits_are_scaled_and_not_clipped(tmp_path, name, factor):
@@ -73,15 +77,13 @@ def test_a_truncated_image_is_named(tmp_path):
         decode(path.open('rb'), lambda: path)
 
 
-def test_folders_of_a_set(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has no folder 'val' nor 'val\.tar'; found no folder"):
-        find_split(str(tmp_path), 'val')
-    (tmp_path / 'validation' / 'b').mkdir(parents=True)
-    folder = find_split(str(tmp_path), 'val')
-    assert folder == tmp_path / 'validation'
-    with pytest.raises(ValueError, match=r"/b' has no image \(1 such\); fill or delete it"):
-        check_class_folders(folder)
-    for name in 'ba':
-        (folder / name).mkdir(exist_ok=True)
-        (folder / name / '1.jpg').touch()
-    assert check_class_folders(folder) == ['a', 'b']
+def test_scaling_is_said_once_and_not_by_every_worker(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(images, '_said', set())
+    logger = logging.getLogger(images.__name__)
+    monkeypatch.setattr(logger, 'handlers', [logging.StreamHandler(sys.stderr)])
+    paths = [tmp_path / f'{k}.png' for k in range(8)]
+    for path in paths:
+        Image.fromarray(np.full((8, 8), 777, np.uint16)).save(path)
+    loader = DataLoader(paths, 1, num_workers=2, collate_fn=lambda batch: read_image(batch[0])[1])
+    assert list(loader) == ['I;16'] * 8
+    assert capfd.readouterr().err == 'images with 16 bits a channel are scaled to 8 bits\n'

@@ -23,11 +23,13 @@ class TeacherIdentity(TypedDict, total=False):
         weights_sha256: Hash of the weights, see `backbones.checkpoint.weights_sha256`.
         model: timm's name.
         model_kwargs: Arguments of ``timm.create_model``.
+        classes: Names of the classes in the order in which their logits are stored, where the teacher has another.
     """
 
     weights_sha256: str
     model: str
     model_kwargs: dict[str, Any]
+    classes: list[str]
 
 
 @dataclass(frozen=True)

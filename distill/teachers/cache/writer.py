@@ -71,6 +71,9 @@ class CacheWriter:
         # Of the network itself, since a teacher with timm's pretrained weights has no checkpoint to describe.
         weights = weights_sha256(self.model.teacher.network.state_dict())
         identity: TeacherIdentity = {'weights_sha256': weights, **describe_teacher(teacher)}
+        self.model.teacher.order_classes(self.dataset)
+        if self.model.teacher.places is not None:
+            identity['classes'] = self.dataset.classes
         manifest = Manifest(Layout(views, num_classes, topk, dtype), identity, run)
         self._claim(directory, manifest)
         self.plan, self.store = manifest.plan, manifest.store(directory)

@@ -52,12 +52,12 @@ class SaveStudentHook(Hook):
             return
         self.best = score
         model = unwrap(runner.model)
-        preprocessor = model.data_preprocessor
+        preprocessor, dataset = model.data_preprocessor, runner.train_dataloader.dataset
         record = ModelRecord(
             model=model.student_record.model,
             model_kwargs=to_plain(model.student_record.model_kwargs),
             teacher=to_plain(model.teacher.source) if model.teacher is not None else None,
-            classes=runner.train_dataloader.dataset.classes,
+            classes=dataset.classes if getattr(dataset, 'named', True) else None,
             input_size=list(runner.val_dataloader.dataset[0][0].shape),
             mean=[round(v, 6) for v in preprocessor.mean.flatten().tolist()],
             std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
