@@ -40,13 +40,12 @@ OF_OTHERS = (
 transformer of timm's takes."""
 
 
-def check_arguments(model: str | None, pretrained: Any, strides: Any, arguments: Mapping[str, Any]) -> None:
+def check_arguments(model: str | None, pretrained: Any, arguments: Mapping[str, Any]) -> None:
     """Stop at arguments that no timm model takes.
 
     Args:
         model: timm's name.
         pretrained: Must be True or False.
-        strides: Strides that the maps must have, if given.
         arguments: Arguments beside those of `TimmBackbone`.
 
     Raises:
@@ -75,7 +74,7 @@ def check_arguments(model: str | None, pretrained: Any, strides: Any, arguments:
 
 def unknown_argument(model: str, name: str, accepted: Iterable[str]) -> ValueError:
     """The error for an argument that the class of a model does not take."""
-    close = difflib.get_close_matches(name, list(accepted), n=1, cutoff=0.75)
+    close = difflib.get_close_matches(name, [other for other in accepted if other != name], n=1, cutoff=0.8)
     hint = f'did you mean {close[0]}? ' if close else ''
     inherited = ', and write _delete_=True if it comes from the config below' if name in ('depth', 'depths') else ''
     return ValueError(f"{model} takes no '{name}'; {hint}leave it out or choose another model{inherited}")

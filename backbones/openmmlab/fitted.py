@@ -47,7 +47,8 @@ class FittedNetwork:
     def __init__(self, build: Callable[[Size], nn.Module], own: Size, other: Size):
         self.own = self.size = own
         self._build = build
-        first, second = dict(build(own).named_modules()), dict(build(other).named_modules())
+        reference = build(own)
+        first, second = dict(reference.named_modules()), dict(build(other).named_modules())
         if first.keys() != second.keys():
             raise ValueError('its layers depend on the image size')
         self._reference = {name: _plain(module) for name, module in first.items()}
@@ -62,7 +63,7 @@ class FittedNetwork:
                 in_state_dict = key not in module._non_persistent_buffers_set
                 if in_state_dict or not hasattr(module, 'init_non_persistent_buffers'):
                     raise ValueError(f"there is no rule to fill its buffer '{name}.{key}'")
-        self._changes: dict[Size, dict[str, _Changes]] = {own: self._changes_from(build(own), own)}
+        self._changes: dict[Size, dict[str, _Changes]] = {own: self._changes_from(reference, own)}
 
     def attach(self, network: nn.Module) -> None:
         """Let parameters of a network be resampled; it has the size ``own`` and may lack layers after the last map."""
@@ -137,6 +138,7 @@ def _differing(first: dict, second: dict) -> list[str]:
     return [key for key, value in first.items() if value is not None and value.shape != second[key].shape]
 
 
+@torch.inference_mode(False)  # a later forward pass may need gradients
 def _filled(module: nn.Module, shapes: dict[str, torch.Size]) -> dict[str, Tensor | None]:
     for key, shape in shapes.items():
         old: Any = module._buffers[key]

@@ -4,6 +4,7 @@ timm's models say little about the sizes that they take, and some have maps of o
 ways to take any size are tried, from exact to approximate, on the ``meta`` device, where nothing is computed but shapes.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from backbones.openmmlab.fitted import FittedNetwork
 
-__all__ = ['Fitted', 'Native', 'Tiled', 'find_way']
+__all__ = ['Fitted', 'Native', 'NeedsValues', 'Tiled', 'find_way']
 
 Size = tuple[int, int]
 Maps = Sequence[Tensor]
@@ -71,14 +72,16 @@ class Native:
         return tuple(maps)
 
     def check(self, network: nn.Module, forward: Run, channels: int, sizes: Sequence[Size]) -> None:
-        """Run the network without storage.
+        """Run the network, which may be one without storage, on an image of each size (height, width).
 
         Raises:
-            ValueError: The maps are not those of the strides; the first argument of a `SmallMaps` tells by how much.
+            SmallMaps: A map has fewer rows and columns than its stride says.
+            ValueError: A map has more of them.
         """
+        device = next(network.parameters()).device
         for size in sizes:
             height, width = self.whole(*size)
-            x = torch.empty(1, channels, height + 2 * self.margin, width + 2 * self.margin, device='meta')
+            x = torch.zeros(1, channels, height + 2 * self.margin, width + 2 * self.margin, device=device)
             for map_, stride in zip(self.run(network, x, forward), self.strides, strict=True):
                 expected = _ceil(height, stride), _ceil(width, stride)
                 found = tuple(map_.shape[-2:])
@@ -133,6 +136,21 @@ class Tiled(Native):
 
     name = 'tiled'
 
+    def check(self, network: nn.Module, forward: Run, channels: int, sizes: Sequence[Size]) -> None:
+        """Run the network on a tile, then on images of several.
+
+        Raises:
+            ValueError: A map of a tile has not the size that its stride says.
+        """
+        tile = torch.zeros(1, channels, self.divisor, self.divisor, device=next(network.parameters()).device)
+        for map_, stride in zip(forward(network, tile), self.strides, strict=True):
+            if tuple(n * stride for n in map_.shape[-2:]) != (self.divisor,) * 2:
+                raise ValueError(
+                    f'an image of {self.divisor}×{self.divisor} pixels gives a map of {tuple(map_.shape[-2:])}, which '
+                    f'is not stride {stride}'
+                )
+        super().check(network, forward, channels, sizes)
+
     def run(self, network: nn.Module, x: Tensor, forward: Run) -> Maps:
         """The maps of images of a size that `whole` returns, plus margins."""
         side, (rows, columns) = self.divisor, (n // self.divisor for n in x.shape[-2:])
@@ -143,6 +161,7 @@ class Tiled(Native):
         ]
 
 
+@torch.no_grad()
 def find_way(
     model: str,
     build: Callable[[], nn.Module],
@@ -157,7 +176,7 @@ def find_way(
 
     Args:
         model: timm's name.
-        build: Builds the model on the ``meta`` device.
+        build: Builds the model, best on the ``meta`` device.
         build_sized: The same of another image size, if the model has an ``img_size``.
         strides: Declared stride of each map.
         divisor: The least common multiple of all strides of the model.
@@ -166,47 +185,56 @@ def find_way(
         forward: Runs the model and returns the chosen maps.
 
     Raises:
-        ValueError: There is no way, with the reason of the last one.
+        ValueError: There is no way, with the reason.
+        NeedsValues: ``build`` must build the model with storage.
     """
-    problems = []
+    problem = ''
+    network = build()
     for make in _ways(build_sized, strides, divisor, own):
         for margin in (0, divisor // 8, divisor // 4, divisor // 2, divisor):
             try:
                 way = make(margin)
-                network = build()
-                way.attach(network)
-                way.check(network, forward, channels, [(a * way.divisor, b * way.divisor) for a, b in PROBES])
+                tried = build() if isinstance(way, Fitted) else network
+                way.attach(tried)
+                way.check(tried, forward, channels, [(a * way.divisor, b * way.divisor) for a, b in PROBES])
                 if margin == 0 and any(n % way.divisor for n in own):
-                    way.own = _own_size(way, network, own, channels, forward)
+                    way.own = _own_size(way, tried, own, channels, forward)
                 return way
             except SmallMaps as error:
-                problems.append(str(error))
+                problem = str(error)
             except Exception as error:  # whatever a model raises for a size that it does not take
-                problems.append(str(error).partition('\n')[0] or type(error).__name__)
+                problem = str(error).partition('\n')[0] or type(error).__name__
+                if 'meta tensor' in problem:
+                    raise NeedsValues(model) from None
                 break
     raise ValueError(
-        f'{model} takes no images of other sizes than {own[0]}×{own[1]} ({problems[-1]}); choose another model, such as '
+        f'{model} cannot take images of any size: {problem}; choose other out_indices or another model, such as '
         + ('convnext_tiny' if len(set(strides)) > 1 else 'deit_small_patch16_224')
     )
+
+
+class NeedsValues(Exception):
+    """The shapes of a model's maps depend on values, which models on the ``meta`` device have not (Gemma's ViT)."""
 
 
 def _ways(
     build_sized: Callable[[Size], nn.Module] | None, strides: Sequence[int], divisor: int, own: Size
 ) -> Iterator[Callable[[int], Native]]:
     """The ways, from exact to approximate; each is made with a margin."""
-    yield lambda margin: Native(strides, divisor, margin)
-    whole = math.lcm(divisor, *own)
-    yield lambda margin: Native(strides, whole, margin)
+    for multiple in (divisor, 2 * divisor, 3 * divisor, 4 * divisor, math.lcm(divisor, *own)):
+        yield functools.partial(Native, strides, multiple)
     if build_sized is not None:
-        # Another height, width and area, which no other size of the model has.
-        other = (own[0] + 2 * divisor - own[0] % divisor, own[1] + 5 * divisor - own[1] % divisor)
-        square = (own[0] + 2 * divisor - own[0] % divisor,) * 2
-        yield lambda margin: Fitted(strides, divisor, margin, fitted=FittedNetwork(build_sized, own, other))
-        yield lambda margin: Fitted(
-            strides, divisor, margin, fitted=FittedNetwork(build_sized, own, square), square=True
-        )
+        # Another height, width and area than the model's own.
+        height, width = (n - n % divisor for n in own)
+        for square, other in (
+            (False, (height + 2 * divisor, width + 5 * divisor)),
+            (True, (height + 2 * divisor,) * 2),
+        ):
+            yield lambda margin, square=square, other=other: Fitted(
+                strides, divisor, margin, fitted=FittedNetwork(build_sized, own, other), square=square
+            )
     if own[0] == own[1]:
-        yield lambda margin: Tiled(strides, own[0], margin)
+        yield functools.partial(Tiled, strides, own[0])
 
 
 def _own_size(way: Native, network: nn.Module, own: Size, channels: int, forward: Run) -> Size | None:

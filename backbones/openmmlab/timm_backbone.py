@@ -19,7 +19,7 @@ from backbones.layers.depthwise import speed_up_depthwise
 from backbones.meta import without_storage
 from backbones.openmmlab.arguments import check_arguments, unknown_argument
 from backbones.openmmlab.deformable import can_deform, deform_convolutions
-from backbones.openmmlab.input_sizes import Native, find_way
+from backbones.openmmlab.input_sizes import Native, NeedsValues, find_way
 from backbones.openmmlab.layer_groups import layer_groups
 from backbones.openmmlab.map_sized import follow_map_sizes
 
@@ -91,7 +91,7 @@ class TimmBackbone(BaseModule):
         **model_kwargs,
     ):
         super().__init__()
-        check_arguments(model, pretrained, strides, model_kwargs)
+        check_arguments(model, pretrained, model_kwargs)
         model_kwargs.pop('init_cfg', None)
         if checkpoint is not None and pretrained:
             raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
@@ -108,9 +108,9 @@ class TimmBackbone(BaseModule):
         plan, model_kwargs = _plan(model, model_kwargs)
         out_indices = _chosen(model, plan.feature_info, out_indices)
         self._out_indices = out_indices
-        self._way = _find_way(model, plan, model_kwargs, out_indices)
         # Any: no class holds timm's contract for all of its models.
         self.net: Any = speed_up_depthwise(_create(model, pretrained, model_kwargs))
+        self._way = _find_way(model, plan, model_kwargs, out_indices, self.net)
         if checkpoint is not None:
             source = f"checkpoint '{checkpoint}'"
             fitted = fit_weights(self.net, _without_classifier(weights, self.net), source, resample_stem)
@@ -256,23 +256,30 @@ def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
 
 def _without_storage(model: str, model_kwargs: dict, img_size: tuple[int, int] | None = None) -> Any:
     with without_storage():
-        return _create(model, False, model_kwargs if img_size is None else {**model_kwargs, 'img_size': img_size}).eval()
+        return _create(
+            model, False, model_kwargs if img_size is None else {**model_kwargs, 'img_size': img_size}
+        ).eval()
 
 
-def _find_way(model: str, plan: Any, model_kwargs: dict, out_indices: list[int]) -> Native:
+def _find_way(model: str, plan: Any, model_kwargs: dict, out_indices: list[int], network: nn.Module) -> Native:
     info = plan.feature_info
     own = model_kwargs.get('img_size') or plan.pretrained_cfg['input_size'][-2:]
-    has_size = 'img_size' in _accepted(plan)
-    return find_way(
+    build = functools.partial(_without_storage, model, model_kwargs)
+    find = functools.partial(
+        find_way,
         model,
-        functools.partial(_without_storage, model, model_kwargs),
-        functools.partial(_without_storage, model, model_kwargs) if has_size else None,
         strides=[info[i]['reduction'] for i in out_indices],
         divisor=math.lcm(*(entry['reduction'] for entry in info)),
         own=(own, own) if isinstance(own, int) else tuple(own),
         channels=model_kwargs.get('in_chans', 3),
         forward=functools.partial(_forward, out_indices),
     )
+    try:
+        return find(build=build, build_sized=build if 'img_size' in _accepted(plan) else None)
+    except NeedsValues:
+        way = find(build=network.eval, build_sized=None)
+        network.train()
+        return way
 
 
 def _chosen(model: str, info: Sequence[dict], out_indices: Sequence[int]) -> list[int]:
