@@ -1,25 +1,26 @@
 """Any timm model as a backbone for mmdet and mmseg."""
 
+import functools
 import inspect
 import math
 import re
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import timm
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from timm.layers import convert_sync_batchnorm
-from timm.models import group_parameters
 from torch import Tensor, nn
 
 import backbones  # noqa: F401 - registers this project's models
 from backbones.checkpoint import fit_weights, load_all, read_weights, resolve_model
 from backbones.layers.depthwise import speed_up_depthwise
 from backbones.meta import without_storage
+from backbones.openmmlab.arguments import check_arguments, unknown_argument
 from backbones.openmmlab.deformable import can_deform, deform_convolutions
+from backbones.openmmlab.input_sizes import Native, NeedsValues, find_way
+from backbones.openmmlab.layer_groups import layer_groups
 from backbones.openmmlab.map_sized import follow_map_sizes
 
 __all__ = ['TimmBackbone']
@@ -90,6 +91,8 @@ class TimmBackbone(BaseModule):
         **model_kwargs,
     ):
         super().__init__()
+        check_arguments(model, pretrained, model_kwargs)
+        model_kwargs.pop('init_cfg', None)
         if checkpoint is not None and pretrained:
             raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
         record = resolve_model(model, checkpoint, **model_kwargs)
@@ -102,8 +105,12 @@ class TimmBackbone(BaseModule):
         if output_stride is not None:
             model_kwargs['output_stride'] = output_stride
 
+        plan, model_kwargs = _plan(model, model_kwargs)
+        out_indices = _chosen(model, plan.feature_info, out_indices)
+        self._out_indices = out_indices
         # Any: no class holds timm's contract for all of its models.
         self.net: Any = speed_up_depthwise(_create(model, pretrained, model_kwargs))
+        self._way = _find_way(model, plan, model_kwargs, out_indices, self.net)
         if checkpoint is not None:
             source = f"checkpoint '{checkpoint}'"
             fitted = fit_weights(self.net, _without_classifier(weights, self.net), source, resample_stem)
@@ -115,7 +122,12 @@ class TimmBackbone(BaseModule):
             self._checkpoint_gradients(model)
         self.norm_eval = norm_eval
         self._freeze(frozen_stages)
-        self._choose(model, out_indices)
+        info = self.net.feature_info
+        self.channels = tuple(info[i]['num_chs'] for i in out_indices)
+        self.strides = self._way.strides
+        # Layers after the last chosen map would have no gradient, which stops a distributed run.
+        self.net.prune_intermediate_layers(out_indices, prune_norm=True, prune_head=True)
+        self._way.attach(self.net)
         if strides is not None and tuple(strides) != self.strides:
             raise ValueError(f'strides={tuple(strides)} are given but the maps of {model} have strides {self.strides}')
 
@@ -142,10 +154,9 @@ class TimmBackbone(BaseModule):
             deform_convolutions(self.net, names)
 
     def _groups(self, coarse: bool) -> dict[str, int]:
-        """The group of each parameter, counted from 0 for the stem: stages if coarse, otherwise layers."""
-        return group_parameters(self.net, self.net.group_matcher(coarse=coarse), reverse=True)
+        return layer_groups(self.net, coarse)
 
-    @cached_property
+    @functools.cached_property
     def _layers(self) -> dict[str, int]:
         return self._groups(coarse=False)
 
@@ -168,24 +179,6 @@ class TimmBackbone(BaseModule):
         if name not in groups or not param_name.startswith(prefix):
             raise ValueError(f"'{param_name}' is no parameter of this backbone under the prefix '{prefix}'")
         return groups[name], max(groups.values()) + 2
-
-    def _choose(self, model: str, out_indices: Sequence[int]) -> None:
-        _check_indices('out_indices', out_indices)
-        info = self.net.feature_info
-        wrong = [i for i in out_indices if not -len(info) <= i < len(info)]
-        if wrong:
-            raise ValueError(f'out_indices {wrong} are not in {model}, which has feature maps 0 to {len(info) - 1}')
-        out_indices = [i % len(info) for i in out_indices]
-        if not out_indices or out_indices != sorted(set(out_indices)):
-            raise ValueError(
-                f'out_indices are entries {out_indices} of {model}, but maps come once and in the order of the '
-                f'network: give at least one, rising from 0 to {len(info) - 1}'
-            )
-        self.channels = tuple(info[i]['num_chs'] for i in out_indices)
-        self.strides = tuple(info[i]['reduction'] for i in out_indices)
-        self._divisor = math.lcm(*(entry['reduction'] for entry in info))
-        # Layers after the last chosen map would have no gradient, which stops a distributed run.
-        self._out_indices = self.net.prune_intermediate_layers(out_indices, prune_norm=True, prune_head=True)
 
     def _freeze(self, frozen_stages: int) -> None:
         groups = self._groups(coarse=True)
@@ -219,40 +212,88 @@ class TimmBackbone(BaseModule):
         Returns:
             A map [B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])] for each of ``out_indices``.
         """
-        height, width = x.shape[-2:]
-        x = F.pad(x, (0, -width % self._divisor, 0, -height % self._divisor))
-        maps = self.net.forward_intermediates(
-            x, indices=self._out_indices, output_fmt='NCHW', intermediates_only=True, stop_early=True
-        )
-        return tuple(
-            m[..., : math.ceil(height / stride), : math.ceil(width / stride)]
-            for m, stride in zip(maps, self.strides, strict=True)
-        )
+        return self._way.maps(self.net, x, functools.partial(_forward, self._out_indices))
 
 
-def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
-    """Build a timm model without classifier, with the option to take any input size if the model has one."""
+def _forward(out_indices: list[int], network: Any, x: Tensor) -> list[Tensor]:
+    return network.forward_intermediates(
+        x, indices=out_indices, output_fmt='NCHW', intermediates_only=True, stop_early=True
+    )
+
+
+def _plan(model: str, model_kwargs: dict) -> tuple[Any, dict]:
+    """The model without storage and without classifier, and its arguments with those that let it take any size."""
     model_kwargs = {**model_kwargs, 'num_classes': 0}
     try:
-        with without_storage():
-            classes = type(timm.create_model(model, **model_kwargs)).__mro__[:-1]
+        plan = _without_storage(model, model_kwargs)
     except TypeError as error:
         unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unexpected is None:
             raise
-        raise ValueError(f"{model} takes no '{unexpected[1]}'; leave it out or choose another model") from None
+        raise unknown_argument(model, unexpected[1], inspect.signature(TimmBackbone).parameters) from None
     except AssertionError:
         if 'output_stride' not in model_kwargs:
             raise
         stride = model_kwargs['output_stride']
         raise ValueError(f'output_stride {stride} is not available with {model}; choose from 8, 16, 32') from None
-    accepted = {name for cls in classes for name in inspect.signature(cls).parameters}
+    accepted = _accepted(plan)
     for option in SIZE_OPTIONS:
         if option.keys() <= accepted:
             model_kwargs = {**option, **model_kwargs}
+    return plan, model_kwargs
+
+
+def _accepted(network: nn.Module) -> set[str]:
+    """The arguments of the network's class and of the classes that it inherits from."""
+    return {name for cls in type(network).__mro__[:-1] for name in inspect.signature(cls).parameters}
+
+
+def _create(model: str, pretrained: bool, model_kwargs: dict) -> nn.Module:
     network = timm.create_model(model, pretrained=pretrained, **model_kwargs)
     follow_map_sizes(network)
     return network
+
+
+def _without_storage(model: str, model_kwargs: dict, img_size: tuple[int, int] | None = None) -> Any:
+    with without_storage():
+        return _create(
+            model, False, model_kwargs if img_size is None else {**model_kwargs, 'img_size': img_size}
+        ).eval()
+
+
+def _find_way(model: str, plan: Any, model_kwargs: dict, out_indices: list[int], network: nn.Module) -> Native:
+    info = plan.feature_info
+    own = model_kwargs.get('img_size') or plan.pretrained_cfg['input_size'][-2:]
+    build = functools.partial(_without_storage, model, model_kwargs)
+    find = functools.partial(
+        find_way,
+        model,
+        strides=[info[i]['reduction'] for i in out_indices],
+        divisor=math.lcm(*(entry['reduction'] for entry in info)),
+        own=(own, own) if isinstance(own, int) else tuple(own),
+        channels=model_kwargs.get('in_chans', 3),
+        forward=functools.partial(_forward, out_indices),
+    )
+    try:
+        return find(build=build, build_sized=build if 'img_size' in _accepted(plan) else None)
+    except NeedsValues:
+        way = find(build=network.eval, build_sized=None)
+        network.train()
+        return way
+
+
+def _chosen(model: str, info: Sequence[dict], out_indices: Sequence[int]) -> list[int]:
+    _check_indices('out_indices', out_indices)
+    wrong = [i for i in out_indices if not -len(info) <= i < len(info)]
+    if wrong:
+        raise ValueError(f'out_indices {wrong} are not in {model}, which has feature maps 0 to {len(info) - 1}')
+    indices = [i % len(info) for i in out_indices]
+    if not indices or indices != sorted(set(indices)):
+        raise ValueError(
+            f'out_indices are entries {indices} of {model}, but maps come once and in the order of the '
+            f'network: give at least one, rising from 0 to {len(info) - 1}'
+        )
+    return indices
 
 
 def _check_indices(what: str, indices: Sequence[int]) -> None:
