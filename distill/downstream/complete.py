@@ -4,7 +4,8 @@ A config that inherits from this project's ``_base_`` files names everything alr
 mmengine's own `Runner` trains it as it is. A user's own config, such as one of mmdet's with a `TimmBackbone`, gets what
 a run of this project relies on:
 
-- ``custom_imports``: the modules that register the additions below, and mmcv's operators.
+- ``custom_imports``: the modules that register the additions below, and mmcv's operators; for a detector also how COCO
+  files are read (`distill.downstream.annotations.register`).
 - ``default_hooks.plain_checkpoint``: checkpoints load with weights only. mmengine's own do not with torch ≥ 2.6.
 - ``default_hooks.seed_iteration``: a step's random numbers follow from (seed, iteration, rank).
 - ``default_hooks.seed_samples``: a sample's random numbers follow from (seed, iteration, index).
@@ -24,7 +25,11 @@ from mmengine.config import Config
 from distill.training.experiment import SCOPES
 from distill.training.runner import datasets_inside
 
-IMPORTS = ['backbones.openmmlab', 'distill.downstream.register']
+IMPORTS = {
+    'mmdet': ['backbones.openmmlab', 'distill.downstream.register', 'distill.downstream.annotations.register'],
+    'mmseg': ['backbones.openmmlab', 'distill.downstream.register'],
+}
+"""The modules that a run relies on, by ``default_scope``."""
 HOOKS = {
     'plain_checkpoint': 'PlainCheckpointHook',
     'seed_iteration': 'SeedIterationHook',
@@ -54,7 +59,7 @@ def _imports(config: Config) -> Iterator[str]:
     custom = config.setdefault('custom_imports', dict(allow_failed_imports=False))
     names = custom.get('imports') or []
     names = [names] if isinstance(names, str) else list(names)
-    missing = [name for name in IMPORTS if name not in names]
+    missing = [name for name in IMPORTS[config.default_scope] if name not in names]
     if missing:
         custom['imports'] = missing + names
         for name in missing:
