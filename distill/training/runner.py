@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
@@ -16,11 +17,12 @@ MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_sche
 
 
 class Runner(MMEngineRunner):
-    """mmengine's `Runner`, with three additions, none of which changes the config.
+    """mmengine's `Runner`, with four additions, none of which changes the config.
 
     - ``default_hooks.<name>=None`` switches off any hook; mmengine accepts None for its own hooks only.
     - Without an accelerator, a model is distributed over processes that speak gloo; mmengine expects a device.
-    - A data set that cannot be read or that is empty is an error that names its file.
+    - A data set that cannot be read, that is empty or that makes no batch is an error that names its file.
+    - A training without a single step is an error.
     """
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
@@ -28,6 +30,20 @@ class Runner(MMEngineRunner):
         super().register_default_hooks(
             hooks and {name: hook for name, hook in hooks.items() if hook is not None or name in MMENGINE_HOOKS}
         )
+
+    def train(self) -> nn.Module:
+        """Train, and return the model.
+
+        Raises:
+            ValueError: There was no step to take.
+        """
+        model = super().train()
+        if not self.iter:
+            raise ValueError(
+                'training took no step; give the training set at least one full batch, and train_cfg at least one '
+                'epoch or step'
+            )
+        return model
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move a model to its device, and wrap it if there are several processes."""
@@ -60,6 +76,12 @@ class Runner(MMEngineRunner):
             raise ValueError(empty_message(named)) from error
         if named and not len(built.dataset):
             raise ValueError(empty_message(named))
+        if named and not isinstance(built.sampler, InfiniteSampler) and not len(built):
+            raise ValueError(
+                f"the {len(built.dataset)} samples of '{named[0].get('data_root') or ''}' make no batch of "
+                f'{dataloader.get("batch_size")} with drop_last; set batch_size to at most {len(built.dataset)}, '
+                'or drop_last=False'
+            )
         return built
 
 
@@ -91,6 +113,12 @@ def datasets_inside(dataset: dict) -> Iterator[dict]:
     for inner in [dataset.get('dataset'), *dataset.get('datasets', ())]:
         if inner:
             yield from datasets_inside(inner)
+
+
+def type_name(settings: dict | None) -> str:
+    """The name of the class that a config builds, which it gives as text, with or without scope, or as the class."""
+    kind = (settings or {}).get('type', '')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
 
 
 def empty_message(datasets: Sequence[dict]) -> str:

@@ -23,11 +23,12 @@ from mmdet.datasets import CocoDataset, api_wrappers, objects365
 from mmdet.evaluation.metrics import coco_metric
 from mmengine.logging import MMLogger
 
+from backbones.openmmlab.fast_coco import ByName
 from distill.base.classes import first
 from distill.downstream.annotations.mending import mend
 from distill.downstream.annotations.reading import read_coco
 
-__all__ = ['ByName', 'Coco']
+__all__ = ['Coco']
 
 
 class Coco(api_wrappers.COCO):
@@ -128,28 +129,6 @@ class ForDataset:
 
     def __get__(self, dataset: CocoDataset | None, kind: type):
         return Coco if dataset is None else partial(Coco, dataset=dataset)
-
-
-class ByName:
-    """A part of evaluators that keeps the order of the categories.
-
-    pycocotools sorts their ids, and mmdet then reads the scores of single classes in the order in which it gave them.
-    """
-
-    def evaluate(self) -> None:
-        """Evaluate each image, as pycocotools does."""
-        self.asked = list(self.params.catIds)
-        super().evaluate()
-
-    def accumulate(self, *args) -> None:
-        """Collect the scores of all images, as pycocotools does, in the order in which categories were asked for."""
-        super().accumulate(*args)
-        found = list(self.params.catIds)
-        if self.params.useCats and self.asked != found and sorted(self.asked) == sorted(found):
-            order = [found.index(category) for category in self.asked]
-            for key, axis in (('precision', 2), ('scores', 2), ('recall', 1)):
-                if key in self.eval:
-                    self.eval[key] = self.eval[key].take(order, axis)
 
 
 def install() -> None:
