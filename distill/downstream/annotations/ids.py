@@ -33,13 +33,15 @@ def mend_ids(content: dict, where: str) -> list[str]:
 def _same_type(content: dict, where: str, section: str, reference: str) -> list[str]:
     """Have ids and references to them be of one type: 1, 1.0 and "1" mean the same."""
     entries, users = content[section], content['annotations']
+    kinds = set()
     for found, kind, key in ((entries, section, 'id'), (users, 'annotations', reference)):
-        for place, entry in enumerate(found):
+        types = {type(entry.get(key)) for entry in found}
+        kinds |= types
+        for place, entry in enumerate(() if types <= {int, str} else found):
             value = entry.get(key)
             if type(value) not in (int, str) and whole_number(value) is None:
                 problem = f'has the {key} {value!r:.40}' if key in entry else f'has no {key}'
                 refuse(where, kind, place, entry, problem, 'give it a whole number')
-    kinds = {type(entry['id']) for entry in entries} | {type(user[reference]) for user in users}
     # Text for images works throughout, and corrupted images are seeded with it. Category ids stay inside a file.
     if kinds <= {int} or (kinds == {str} and section == 'images'):
         return []
@@ -138,9 +140,10 @@ def _annotations(content: dict) -> list[str]:
     annotations = content['annotations']
     ids = [annotation.get('id') for annotation in annotations]
     problems = []
-    if not all(type(value) is int for value in ids):
+    whole = {type(value) for value in ids} <= {int}
+    if not whole:
         problems.append('are no whole numbers')
-    if len({repr(value) for value in ids}) < len(ids):
+    if len(set(ids if whole else map(repr, ids))) < len(ids):
         problems.append('are there twice')
     if 0 in ids:
         problems.append('are 0, which pycocotools takes for no match')
@@ -155,7 +158,12 @@ def _check_references(content: dict, where: str) -> None:
     """Check that every annotation has its image and its category."""
     images = {image['id'] for image in content['images']}
     categories = {category['id'] for category in content['categories']}
-    for place, annotation in enumerate(content['annotations']):
+    annotations = content['annotations']
+    if {found['image_id'] for found in annotations} <= images and (
+        {found['category_id'] for found in annotations} <= categories
+    ):
+        return
+    for place, annotation in enumerate(annotations):
         if annotation['image_id'] not in images:
             problem = f'is on image_id {annotation["image_id"]!r}, which no image has'
             refuse(where, 'annotations', place, annotation, problem, 'add the image or remove the annotation')

@@ -13,13 +13,14 @@ EXIF_ORIENTATION = 0x0112
 """Of 5 to 8, the image is stored lying on its side."""
 
 
-def mend(content: dict, where: str, masks: bool = False, folder: str | None = None) -> list[str]:
+def mend(content: dict, where: str, masks: bool = False, masked: bool = False, folder: str | None = None) -> list[str]:
     """Mend the content of a COCO file in place. An intact file stays as it is.
 
     Args:
         content: Contents of the file, as `reading.read_coco` returns them.
         where: The file's name in messages.
-        masks: Masks are trained, so every object must have one.
+        masks: Masks are used, so they are mended too.
+        masked: Every object must have a mask.
         folder: Where the images are, to look up a size that the file lacks. None looks nothing up.
 
     Returns:
@@ -32,7 +33,7 @@ def mend(content: dict, where: str, masks: bool = False, folder: str | None = No
     done = mend_ids(content, where)
     done += _sizes(content['images'], where, folder)
     sizes = {image['id']: (image['width'], image['height']) for image in content['images'] if image.get('width')}
-    found = mend_objects(content['annotations'], sizes, where, masks)
+    found = mend_objects(content['annotations'], sizes, where, masks, masked)
     done += [f'filled in or corrected {key} of {count} objects' for key, count in found.filled.items()]
     lines = [f'{where}: {"; ".join(done)}'] if done else []
     return lines + ([] if folder is None else _boxes(content, found, sizes, where))
@@ -106,4 +107,9 @@ def _boxes(content: dict, found: Objects, sizes: dict, where: str) -> list[str]:
         left_out.append(f'{found.tiny} with a side below a pixel')
     if found.outside:
         left_out.append(f'{found.outside} outside their image')
-    return [f'{where}: of {count} boxes, mmdet leaves out of training {" and ".join(left_out)}'] if left_out else []
+    if not left_out:
+        return []
+    return [
+        f'{where}: of {count} boxes, mmdet leaves out of training {" and ".join(left_out)}; when scored, '
+        'these count as objects that were not found'
+    ]

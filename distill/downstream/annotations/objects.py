@@ -27,14 +27,15 @@ class Objects:
     beyond: list[int] = field(default_factory=list)
 
 
-def mend_objects(annotations: list[dict], sizes: dict, where: str, masks: bool) -> Objects:
+def mend_objects(annotations: list[dict], sizes: dict, where: str, masks: bool, masked: bool) -> Objects:
     """Mend the objects of a file in place.
 
     Args:
         annotations: Annotations with ``image_id``.
         sizes: Id of an image → width and height in pixels, as far as known.
         where: The file's name in messages.
-        masks: Masks are trained or scored, so every object must have one.
+        masks: Masks are used, so they are mended too.
+        masked: Every object must have a mask.
 
     Raises:
         ValueError: A box, an area, a crowd flag or a mask is malformed, or missing where nothing tells it.
@@ -44,7 +45,7 @@ def mend_objects(annotations: list[dict], sizes: dict, where: str, masks: bool) 
         mask = annotation.get('segmentation')
         if mask and (masks or not annotation.get('bbox') or not _positive(annotation.get('area'))):
             mask = _mask(annotation, found)
-        if masks and not mask:
+        if masked and not mask:
             problem = (
                 'has a segmentation that is no polygon of 3 points or more and no run-length encoding'
                 if annotation.get('segmentation')
@@ -58,7 +59,8 @@ def mend_objects(annotations: list[dict], sizes: dict, where: str, masks: bool) 
         x, y, width, height = _check_box(box, where, place, annotation)
         if width < 1 or height < 1:
             found.tiny += 1
-        _fill_area(annotation, width, height, mask, found, where, place)
+        if not _positive(annotation.get('area')):
+            _fill_area(annotation, width, height, mask, found, where, place)
         crowd = annotation.get('iscrowd')
         if crowd is None:
             annotation['iscrowd'] = 0
@@ -101,8 +103,6 @@ def _positive(value) -> bool:
 def _fill_area(annotation: dict, width: float, height: float, mask, found: Objects, where: str, place: int) -> None:
     """Fill in the area from the mask, or from the box: mmdet trains no object whose area is 0."""
     area = annotation.get('area')
-    if _positive(area):
-        return
     if area is not None and (not isinstance(area, int | float) or area < 0 or area == math.inf):
         refuse(where, 'annotations', place, annotation, f'has the area {area!r:.40}', 'give pixels, or leave it out')
     if area == 0 and width * height == 0:

@@ -49,7 +49,8 @@ class Coco(api_wrappers.COCO):
         folder = None
         if dataset is not None and not dataset.backend_args:
             folder = (dataset.data_prefix or {}).get('img') or ''
-        for line in mend(self.dataset, self.where, masks=needs_masks(dataset), folder=folder):
+        masked = needs_masks(dataset)
+        for line in mend(self.dataset, self.where, masked or dataset is None, masked, folder):
             say(line)
         self._check_sizes()
         self.createIndex()

@@ -6,6 +6,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 
 from distill.base.classes import first
+from distill.downstream.annotations.masks import mend_polygons
 
 SETTINGS = {'validation': 'val_evaluator', 'test': 'test_evaluator'}
 """The config's key of the evaluator of a part."""
@@ -71,15 +72,19 @@ def check_images(metric, infos: dict, data: str, setting: str) -> None:
         # Masks are drawn at the image's size, which the file may lack and the data set knows.
         if not known[image].get('width'):
             known[image].update(height=info.get('height'), width=info.get('width'))
-    if not any(metric._coco_api.imgToAnns.get(image) for image in infos) and not metric.format_only:
+    if not metric.format_only and not any(
+        not found['iscrowd'] for image in infos for found in metric._coco_api.imgToAnns.get(image, ())
+    ):
         raise ValueError(
-            f'{where} have no object in the {len(infos)} images of {data}; nothing can be scored: {advice}'
+            f'{where} have no object in the {len(infos)} images of {data}, or crowds only; nothing can be scored: '
+            f'{advice}'
         )
     if 'segm' in metric.metrics:
-        unmasked = [key for key, found in metric._coco_api.anns.items() if not found.get('segmentation')]
+        objects = [found for image in infos for found in metric._coco_api.imgToAnns.get(image, ())]
+        unmasked = [found['id'] for found in objects if mend_polygons(found.get('segmentation')) is None]
         if unmasked:
             raise ValueError(
-                f'{where} have {len(unmasked)} objects without segmentation, the first is annotation {unmasked[0]!r}; '
+                f'{where} have {len(unmasked)} objects without a mask, the first is annotation {unmasked[0]!r}; '
                 f"add their masks, or set {setting}.metric='bbox'"
             )
     if metric.img_ids is None and len(known) > len(infos):

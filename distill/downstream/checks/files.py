@@ -44,16 +44,15 @@ def check_objects(datasets: Sequence) -> None:
     Raises:
         ValueError: All images are without objects.
     """
-    counts = []
     for dataset in datasets:
         for index in range(len(dataset)):
             instances = dataset.get_data_info(index).get('instances')
-            if instances is None or instances:
+            if instances is None or not all(instance.get('ignore_flag') for instance in instances):
                 return  # Of a segmenter; or there is one.
-            counts.append(index)
+    count = sum(map(len, datasets))
     raise ValueError(
-        f"none of the {len(counts)} training images of '{datasets[0].ann_file}' has an object of the classes "
-        f'{first(datasets[0].metainfo["classes"])} that can be trained; set metainfo.classes and ann_file right'
+        f"none of the {count} training images of '{datasets[0].ann_file}' has an object of the classes "
+        f'{first(datasets[0].metainfo["classes"])} that is no crowd; set metainfo.classes and ann_file right'
     )
 
 
