@@ -11,7 +11,7 @@ try:
 except ImportError:
     COCOeval_faster = None
 
-__all__ = ['FastCocoMetric']
+__all__ = ['ByName', 'FastCocoMetric']
 
 AP_DETECTIONS = 100
 """Detections per image that count for pycocotools' first number, AP, at any setting of the limits."""
@@ -39,6 +39,28 @@ class FastCocoMetric(CocoMetric):
             return super().compute_metrics(results)
 
 
+class ByName:
+    """A part of evaluators that keeps the order of the categories.
+
+    pycocotools sorts their ids, and mmdet then reads the scores of single classes in the order in which it gave them.
+    """
+
+    def evaluate(self) -> None:
+        """Evaluate each image, as pycocotools does."""
+        self.asked = list(self.params.catIds)
+        super().evaluate()
+
+    def accumulate(self, *args) -> None:
+        """Collect the scores of all images, as pycocotools does, in the order in which categories were asked for."""
+        super().accumulate(*args)
+        found = list(self.params.catIds)
+        if self.params.useCats and self.asked != found and sorted(self.asked) == sorted(found):
+            order = [found.index(category) for category in self.asked]
+            for key, axis in (('precision', 2), ('scores', 2), ('recall', 1)):
+                if key in self.eval:
+                    self.eval[key] = self.eval[key].take(order, axis)
+
+
 def fast_evaluator() -> type:
     """faster-coco-eval's evaluator with pycocotools' first number.
 
@@ -46,7 +68,7 @@ def fast_evaluator() -> type:
     faster-coco-eval takes 1000.
     """
 
-    class Evaluator(COCOeval_faster):
+    class Evaluator(ByName, COCOeval_faster):
         stats: np.ndarray
 
         def summarize(self) -> None:

@@ -4,13 +4,15 @@ A config that inherits from this project's ``_base_`` files names everything alr
 mmengine's own `Runner` trains it as it is. A user's own config, such as one of mmdet's with a `TimmBackbone`, gets what
 a run of this project relies on:
 
-- ``custom_imports``: the modules that register the additions below, and mmcv's operators.
+- ``custom_imports``: the modules that register the additions below, and mmcv's operators; for a detector also how COCO
+  files are read (`distill.downstream.annotations.register`).
 - ``default_hooks.plain_checkpoint``: checkpoints load with weights only. mmengine's own do not with torch ≥ 2.6.
 - ``default_hooks.seed_iteration``: a step's random numbers follow from (seed, iteration, rank).
 - ``default_hooks.seed_samples``: a sample's random numbers follow from (seed, iteration, index).
 - ``default_hooks.check_data``: data and model are compared before training and before tests.
 - ``CheckSample`` in the pipelines, unless ``check_data`` is switched off: every sample is checked when it is read.
 - ``default_hooks.checkpoint.backend_args``: checkpoints are never half written.
+- One order of ``metainfo.classes`` for a detector's data sets: that of ``load_from``, or else of the training set.
 
 An addition under ``default_hooks`` is switched off by setting it to None: ``default_hooks.seed_samples=None``.
 ``tools/print_config.py`` shows a config with the additions.
@@ -21,10 +23,15 @@ from importlib import import_module
 
 from mmengine.config import Config
 
+from distill.downstream.class_order import LOADERS, order_classes
 from distill.training.experiment import SCOPES
-from distill.training.runner import datasets_inside
+from distill.training.runner import datasets_inside, type_name
 
-IMPORTS = ['backbones.openmmlab', 'distill.downstream.register']
+IMPORTS = {
+    'mmdet': ['backbones.openmmlab', 'distill.downstream.register', 'distill.downstream.annotations.register'],
+    'mmseg': ['backbones.openmmlab', 'distill.downstream.register'],
+}
+"""The modules that a run relies on, by ``default_scope``."""
 HOOKS = {
     'plain_checkpoint': 'PlainCheckpointHook',
     'seed_iteration': 'SeedIterationHook',
@@ -32,7 +39,6 @@ HOOKS = {
     'check_data': 'CheckDataHook',
 }
 """Names in ``default_hooks`` and types of the hooks that a run relies on."""
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def complete(config: Config) -> list[str]:
@@ -47,14 +53,15 @@ def complete(config: Config) -> list[str]:
     """
     if config.get('default_scope') not in SCOPES:
         return []
-    return [*_imports(config), *_old_wrappers(config), *_hooks(config), *_backend(config), *_checks(config)]
+    added = [*_imports(config), *_old_wrappers(config), *_hooks(config), *_backend(config), *_checks(config)]
+    return [*added, *order_classes(config)]
 
 
 def _imports(config: Config) -> Iterator[str]:
     custom = config.setdefault('custom_imports', dict(allow_failed_imports=False))
     names = custom.get('imports') or []
     names = [names] if isinstance(names, str) else list(names)
-    missing = [name for name in IMPORTS if name not in names]
+    missing = [name for name in IMPORTS[config.default_scope] if name not in names]
     if missing:
         custom['imports'] = missing + names
         for name in missing:
@@ -103,9 +110,3 @@ def _checks(config: Config) -> Iterator[str]:
             if after and 'CheckSample' not in names:
                 dataset['pipeline'] = [*steps[:after], dict(type='CheckSample'), *steps[after:]]
                 yield f'added CheckSample to the pipeline of {name}, after {names[after - 1]}'
-
-
-def type_name(settings: dict | None) -> str:
-    """The name of the class that a config builds, which it gives as text, with or without scope, or as the class."""
-    kind = (settings or {}).get('type', '')
-    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]

@@ -46,6 +46,20 @@ class Runner(MMEngineRunner):
             hooks and {name: hook for name, hook in hooks.items() if hook is not None or name in MMENGINE_HOOKS}
         )
 
+    def train(self) -> nn.Module:
+        """Train, and return the model.
+
+        Raises:
+            ValueError: There was no step to take.
+        """
+        model = super().train()
+        if not self.iter:
+            raise ValueError(
+                'training took no step; give the training set at least one full batch, and train_cfg at least one '
+                'epoch or step'
+            )
+        return model
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move a model to its device, and wrap it if there are several processes."""
         if model_wrapper_cfg is None and self.distributed and default_device() == 'cpu':
@@ -109,15 +123,15 @@ def check_batches(loader: DataLoader, dataset: dict) -> None:
 
 
 def check_annotations(dataset: dict) -> None:
-    """Check both ends of a data set's annotation file, where it exists.
+    """Check both ends of a data set's annotation file, where it exists: one that is cut off takes no time to refuse.
 
-    mmdet would say where in the JSON text it stopped reading, but not in which file.
+    What else a file can be, `distill.downstream.annotations` says for detectors.
 
     Args:
         dataset: Config of a data set.
 
     Raises:
-        ValueError: The file is no JSON object, or a part of one.
+        ValueError: The file is a part of a JSON object.
     """
     path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
     if path.suffix == '.json' and path.is_file():
@@ -125,7 +139,7 @@ def check_annotations(dataset: dict) -> None:
             start = file.read(64).strip()
             file.seek(max(0, path.stat().st_size - 64))
             end = file.read().strip()
-        if not (start.startswith(b'{') and end.endswith(b'}')):
+        if start.startswith(b'{') and not end.endswith(b'}'):
             raise ValueError(f"annotations '{path}' are no whole JSON file; download or write them again")
 
 
@@ -136,6 +150,12 @@ def datasets_inside(dataset: dict) -> Iterator[dict]:
     for inner in [dataset.get('dataset'), *dataset.get('datasets', ())]:
         if inner:
             yield from datasets_inside(inner)
+
+
+def type_name(settings: dict | None) -> str:
+    """The name of the class that a config builds, which it gives as text, with or without scope, or as the class."""
+    kind = (settings or {}).get('type', '')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
 
 
 def empty_message(datasets: Sequence[dict]) -> str:

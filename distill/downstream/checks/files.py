@@ -1,7 +1,9 @@
-"""Check that the files which a data set names are there, and that encoded masks fit their images."""
+"""Check that the files which a data set names are there, that there are objects, and that masks fit their images."""
 
 import os
 from collections.abc import Sequence
+
+from distill.base.classes import first
 
 
 def check_files(dataset) -> None:
@@ -31,6 +33,27 @@ def check_files(dataset) -> None:
         raise FileNotFoundError(
             f"{source} '{missing[0]}' ({len(missing)} such), which does not exist; add it or leave it out"
         )
+
+
+def check_objects(datasets: Sequence) -> None:
+    """Check that a detector has at least one object to learn from.
+
+    Args:
+        datasets: The training sets. One alone may have none, as the unlabelled part of a half-labelled set.
+
+    Raises:
+        ValueError: All images are without objects.
+    """
+    for dataset in datasets:
+        for index in range(len(dataset)):
+            instances = dataset.get_data_info(index).get('instances')
+            if instances is None or not all(instance.get('ignore_flag') for instance in instances):
+                return  # Of a segmenter; or there is one.
+    count = sum(map(len, datasets))
+    raise ValueError(
+        f"none of the {count} training images of '{datasets[0].ann_file}' has an object of the classes "
+        f'{first(datasets[0].metainfo["classes"])} that is no crowd; set metainfo.classes and ann_file right'
+    )
 
 
 def check_masks(dataset, info: dict) -> None:

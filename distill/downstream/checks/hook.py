@@ -6,8 +6,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
-from distill.downstream.checks.files import check_files
-from distill.downstream.checks.model import check_classes, check_crop
+from distill.downstream.checks.evaluator import check_evaluator
+from distill.downstream.checks.files import check_files, check_objects
+from distill.downstream.checks.model import check_checkpoint, check_classes, check_crop, check_order
 from distill.downstream.checks.sample import CheckSample, check_samples
 from distill.training.runner import bare_model
 
@@ -24,6 +25,23 @@ class CheckDataHook(Hook):
 
     def __init__(self):
         self.checked: set[str] = set()
+        self.classes: tuple[list[str], str] | None = None  # Of the first data set that was checked, and its name.
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Compare the classes of the checkpoint with those of the data.
+
+        Raises:
+            ValueError: They are others, or stand in another order.
+        """
+        loops = [
+            loop for loop in (runner._train_loop, runner._test_loop, runner._val_loop) if isinstance(loop, BaseLoop)
+        ]
+        if loops:
+            starts = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+            classes = class_names(base_datasets(loops[0].dataloader.dataset)[0])
+            line = check_checkpoint(checkpoint.get('meta') or {}, classes, runner._load_from, starts)
+            if line:
+                runner.logger.warning(line)
 
     def before_train(self, runner) -> None:
         """Check the training and validation sets.
@@ -35,7 +53,9 @@ class CheckDataHook(Hook):
         self._check(runner, 'training', runner.train_loop)
         if runner.val_loop is not None:
             self._check(runner, 'validation', runner.val_loop)
-        for dataset in base_datasets(runner.train_loop.dataloader.dataset):
+        datasets = base_datasets(runner.train_loop.dataloader.dataset)
+        check_objects(datasets)
+        for dataset in datasets:
             check_crop(dataset, getattr(getattr(bare_model(runner.model), 'backbone', None), 'strides', ()))
 
     def before_val(self, runner) -> None:
@@ -51,12 +71,30 @@ class CheckDataHook(Hook):
             return
         self.checked.add(part)
         model = bare_model(runner.model)
-        for dataset in base_datasets(loop.dataloader.dataset):
+        datasets = base_datasets(loop.dataloader.dataset)
+        for dataset in datasets:
+            self._compare_classes(dataset, f'the {part} set')
             fill_in_classes(dataset, model)
             check_classes(dataset, model, part)
             if is_main_process():
                 check_files(dataset)
                 check_samples(dataset)
+        if hasattr(loop, 'evaluator'):
+            check_evaluator(loop.evaluator, datasets, part)
+
+    def _compare_classes(self, dataset, part: str) -> None:
+        """Compare the names of the classes with those of the data set that was checked first."""
+        names = class_names(dataset)
+        name = f"{part} '{getattr(dataset, 'ann_file', '') or dataset.data_root}'"
+        if names and self.classes is None:
+            self.classes = names, name
+        elif names:
+            check_order(names, name, *self.classes)
+
+
+def class_names(dataset) -> list[str]:
+    """The names of a data set's classes; none if it does not know them."""
+    return list(dataset.metainfo.get('classes') or ())
 
 
 def fill_in_classes(dataset, model: nn.Module) -> None:
