@@ -1,6 +1,7 @@
 """mmengine's `Runner` with what this project needs of it beyond a config: CPU processes, and errors that name files."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from distill.base.processes import default_device, unwrap
+from distill.base.suffixes import IMAGE_SUFFIXES, count_suffixes, files_inside
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 """Hooks that mmengine registers by itself, and that only a None in ``default_hooks`` keeps out."""
@@ -99,13 +101,24 @@ def empty_message(datasets: Sequence[dict]) -> str:
     folder = dataset.get('data_root') or ''
     if not dataset.get('ann_file'):
         folder = os.path.join(folder, (dataset.get('data_prefix') or {}).get('img_path') or '')
-        return f"data set '{folder}' has no image; set data_root, data_prefix and img_suffix to where images are"
+        return f"data set '{folder}' has no image{_other_endings(folder, dataset)}"
     classes = ', '.join((dataset.get('metainfo') or {}).get('classes', ())[:4]) or 'of the data set'
     path = os.path.join(folder, dataset['ann_file'])
     return (
         f"data set '{path}' has no image with an object of the classes {classes}, …; "
         'set metainfo.classes and filter_cfg to what the annotations have'
     )
+
+
+def _other_endings(folder: str, dataset: dict) -> str:
+    """The rest of the error about a folder without images, which may have some that end otherwise."""
+    images = [name for name in files_inside(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        return '; set data_root, data_prefix and img_suffix to where images are'
+    endings = Counter(Path(name).suffix for name in images)
+    ends = f' that ends in {dataset["img_suffix"]}' if dataset.get('img_suffix') else " that ends in the set's img_suffix"
+    advice = f"set img_suffix='{endings.most_common(1)[0][0]}'" if len(endings) == 1 else 'give all one suffix and set it'
+    return f"{ends}; it has {count_suffixes(images)} (e.g. '{min(images)}'): {advice}"
 
 
 def bare_model(model: nn.Module) -> nn.Module:

@@ -1,5 +1,7 @@
 """The hook that checks data and model against each other before a detector or segmenter trains or is tested."""
 
+from collections.abc import Callable
+
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -7,8 +9,10 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
 from distill.downstream.checks.files import check_files
+from distill.downstream.checks.labels import LabelCensus
 from distill.downstream.checks.model import check_classes, check_crop
-from distill.downstream.checks.sample import CheckSample, check_samples
+from distill.downstream.checks.norm import watch_norms
+from distill.downstream.checks.sample import CheckSample, check_samples, steps_inside
 from distill.training.runner import bare_model
 
 
@@ -24,6 +28,7 @@ class CheckDataHook(Hook):
 
     def __init__(self):
         self.checked: set[str] = set()
+        self.end_watch: Callable[[], None] | None = None
 
     def before_train(self, runner) -> None:
         """Check the training and validation sets.
@@ -38,6 +43,20 @@ class CheckDataHook(Hook):
         for dataset in base_datasets(runner.train_loop.dataloader.dataset):
             check_crop(dataset, getattr(getattr(bare_model(runner.model), 'backbone', None), 'strides', ()))
 
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Watch the norms of the first step.
+
+        Raises:
+            ValueError: In the forward, where a norm has one value a channel.
+        """
+        if self.end_watch is None:
+            self.end_watch = watch_norms(bare_model(runner.model), len(data_batch['inputs']), runner.train_dataloader)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Leave the norms alone after the first step."""
+        self.end_watch()
+        self.end_watch = bool
+
     def before_val(self, runner) -> None:
         """Check the validation set, unless that was done before training."""
         self._check(runner, 'validation', runner.val_loop)
@@ -51,19 +70,23 @@ class CheckDataHook(Hook):
             return
         self.checked.add(part)
         model = bare_model(runner.model)
+        census = LabelCensus(part)
         for dataset in base_datasets(loop.dataloader.dataset):
             fill_in_classes(dataset, model)
             check_classes(dataset, model, part)
             if is_main_process():
-                check_files(dataset)
-                check_samples(dataset)
+                for line in check_files(dataset):
+                    runner.logger.warning(line)
+                check_samples(dataset, census, runner.logger.warning)
+        for line in census.check():
+            runner.logger.warning(line)
 
 
 def fill_in_classes(dataset, model: nn.Module) -> None:
     """Fill in the segmenter's classes wherever the data set's pipeline has a `CheckSample` that does not know them."""
     head = getattr(model, 'decode_head', None)
     head = head[-1] if isinstance(head, nn.ModuleList) else head
-    for step in dataset.pipeline.transforms:
+    for step in steps_inside(dataset.pipeline):
         if isinstance(step, CheckSample) and head is not None:
             if step.num_classes is None:
                 step.num_classes = getattr(head, 'num_classes', None)

@@ -35,6 +35,7 @@ tta_pipeline = [
             ],
             [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
             [dict(type='LoadAnnotations', reduce_zero_label=True)],
+            [dict(type='CheckSample')],
             [dict(type='PackSegInputs')],
         ],
     ),

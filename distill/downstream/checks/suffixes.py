@@ -1,0 +1,78 @@
+"""Files that a segmentation set leaves out, because it lists images by one suffix."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+
+from distill.base.suffixes import IMAGE_SUFFIXES, count_suffixes, files_inside
+
+__all__ = ['check_suffixes', 'count_suffixes']
+
+
+def check_suffixes(dataset) -> list[str]:
+    """Check what mmseg's listing by ``img_suffix`` and ``seg_map_suffix`` leaves out of a data set's folders.
+
+    Images with another ending are a part of the set if they have a label map; OpenMMLab would train without them.
+    Sets that list their images in a file, and those of detectors, say themselves which they have.
+
+    Returns:
+        Lines for the log about files that belong to nothing.
+
+    Raises:
+        ValueError: Images that have a label map are left out.
+    """
+    suffix = getattr(dataset, 'img_suffix', None)
+    if suffix is None or not hasattr(dataset, 'seg_map_suffix'):
+        return []
+    if dataset.ann_file and not os.path.isdir(dataset.ann_file):
+        return twice_named(dataset)
+    folder, labels = (dataset.data_prefix.get(key) or '' for key in ('img_path', 'seg_map_path'))
+    images = files_inside(folder)
+    maps = images if labels == folder else files_inside(labels) if labels else []
+    read = {name.removesuffix(suffix) for name in images if name.endswith(suffix)}
+    mapped = {name.removesuffix(dataset.seg_map_suffix) for name in maps if name.endswith(dataset.seg_map_suffix)}
+    ending = os.path.splitext(suffix)[1]
+    others = {name: other_stem(name, suffix) for name in images if is_other(name, ending)}
+    others = {name: stem for name, stem in others.items() if stem not in read}
+    if labels == folder:
+        others = {name: stem for name, stem in others.items() if not name.endswith(dataset.seg_map_suffix)}
+    anything = mapped | {os.path.splitext(name)[0] for name in maps} if labels != folder else mapped
+    lost = sorted(name for name, stem in others.items() if stem in anything)
+    if lost:
+        found = Counter({suffix: len(read)}) + Counter(os.path.splitext(name)[1] for name in lost)
+        raise ValueError(
+            f"images in '{folder}' end in {', '.join(f'{end} ({count})' for end, count in found.items())}, and "
+            f"img_suffix='{suffix}' leaves out {len(lost)} that have a label map (e.g. '{lost[0]}'); give all one "
+            'suffix and set img_suffix to it, or move the others away'
+        )
+    lines = []
+    if others:
+        lines.append(
+            f"{len(others)} images in '{folder}' do not end in img_suffix='{suffix}' and have no label map; they are "
+            f"left out (e.g. '{min(others)}')"
+        )
+    idle = sorted(mapped - read)
+    if idle and labels != folder:
+        lines.append(
+            f"{len(idle)} label maps in '{labels}' have no image that ends in img_suffix='{suffix}'; they are left "
+            f"out (e.g. '{idle[0]}{dataset.seg_map_suffix}')"
+        )
+    return lines
+
+
+def is_other(name: str, ending: str) -> bool:
+    """Whether a file is an image of another ending. Those of the same, such as views of the other eye, are a choice."""
+    own = os.path.splitext(name)[1]
+    return own != ending and own.lower() in IMAGE_SUFFIXES
+
+
+def other_stem(name: str, suffix: str) -> str:
+    """The name of an image without what stands in the place of ``img_suffix``, such as ``_leftImg8bit.png``."""
+    return os.path.splitext(name)[0].removesuffix(os.path.splitext(suffix)[0])
+
+
+def twice_named(dataset) -> list[str]:
+    """A line about images that a set's list names more than once."""
+    names: Iterable[str] = (dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    return [f"'{dataset.ann_file}' names '{twice[0]}' more than once ({len(twice)} such)"] if twice else []
