@@ -66,7 +66,7 @@ class Runner(MMEngineRunner):
 
 
 def check_annotations(dataset: dict) -> None:
-    """Check both ends of a data set's annotation file, where it exists.
+    """Check that a data set's annotation file and image folder exist, and both ends of a JSON file.
 
     mmdet would say where in the JSON text it stopped reading, but not in which file.
 
@@ -74,9 +74,15 @@ def check_annotations(dataset: dict) -> None:
         dataset: Config of a data set.
 
     Raises:
+        FileNotFoundError: One does not exist.
         ValueError: The file is no JSON object, or a part of one.
     """
     path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    folder = Path(dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img_path') or '')
+    local = '://' not in f'{path}{folder}' and not dataset.get('backend_args')
+    for found, what, key in ((path, 'annotations', 'ann_file'), (folder, 'image folder', 'data_prefix.img_path')):
+        if local and not found.exists():
+            raise FileNotFoundError(f"{what} '{found}' does not exist; set data_root and {key} of the data set right")
     if path.suffix == '.json' and path.is_file():
         with open(path, 'rb') as file:
             start = file.read(64).strip()
@@ -102,6 +108,8 @@ def empty_message(datasets: Sequence[dict]) -> str:
     if not dataset.get('ann_file'):
         folder = os.path.join(folder, (dataset.get('data_prefix') or {}).get('img_path') or '')
         return f"data set '{folder}' has no image{_other_endings(folder, dataset)}"
+    if not dataset['ann_file'].endswith('.json'):
+        return f"data set '{os.path.join(folder, dataset['ann_file'])}' names no image; list one a line, without suffix"
     classes = ', '.join((dataset.get('metainfo') or {}).get('classes', ())[:4]) or 'of the data set'
     path = os.path.join(folder, dataset['ann_file'])
     return (

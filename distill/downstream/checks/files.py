@@ -47,7 +47,7 @@ def way_out(path: str, listings: Mapping[str, set[str]]) -> str:
     names = listings[folder]
     if stem in names:
         return f"'{stem}' does: leave the suffix out of the list, img_suffix or seg_map_suffix adds it"
-    if name == suffix or not stem.strip():
+    if name.startswith('.') and not suffix:
         return 'take the empty lines out of the list'
     others = sorted(other for other in names if os.path.splitext(other)[0] == stem)
     if others:

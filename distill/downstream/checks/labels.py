@@ -82,11 +82,15 @@ def damaged_labels(path: str, cause: object) -> ValueError:
 
 def colour_message(path: str, labels: np.ndarray) -> str:
     """The error about a label map that was decoded to several channels [H, W, C]."""
-    colours = labels[..., :3]
-    if labels.shape[-1] == 2 or (colours == colours[..., :1]).all():
-        found = f'is stored as gray in {labels.shape[-1]} channels'
-    else:
-        found = f'is coded by colours ({len(np.unique(colours.reshape(-1, colours.shape[-1]), axis=0))} of them)'
+    try:
+        with Image.open(path) as image:
+            # Loading may have changed the colours by reduce_zero_label.
+            labels = np.asarray(image.convert('RGB'))
+    except OSError:
+        pass
+    colours = np.unique(labels.reshape(-1, labels.shape[-1]), axis=0)
+    gray = (colours == colours[:, :1]).all()
+    found = 'has the same values in several channels' if gray else f'is coded by {len(colours)} colours'
     return f"label map '{path}' {found}; save class indices 0, 1, 2, … in one channel with 8 bits, or as palette PNG"
 
 
@@ -165,7 +169,7 @@ class LabelCensus:
             if self.part == 'training'
             else 'its IoU is 0 where it is found and not a number where it is not, which the mean leaves out'
         )
-        return [f'no label map of the {self.part} set has {first(missing)} ({len(missing)} classes): {effect}']
+        return [f'no label map of the {self.part} set has {first(missing)} ({len(missing)} of {len(self.classes)} classes): {effect}']
 
     def _few_labels(self, values: list[int]) -> str:
         left = self.labels

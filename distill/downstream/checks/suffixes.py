@@ -42,20 +42,20 @@ def check_suffixes(dataset) -> list[str]:
         found = Counter({suffix: len(read)}) + Counter(os.path.splitext(name)[1] for name in lost)
         raise ValueError(
             f"images in '{folder}' end in {', '.join(f'{end} ({count})' for end, count in found.items())}, and "
-            f"img_suffix='{suffix}' leaves out {len(lost)} that have a label map (e.g. '{lost[0]}'); give all one "
+            f"img_suffix='{suffix}' leaves out {len(lost)} with a label map (e.g. '{lost[0]}'); give all one "
             'suffix and set img_suffix to it, or move the others away'
         )
     lines = []
     if others:
         lines.append(
-            f"{len(others)} images in '{folder}' do not end in img_suffix='{suffix}' and have no label map; they are "
-            f"left out (e.g. '{min(others)}')"
+            f"left out of '{folder}', because they neither end in img_suffix='{suffix}' nor have a label map: "
+            f"{len(others)} (e.g. '{min(others)}')"
         )
     idle = sorted(mapped - read)
     if idle and labels != folder:
         lines.append(
-            f"{len(idle)} label maps in '{labels}' have no image that ends in img_suffix='{suffix}'; they are left "
-            f"out (e.g. '{idle[0]}{dataset.seg_map_suffix}')"
+            f"left out of '{labels}', because they have no image that ends in img_suffix='{suffix}': {len(idle)} "
+            f"(e.g. '{idle[0]}{dataset.seg_map_suffix}')"
         )
     return lines
 
