@@ -1,7 +1,6 @@
 """mmengine's `Runner` with what this project needs of it beyond a config: CPU processes, and errors that name files."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -123,9 +122,11 @@ def _other_endings(folder: str, dataset: dict) -> str:
     images = [name for name in files_inside(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         return '; set data_root, data_prefix and img_suffix to where images are'
-    endings = Counter(Path(name).suffix for name in images)
-    ends = f' that ends in {dataset["img_suffix"]}' if dataset.get('img_suffix') else " that ends in the set's img_suffix"
-    advice = f"set img_suffix='{endings.most_common(1)[0][0]}'" if len(endings) == 1 else 'give all one suffix and set it'
+    endings = {Path(name).suffix for name in images}
+    advice = (
+        f"set img_suffix='{endings.pop()}'" if len(endings) == 1 else 'give all one suffix and set img_suffix to it'
+    )
+    ends = f' that ends in {dataset.get("img_suffix", "its img_suffix")}'
     return f"{ends}; it has {count_suffixes(images)} (e.g. '{min(images)}'): {advice}"
 
 

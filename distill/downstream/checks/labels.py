@@ -169,7 +169,8 @@ class LabelCensus:
             if self.part == 'training'
             else 'its IoU is 0 where it is found and not a number where it is not, which the mean leaves out'
         )
-        return [f'no label map of the {self.part} set has {first(missing)} ({len(missing)} of {len(self.classes)} classes): {effect}']
+        count = f'{len(missing)} of {len(self.classes)} classes'
+        return [f'no label map of the {self.part} set has {first(missing)} ({count}): {effect}']
 
     def _few_labels(self, values: list[int]) -> str:
         left = self.labels

@@ -14,7 +14,8 @@ def smallest_batch(loader: DataLoader) -> int:
     batches = loader.batch_sampler
     size = batches.batch_size
     # SeedSamplesHook numbers the batches of another sampler.
-    if isinstance(batches.sampler, InfiniteSampler) or getattr(getattr(batches, 'batches', batches), 'drop_last', False):
+    drop_last = getattr(getattr(batches, 'batches', batches), 'drop_last', False)
+    if drop_last or isinstance(batches.sampler, InfiniteSampler):
         return size
     return len(batches.sampler) % size or size
 

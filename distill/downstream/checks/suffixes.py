@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
-from distill.base.suffixes import IMAGE_SUFFIXES, count_suffixes, files_inside
+from distill.base.suffixes import IMAGE_SUFFIXES, count_suffixes, files_inside, images_that_are_none
 
 __all__ = ['check_suffixes', 'count_suffixes']
 
@@ -19,7 +19,7 @@ def check_suffixes(dataset) -> list[str]:
         Lines for the log about files that belong to nothing.
 
     Raises:
-        ValueError: Images that have a label map are left out.
+        ValueError: Images that have a label map are left out, or what is named like an image is none.
     """
     suffix = getattr(dataset, 'img_suffix', None)
     if suffix is None or not hasattr(dataset, 'seg_map_suffix'):
@@ -27,6 +27,12 @@ def check_suffixes(dataset) -> list[str]:
     if dataset.ann_file and not os.path.isdir(dataset.ann_file):
         return twice_named(dataset)
     folder, labels = (dataset.data_prefix.get(key) or '' for key in ('img_path', 'seg_map_path'))
+    none = [os.path.join(place, name) for place in (folder, labels) for name in images_that_are_none(place)]
+    if none:
+        raise ValueError(
+            f"'{none[0]}' ({len(none)} such) is named like an image but is a folder or a link to nothing; put the "
+            'image there or take it away'
+        )
     images = files_inside(folder)
     maps = images if labels == folder else files_inside(labels) if labels else []
     read = {name.removesuffix(suffix) for name in images if name.endswith(suffix)}
