@@ -14,16 +14,18 @@ IMAGE_SUFFIXES = (
 
 def files_inside(folder: str | os.PathLike) -> list[str]:
     """Paths of the files below a folder, relative to it, without hidden ones; none if there is no such folder."""
-    return [name for name, entry in _entries(folder) if entry.is_file()]
+    return [name for name, entry in _entries(os.fspath(folder)) if entry.is_file()]
 
 
 def images_that_are_none(folder: str | os.PathLike) -> list[str]:
     """Paths below a folder that are named like images and are folders, or links to nothing."""
-    named = ((name, entry) for name, entry in _entries(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+    named = (
+        (name, entry) for name, entry in _entries(os.fspath(folder)) if Path(name).suffix.lower() in IMAGE_SUFFIXES
+    )
     return sorted(name for name, entry in named if not entry.is_file())
 
 
-def _entries(folder: str | os.PathLike, inside: str = '') -> Iterator[tuple[str, os.DirEntry]]:
+def _entries(folder: str, inside: str = '') -> Iterator[tuple[str, os.DirEntry]]:
     """Files and folders below a folder, which links may lead to, with their relative paths."""
     if not os.path.isdir(folder):
         return
