@@ -201,21 +201,29 @@ def test_label_maps_that_end_otherwise_are_counted_and_refused(scenes):
 
 
 def test_files_that_belong_to_nothing_are_a_line_and_choices_are_none(scenes):
-    (scenes / 'img' / 'b.jpg').unlink()
     (scenes / 'img' / 'preview.webp').touch()
     (scenes / 'img' / 'Thumbs.db').touch()
     (scenes / 'img' / '.hidden.JPG').touch()
-    lines = check_files(dataset(scenes))
-    assert len(lines) == 2
-    assert "1 (e.g. 'preview.webp')" in lines[0]
-    assert "1 (e.g. 'b.png')" in lines[1]
+    (line,) = check_files(dataset(scenes))
+    assert "1 (e.g. 'preview.webp')" in line
     # Of two images of each scene the user has chosen one kind.
     for path in [*scenes.glob('*/?.*')]:
         path.rename(path.with_name(f'{path.stem}_left{path.suffix}'))
     (scenes / 'img' / 'preview.webp').unlink()
     (scenes / 'img' / 'a_right.jpg').touch()
-    (scenes / 'ann' / 'b_left.png').unlink()
     assert check_files(dataset(scenes, img_suffix='_left.jpg', seg_map_suffix='_left.png')) == []
+
+
+def test_a_label_map_without_an_image_is_an_image_that_is_missing(scenes):
+    (scenes / 'img' / 'b.jpg').unlink()
+    with pytest.raises(FileNotFoundError, match=r"img/b\.jpg' .*not exist, and its label map '.*ann/b\.png'"):
+        check_files(dataset(scenes))
+    # Unless the label maps of all parts lie in one folder.
+    (scenes / 'other').mkdir()
+    (scenes / 'other' / 'b.jpg').touch()
+    assert check_files(dataset(scenes))[0].endswith(
+        "1 label maps of images that are not in '" + f"{scenes}/img' but beside it"
+    )
 
 
 def test_a_folder_or_a_dead_link_in_place_of_an_image_is_refused(scenes):

@@ -176,11 +176,22 @@ def load_until(dataset, order: list[int], steps: list, census: LabelCensus, leas
 
 
 def load_step(step: Callable, results: dict) -> dict | None:
-    """Take one step of a pipeline, with the file's name in the errors of its decoder."""
+    """Take one step of a pipeline, with the file's name in the errors of its decoder.
+
+    Raises:
+        ValueError: A label map cannot be decoded, or the data set and the step differ in ``reduce_zero_label``.
+    """
     try:
         return step(results)
     except (OSError, SyntaxError) as error:
-        path = results.get('seg_map_path') if getattr(step, 'with_seg', False) else None
-        if path is None or isinstance(error, FileNotFoundError):
+        if not getattr(step, 'with_seg', False) or isinstance(error, FileNotFoundError):
             raise
-        raise damaged_labels(path, error) from None
+        raise damaged_labels(results['seg_map_path'], error) from None
+    except AssertionError as error:
+        own, expected = getattr(step, 'reduce_zero_label', None), results.get('reduce_zero_label')
+        if own == expected:
+            raise
+        raise ValueError(
+            f'the data set has reduce_zero_label={expected} and {type(step).__name__} in its pipeline '
+            f'reduce_zero_label={own}; set both alike, or leave it out of the pipeline'
+        ) from error

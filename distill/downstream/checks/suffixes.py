@@ -13,16 +13,19 @@ def check_suffixes(dataset) -> list[str]:
     """Check what mmseg's listing by ``img_suffix`` and ``seg_map_suffix`` leaves out of a data set's folders.
 
     Images with another ending are a part of the set if they have a label map; OpenMMLab would train without them.
-    Sets that list their images in a file, and those of detectors, say themselves which they have.
+    Sets that list their images in a file, and those of detectors, say themselves which they have. Nor is anything known
+    of data sets with a listing of their own.
 
     Returns:
         Lines for the log about files that belong to nothing.
 
     Raises:
+        FileNotFoundError: A label map has no image.
         ValueError: Images that have a label map are left out, or what is named like an image is none.
     """
     suffix = getattr(dataset, 'img_suffix', None)
-    if suffix is None or not hasattr(dataset, 'seg_map_suffix'):
+    listing = getattr(type(dataset).load_data_list, '__qualname__', '')
+    if suffix is None or listing != 'BaseSegDataset.load_data_list':
         return []
     if dataset.ann_file and not os.path.isdir(dataset.ann_file):
         return twice_named(dataset)
@@ -57,13 +60,34 @@ def check_suffixes(dataset) -> list[str]:
             f"left out of '{folder}', because they neither end in img_suffix='{suffix}' nor have a label map: "
             f"{len(others)} (e.g. '{min(others)}')"
         )
-    idle = sorted(mapped - read)
-    if idle and labels != folder:
-        lines.append(
-            f"left out of '{labels}', because they have no image that ends in img_suffix='{suffix}': {len(idle)} "
-            f"(e.g. '{idle[0]}{dataset.seg_map_suffix}')"
+    idle = sorted(mapped - read) if labels != folder else []
+    elsewhere = images_beside(folder, labels) if idle else set()
+    missing = [stem for stem in idle if os.path.basename(f'{stem}{suffix}') not in elsewhere]
+    if missing:
+        raise FileNotFoundError(
+            f"'{os.path.join(folder, missing[0] + suffix)}' ({len(missing)} such) does not exist, and its label map "
+            f"'{os.path.join(labels, missing[0] + dataset.seg_map_suffix)}' does; add the image or take the map away"
         )
+    if idle:
+        lines.append(f"'{labels}' has {len(idle)} label maps of images that are not in '{folder}' but beside it")
     return lines
+
+
+def images_beside(folder: str, labels: str) -> set[str]:
+    """Names of the files in folders beside an image folder that may share its label maps: they have none of their own.
+
+    Args:
+        folder: Folder of images, such as ``images/val``.
+        labels: Folder of their label maps, such as ``masks``; or ``masks/val``, which ``images/train`` does not share.
+    """
+    parent, beside_labels = (os.path.dirname(place.rstrip('/')) for place in (folder, labels))
+    names: set[str] = set()
+    for other in os.listdir(parent or '.'):
+        path = os.path.join(parent, other)
+        own = parent != beside_labels and os.path.isdir(os.path.join(beside_labels, other))
+        if os.path.isdir(path) and not own and path not in (folder.rstrip('/'), labels.rstrip('/')):
+            names.update(os.path.basename(name) for name in files_inside(path))
+    return names
 
 
 def is_other(name: str, ending: str) -> bool:
