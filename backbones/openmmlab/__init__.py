@@ -2,7 +2,7 @@
 
 A config needs one line: ``custom_imports = dict(imports=['backbones.openmmlab'], allow_failed_imports=False)``.
 Importing this package puts the stand-ins for mmcv's compiled operators in place (before anything imports ``mmcv.ops``),
-registers ``TimmBackbone``, ``StagePyramid``, ``SimpleFeaturePyramid``, ``LoadWholeImage``, ``SeededRandomSampler`` and
+registers ``TimmBackbone``, ``StagePyramid``, ``SimpleFeaturePyramid``, ``SeededRandomSampler`` and
 ``LayerDecayOptimWrapperConstructor`` in mmengine's root registries, which mmdet and mmseg both search, and checks
 strides when a detector is built on a ``TimmBackbone``.
 """
@@ -13,7 +13,6 @@ install()
 
 from backbones.openmmlab.checks import check_strides, watch_builds  # noqa: E402
 from backbones.openmmlab.layer_decay import LayerDecayOptimWrapperConstructor  # noqa: E402
-from backbones.openmmlab.loading import LoadWholeImage  # noqa: E402
 from backbones.openmmlab.pyramid import SimpleFeaturePyramid, StagePyramid  # noqa: E402
 from backbones.openmmlab.sampling import SeededRandomSampler  # noqa: E402
 from backbones.openmmlab.timm_backbone import TimmBackbone  # noqa: E402
@@ -22,7 +21,6 @@ watch_builds()
 
 __all__ = [
     'LayerDecayOptimWrapperConstructor',
-    'LoadWholeImage',
     'SeededRandomSampler',
     'SimpleFeaturePyramid',
     'StagePyramid',

@@ -14,6 +14,9 @@ a run of this project relies on:
 - ``default_hooks.checkpoint.backend_args``: checkpoints are never half written.
 - One order of ``metainfo.classes`` for a detector's data sets: that of ``load_from``, or else of the training set.
 
+``LoadWholeImage``, which earlier configs hold, is written under its present name, which mmdet's and mmsegmentation's
+inferencers look for in the config of a work directory.
+
 An addition under ``default_hooks`` is switched off by setting it to None: ``default_hooks.seed_samples=None``.
 ``tools/print_config.py`` shows a config with the additions.
 """
@@ -53,8 +56,8 @@ def complete(config: Config) -> list[str]:
     """
     if config.get('default_scope') not in SCOPES:
         return []
-    added = [*_imports(config), *_old_wrappers(config), *_hooks(config), *_backend(config), *_checks(config)]
-    return [*added, *order_classes(config)]
+    additions = (_imports, _old_wrappers, _old_loaders, _hooks, _backend, _checks, order_classes)
+    return [line for add in additions for line in add(config)]
 
 
 def _imports(config: Config) -> Iterator[str]:
@@ -79,6 +82,16 @@ def _old_wrappers(config: Config) -> Iterator[str]:
         batches = loader['batch_sampler']
         loader['batch_sampler'], loader['drop_last'] = batches.get('batches'), batches.get('drop_last', False)
         yield 'took NumberedBatches off train_dataloader.batch_sampler; SeedSamplesHook does it now'
+
+
+def _old_loaders(config: Config) -> Iterator[str]:
+    """Write `LoadWholeImage` under its present name, also in the pipelines at the top of a config."""
+    steps = [step for step in dicts_inside(list(config.values())) if type_name(step) == 'LoadWholeImage']
+    for step in steps:
+        step['type'] = 'LoadImageFromFile'
+        step.setdefault('imdecode_backend', 'pillow')
+    if steps:
+        yield "wrote LoadWholeImage as LoadImageFromFile with imdecode_backend='pillow', which is the same"
 
 
 def _hooks(config: Config) -> Iterator[str]:
@@ -110,3 +123,13 @@ def _checks(config: Config) -> Iterator[str]:
             if after and 'CheckSample' not in names:
                 dataset['pipeline'] = [*steps[:after], dict(type='CheckSample'), *steps[after:]]
                 yield f'added CheckSample to the pipeline of {name}, after {names[after - 1]}'
+
+
+def dicts_inside(settings) -> Iterator[dict]:
+    """All dictionaries in a part of a config, from the outside in."""
+    if isinstance(settings, dict):
+        yield settings
+        settings = list(settings.values())
+    if isinstance(settings, (list, tuple)):
+        for inner in settings:
+            yield from dicts_inside(inner)

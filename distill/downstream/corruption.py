@@ -212,11 +212,18 @@ def summarise(scores: Mapping[Cell | None, dict[str, float]], cells: Cells, conf
 def _settings_sha256(config: Config) -> str:
     """Hash what a score depends on besides weights: model, data and evaluator.
 
-    A step that only checks the samples changes no score; work directories of versions that had none in their pipelines
-    go on.
+    A step that only checks the samples changes no score, and `LoadWholeImage` is another name of one that loads them;
+    work directories of versions that had none of the former, or the latter, in their pipelines go on.
     """
     dataset = config.test_dataloader.dataset
-    pipeline = [step for step in dataset.pipeline if not str(step['type']).endswith('CheckSample')]
+    pipeline = [former_loader(step) for step in dataset.pipeline if not str(step['type']).endswith('CheckSample')]
     loader = {'dataset': {**dataset, 'pipeline': pipeline}}
     settings = [config.model, loader, config.test_evaluator]
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def former_loader(step: dict) -> dict:
+    """A pipeline's step under its former name, if it had one."""
+    if step['type'] != 'LoadImageFromFile' or step.get('imdecode_backend') != 'pillow':
+        return step
+    return {key: value for key, value in step.items() if key != 'imdecode_backend'} | {'type': 'LoadWholeImage'}

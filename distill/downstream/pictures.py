@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -11,6 +10,8 @@ from mmengine.registry import HOOKS
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+
+from distill.downstream.loading import decode_array
 
 PALETTE = [
     (230, 159, 0),
@@ -57,7 +58,8 @@ class PictureHook(Hook):
             self.count += 1
             if (self.count - 1) % self.interval:
                 continue
-            image = np.array(Image.open(sample.img_path).convert('RGB'))
+            # As the pipelines decode it: BGR, turned the way that its EXIF data say.
+            image = decode_array(Path(sample.img_path).read_bytes())[..., ::-1].copy()
             canvas, zoom = enlarge(torch.from_numpy(image).permute(2, 0, 1), self.min_side)
             if 'pred_instances' in sample:
                 found = sample.pred_instances

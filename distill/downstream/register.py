@@ -3,6 +3,7 @@
 Configs name it in ``custom_imports``, beside `backbones.openmmlab`.
 """
 
+from distill.downstream import loading as loading
 from distill.downstream import pictures as pictures
 from distill.downstream import seeding as seeding
 from distill.downstream import transforms as transforms

@@ -1,5 +1,6 @@
 """Turn what a `Runner` measured into the sections of ``results.json``."""
 
+import math
 import os
 from pathlib import Path
 
@@ -50,10 +51,33 @@ def task_scores(scores: dict[str, float], config: Config) -> dict[str, float]:
     Args:
         scores: What `Runner.test` returned.
         config: The runner's config.
+
+    Raises:
+        ValueError: The evaluator gives no mIoU, or the ground truth has nothing to score: then mIoU is not a number,
+            and pycocotools' mAP is -1.
     """
     if task(config) == 'segmentation':
-        return {key: round(float(scores[key]) / 100, 6) for key in ('mIoU', 'mAcc', 'aAcc')}
-    return dict.fromkeys(main_scores(config), 0.0) | {key.rpartition('/')[2]: float(scores[key]) for key in scores}
+        names = ('mIoU', 'mAcc', 'aAcc')
+        missing = [name for name in names if name not in scores]
+        if missing:
+            raise ValueError(
+                f'the test has no {", ".join(missing)} (it has {", ".join(scores) or "no score"}); '
+                "let test_evaluator be an IoUMetric with iou_metrics=['mIoU']"
+            )
+        if any(math.isnan(scores[name]) for name in names):
+            raise ValueError(
+                'mIoU is not a number: no pixel of the test set has a label that counts (255 stands for none); '
+                'set reduce_zero_label, the suffixes or the label maps right'
+            )
+        return {name: round(float(scores[name]) / 100, 6) for name in names}
+    found = {key.rpartition('/')[2]: float(scores[key]) for key in scores}
+    empty = [name for name in main_scores(config) if not found.get(name, 0) >= 0]
+    if empty:
+        raise ValueError(
+            f'{empty[0]} is {found[empty[0]]:g}: no object of the test set counts; '
+            'set the annotation file of test_evaluator, or metainfo.classes, to what the images show'
+        )
+    return dict.fromkeys(main_scores(config), 0.0) | found
 
 
 def main_scores(config: Config) -> list[str]:

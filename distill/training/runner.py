@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from distill.base.processes import default_device, rank_and_count, unwrap
+from distill.base.suffixes import IMAGE_SUFFIXES, count_suffixes, files_inside
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 """Hooks that mmengine registers by itself, and that only a None in ``default_hooks`` keeps out."""
@@ -45,20 +46,6 @@ class Runner(MMEngineRunner):
         super().register_default_hooks(
             hooks and {name: hook for name, hook in hooks.items() if hook is not None or name in MMENGINE_HOOKS}
         )
-
-    def train(self) -> nn.Module:
-        """Train, and return the model.
-
-        Raises:
-            ValueError: There was no step to take.
-        """
-        model = super().train()
-        if not self.iter:
-            raise ValueError(
-                'training took no step; give the training set at least one full batch, and train_cfg at least one '
-                'epoch or step'
-            )
-        return model
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move a model to its device, and wrap it if there are several processes."""
@@ -123,7 +110,7 @@ def check_batches(loader: DataLoader, dataset: dict) -> None:
 
 
 def check_annotations(dataset: dict) -> None:
-    """Check both ends of a data set's annotation file, where it exists: one that is cut off takes no time to refuse.
+    """Check that a data set's annotation file and image folder exist, and both ends of a JSON file.
 
     What else a file can be, `distill.downstream.annotations` says for detectors.
 
@@ -131,9 +118,15 @@ def check_annotations(dataset: dict) -> None:
         dataset: Config of a data set.
 
     Raises:
+        FileNotFoundError: One does not exist.
         ValueError: The file is a part of a JSON object.
     """
     path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    folder = Path(dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img_path') or '')
+    local = '://' not in f'{path}{folder}' and not dataset.get('backend_args')
+    for found, what, key in ((path, 'annotations', 'ann_file'), (folder, 'image folder', 'data_prefix.img_path')):
+        if local and not found.exists():
+            raise FileNotFoundError(f"{what} '{found}' does not exist; set data_root and {key} of the data set right")
     if path.suffix == '.json' and path.is_file():
         with open(path, 'rb') as file:
             start = file.read(64).strip()
@@ -164,13 +157,28 @@ def empty_message(datasets: Sequence[dict]) -> str:
     folder = dataset.get('data_root') or ''
     if not dataset.get('ann_file'):
         folder = os.path.join(folder, (dataset.get('data_prefix') or {}).get('img_path') or '')
-        return f"data set '{folder}' has no image; set data_root, data_prefix and img_suffix to where images are"
+        return f"data set '{folder}' has no image{_other_endings(folder, dataset)}"
+    if not dataset['ann_file'].endswith('.json'):
+        return f"data set '{os.path.join(folder, dataset['ann_file'])}' names no image; list one a line, without suffix"
     classes = ', '.join((dataset.get('metainfo') or {}).get('classes', ())[:4]) or 'of the data set'
     path = os.path.join(folder, dataset['ann_file'])
     return (
         f"data set '{path}' has no image with an object of the classes {classes}, …; "
         'set metainfo.classes and filter_cfg to what the annotations have'
     )
+
+
+def _other_endings(folder: str, dataset: dict) -> str:
+    """The rest of the error about a folder without images, which may have some that end otherwise."""
+    images = [name for name in files_inside(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        return '; set data_root, data_prefix and img_suffix to where images are'
+    endings = {Path(name).suffix for name in images}
+    advice = (
+        f"set img_suffix='{endings.pop()}'" if len(endings) == 1 else 'give all one suffix and set img_suffix to it'
+    )
+    ends = f' that ends in {dataset.get("img_suffix", "its img_suffix")}'
+    return f"{ends}; it has {count_suffixes(images)} (e.g. '{min(images)}'): {advice}"
 
 
 def bare_model(model: nn.Module) -> nn.Module:

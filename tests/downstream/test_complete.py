@@ -111,7 +111,13 @@ def test_pipelines_that_a_user_puts_into_a_leaf_are_checked_too(leaves):
     config = copy.deepcopy(leaves[Path(CONFIGS['seg']).stem])
     steps = [dict(type='LoadWholeImage'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
     config.merge_from_dict(dict(train_dataloader=dict(dataset=dict(pipeline=steps))))
-    assert complete(config) == ['added CheckSample to the pipeline of train_dataloader, after LoadAnnotations']
+    assert complete(config) == [
+        "wrote LoadWholeImage as LoadImageFromFile with imdecode_backend='pillow', which is the same",
+        'added CheckSample to the pipeline of train_dataloader, after LoadAnnotations',
+    ]
+    step = config.train_dataloader.dataset.pipeline[0]
+    assert step == dict(type='LoadImageFromFile', imdecode_backend='pillow')
+    assert complete(config) == []
 
 
 def test_wrappers_of_earlier_versions_are_taken_off(leaves):

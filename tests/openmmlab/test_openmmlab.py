@@ -11,12 +11,11 @@ from torch import nn
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
-import mmcv
 from mmengine.registry import MODELS, init_default_scope
 
 from backbones.checkpoint import save_model
 from backbones.meta import without_storage
-from backbones.openmmlab import LoadWholeImage, StagePyramid, TimmBackbone, check_strides
+from backbones.openmmlab import StagePyramid, TimmBackbone, check_strides
 from backbones.record import ModelRecord
 
 TINY = dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), kernel_size=3)
@@ -257,24 +256,3 @@ def test_wrong_strides_stop_any_detector():
         MODELS.build(model)
     model['bbox_head']['anchor_generator']['strides'] = [16, 16, 16, 32, 64]
     MODELS.build(model)
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Images
-
-
-def test_whole_images_are_loaded_as_mmcv_does_and_damaged_ones_are_named(tmp_path):
-    pixels = torch.randint(0, 256, (40, 56, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
-    path = tmp_path / 'x.png'
-    mmcv.imwrite(pixels, str(path))
-    loaded = LoadWholeImage().transform({'img_path': str(path)})
-    assert (loaded['img'] == pixels).all()
-    assert loaded['img_shape'] == (40, 56)
-    mmcv.imwrite(pixels, str(tmp_path / 'x.jpg'))
-    whole = (tmp_path / 'x.jpg').read_bytes()
-    for damaged in (whole[: len(whole) // 2], b'no image', b''):
-        (tmp_path / 'x.jpg').write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"image '.*x\.jpg' cannot be decoded \(.*\); replace or delete it"):
-            LoadWholeImage().transform({'img_path': str(tmp_path / 'x.jpg')})
-    with pytest.raises(FileNotFoundError, match=r"image '.*gone\.jpg' does not exist"):
-        LoadWholeImage().transform({'img_path': str(tmp_path / 'gone.jpg')})

@@ -1,21 +1,26 @@
 """Check that the files which a data set names are there, that there are objects, and that masks fit their images."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from distill.base.classes import first
+from distill.downstream.checks.suffixes import check_suffixes, count_suffixes
 
 
-def check_files(dataset) -> None:
-    """Check that images and label maps exist, and the sizes of encoded masks.
+def check_files(dataset) -> list[str]:
+    """Check that images and label maps exist, that none is left out for its suffix, and the sizes of encoded masks.
+
+    Returns:
+        Lines for the log.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A mask is of another size than its image.
+        ValueError: A mask is of another size than its image, or images with a label map are left out.
     """
+    local = not getattr(dataset, 'backend_args', None)
+    lines = check_suffixes(dataset) if local else []
     listings: dict[str, set[str]] = {}
     missing = []
-    local = not getattr(dataset, 'backend_args', None)
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         for path in (info['img_path'], info.get('seg_map_path')):
@@ -31,8 +36,28 @@ def check_files(dataset) -> None:
     if missing:
         source = f"annotations '{dataset.ann_file}' name" if getattr(dataset, 'ann_file', '') else 'the data set needs'
         raise FileNotFoundError(
-            f"{source} '{missing[0]}' ({len(missing)} such), which does not exist; add it or leave it out"
+            f"{source} '{missing[0]}' ({len(missing)} such), which does not exist; {way_out(missing[0], listings)}"
         )
+    return lines
+
+
+def way_out(path: str, listings: Mapping[str, set[str]]) -> str:
+    """What can be done about a missing file, given the names in its folder."""
+    folder, name = os.path.split(path)
+    stem, suffix = os.path.splitext(name)
+    names = listings[folder]
+    if stem in names:
+        return f"'{stem}' does: leave the suffix out of the list, img_suffix or seg_map_suffix adds it"
+    if name.startswith('.') and not suffix:
+        return 'take the empty lines out of the list'
+    others = sorted(other for other in names if os.path.splitext(other)[0] == stem)
+    if others:
+        ending = os.path.splitext(others[0])[1]
+        return (
+            f"'{others[0]}' does: its folder has {count_suffixes(names)}; give all files one suffix and set it "
+            f"(img_suffix='{ending}' for images, seg_map_suffix='{ending}' for label maps), or correct the annotations"
+        )
+    return 'add it or leave it out'
 
 
 def check_objects(datasets: Sequence) -> None:

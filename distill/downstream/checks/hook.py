@@ -1,5 +1,7 @@
 """The hook that checks data and model against each other before a detector or segmenter trains or is tested."""
 
+from collections.abc import Callable
+
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -8,8 +10,10 @@ from torch import nn
 
 from distill.downstream.checks.evaluator import check_evaluator
 from distill.downstream.checks.files import check_files, check_objects
+from distill.downstream.checks.labels import LabelCensus
 from distill.downstream.checks.model import check_checkpoint, check_classes, check_crop, check_order
-from distill.downstream.checks.sample import CheckSample, check_samples
+from distill.downstream.checks.norm import watch_norms
+from distill.downstream.checks.sample import CheckSample, check_samples, steps_inside
 from distill.training.runner import bare_model
 
 
@@ -26,6 +30,7 @@ class CheckDataHook(Hook):
     def __init__(self):
         self.checked: set[str] = set()
         self.classes: tuple[list[str], str] | None = None  # Of the first data set that was checked, and its name.
+        self.end_watch: Callable[[], None] | None = None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Compare the classes of the checkpoint with those of the data.
@@ -58,6 +63,20 @@ class CheckDataHook(Hook):
         for dataset in datasets:
             check_crop(dataset, getattr(getattr(bare_model(runner.model), 'backbone', None), 'strides', ()))
 
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Watch the norms of the first step.
+
+        Raises:
+            ValueError: In the forward, where a norm has one value a channel.
+        """
+        if self.end_watch is None:
+            self.end_watch = watch_norms(bare_model(runner.model), len(data_batch['inputs']), runner.train_dataloader)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Leave the norms alone after the first step."""
+        self.end_watch()
+        self.end_watch = bool
+
     def before_val(self, runner) -> None:
         """Check the validation set, unless that was done before training."""
         self._check(runner, 'validation', runner.val_loop)
@@ -72,13 +91,17 @@ class CheckDataHook(Hook):
         self.checked.add(part)
         model = bare_model(runner.model)
         datasets = base_datasets(loop.dataloader.dataset)
+        census = LabelCensus(part)
         for dataset in datasets:
             self._compare_classes(dataset, f'the {part} set')
             fill_in_classes(dataset, model)
             check_classes(dataset, model, part)
             if is_main_process():
-                check_files(dataset)
-                check_samples(dataset)
+                for line in check_files(dataset):
+                    runner.logger.warning(line)
+                check_samples(dataset, census, runner.logger.warning)
+        for line in census.check():
+            runner.logger.warning(line)
         if hasattr(loop, 'evaluator'):
             check_evaluator(loop.evaluator, datasets, part)
 
@@ -101,7 +124,7 @@ def fill_in_classes(dataset, model: nn.Module) -> None:
     """Fill in the segmenter's classes wherever the data set's pipeline has a `CheckSample` that does not know them."""
     head = getattr(model, 'decode_head', None)
     head = head[-1] if isinstance(head, nn.ModuleList) else head
-    for step in dataset.pipeline.transforms:
+    for step in steps_inside(dataset.pipeline):
         if isinstance(step, CheckSample) and head is not None:
             if step.num_classes is None:
                 step.num_classes = getattr(head, 'num_classes', None)

@@ -5,7 +5,7 @@ data_root = 'data/ade/ADEChallengeData2016'
 crop_size = (512, 512)
 scale = (2048, 512)
 train_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='CheckSample'),
     dict(type='RandomResize', scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
@@ -16,7 +16,7 @@ train_pipeline = [
 ]
 # Labels are loaded after resizing: they stay at their own size, in which predictions are judged.
 test_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='CheckSample'),
@@ -24,7 +24,7 @@ test_pipeline = [
 ]
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='CheckSample'),
     dict(
         type='TestTimeAug',
@@ -35,6 +35,7 @@ tta_pipeline = [
             ],
             [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
             [dict(type='LoadAnnotations', reduce_zero_label=True)],
+            [dict(type='CheckSample')],
             [dict(type='PackSegInputs')],
         ],
     ),

@@ -5,7 +5,7 @@ data_root = 'data/bccd_coco'
 classes = ('RBC', 'WBC', 'Platelets')
 scale = (320, 240)
 train_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='CheckSample'),
     dict(type='Resize', scale=scale, keep_ratio=True),
@@ -14,7 +14,7 @@ train_pipeline = [
 ]
 test_pipeline = [dict(step, scale=scale) if step.type == 'Resize' else step for step in _base_.test_pipeline]
 tta_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='CheckSample'),
     dict(
         type='TestTimeAug',

@@ -8,7 +8,7 @@ classes = (
 scale = (240, 180)
 crop_size = (160, 192)
 train_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='CheckSample'),
     dict(type='RandomResize', scale=scale, ratio_range=(0.9, 1.5), keep_ratio=True),
@@ -18,7 +18,7 @@ train_pipeline = [
 ]
 test_pipeline = [dict(step, scale=scale) if step.type == 'Resize' else step for step in _base_.test_pipeline]
 tta_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='CheckSample'),
     dict(
         type='TestTimeAug',

@@ -3,7 +3,7 @@
 data_root = 'data/coco'
 scale = (1333, 800)
 train_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='CheckSample'),
     dict(type='Resize', scale=scale, keep_ratio=True),
@@ -11,7 +11,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='CheckSample'),
@@ -19,7 +19,7 @@ test_pipeline = [
 ]
 tta_model = dict(type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
 tta_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='CheckSample'),
     dict(
         type='TestTimeAug',

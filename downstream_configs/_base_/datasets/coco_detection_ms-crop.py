@@ -9,7 +9,7 @@ crop = [
     resize,
 ]
 train_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='CheckSample'),
     dict(type='RandomFlip', prob=0.5),

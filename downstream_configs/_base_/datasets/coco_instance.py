@@ -2,7 +2,7 @@
 
 _base_ = './coco_detection.py'
 train_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='CheckSample'),
     dict(type='Resize', scale={{_base_.scale}}, keep_ratio=True),
@@ -10,7 +10,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='Resize', scale={{_base_.scale}}, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='CheckSample'),

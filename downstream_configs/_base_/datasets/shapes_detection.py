@@ -7,7 +7,7 @@ classes = (
 scale = (128, 128)
 _base_ = './coco_detection.py'
 train_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='CheckSample'),
     dict(type='Resize', scale=scale, keep_ratio=True),
@@ -15,14 +15,14 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='CheckSample'),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 tta_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='CheckSample'),
     dict(
         type='TestTimeAug',

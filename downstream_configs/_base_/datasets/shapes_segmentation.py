@@ -9,7 +9,7 @@ classes = (
 scale = (96, 96)
 crop_size = (96, 96)
 train_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='CheckSample'),
     dict(type='RandomResize', scale=scale, ratio_range=(0.8, 1.25), keep_ratio=True),
@@ -18,14 +18,14 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='CheckSample'),
     dict(type='PackSegInputs'),
 ]
 tta_pipeline = [
-    dict(type='LoadWholeImage'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='CheckSample'),
     dict(
         type='TestTimeAug',
