@@ -16,7 +16,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 import backbones  # noqa: F401 - registers this project's models
-from backbones.checkpoint import fit_weights, load_all, read_weights, resolve_model
+from backbones.checkpoint import fit_weights, load_all, read_weights_for, resolve_model
 from backbones.layers.depthwise import speed_up_depthwise
 from backbones.meta import without_storage
 from backbones.openmmlab.deformable import can_deform, deform_convolutions
@@ -94,7 +94,6 @@ class TimmBackbone(BaseModule):
             raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
         record = resolve_model(model, checkpoint, **model_kwargs)
         model, model_kwargs = record.model, dict(record.model_kwargs)
-        weights = read_weights(checkpoint, checkpoint_prefix) if checkpoint is not None else {}
         if drop_path_rate is not None:
             if not 0 <= drop_path_rate <= 1:
                 raise ValueError(f'drop_path_rate {drop_path_rate} is no probability; choose from 0 to 1')
@@ -105,7 +104,7 @@ class TimmBackbone(BaseModule):
         # Any: no class holds timm's contract for all of its models.
         self.net: Any = speed_up_depthwise(_create(model, pretrained, model_kwargs))
         if checkpoint is not None:
-            source = f"checkpoint '{checkpoint}'"
+            weights, source = read_weights_for(self.net, checkpoint, checkpoint_prefix)
             fitted = fit_weights(self.net, _without_classifier(weights, self.net), source, resample_stem)
             load_all(self.net, fitted, source, model)
         self._deform(dcn_stages)
