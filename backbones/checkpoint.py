@@ -51,15 +51,9 @@ def read_weights(path: str | os.PathLike, prefix: str = '') -> dict[str, torch.T
         ValueError: The file holds objects besides plain values and tensors, holds no tensors, or is damaged; or no
             name begins with the prefix.
     """
-    found = find_weights(read_checkpoint(path), f"checkpoint '{path}'")
-    weights = {k.removeprefix('module.'): v for k, v in found.items()}
-    chosen = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    if weights and not chosen:
-        there = sorted({k.partition('.')[0] + '.' for k in weights})
-        raise ValueError(
-            f"checkpoint '{path}' has no name that begins with '{prefix}'; its names begin with {first_of(there)}"
-        )
-    return chosen
+    source = f"checkpoint '{path}'"
+    weights = _with_prefix(find_weights(read_checkpoint(path), source), prefix, source)
+    return dict(weights) if prefix else {k.removeprefix('module.'): v for k, v in weights.items()}
 
 
 def read_weights_for(
@@ -77,12 +71,49 @@ def read_weights_for(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: As `read_weights` and `unwrap_names`.
+        ValueError: As `read_weights`, `unwrap_names` and `check_finite`; or the record beside the file is one of other
+            weights.
     """
     source = f"checkpoint '{path}'"
-    weights = read_weights(path, prefix) if prefix else find_weights(read_checkpoint(path), source)
-    chosen, removed = unwrap_names(weights, network.state_dict(), source)
-    return chosen, f'{source} (its names without {removed})' if removed else source
+    found = find_weights(read_checkpoint(path), source)
+    record = ModelRecord.read(path)
+    if record is not None and record.weights_sha256 not in (None, weights_sha256(found)):
+        raise ValueError(
+            f"{source} has other weights than those that '{ModelRecord.path_beside(path)}' describes; "
+            'copy both again, or take the record away and name the model'
+        )
+    weights, removed = unwrap_names(_with_prefix(found, prefix, source), network.state_dict(), source)
+    check_finite(weights, network, source)
+    return weights, f'{source} (its names without {removed})' if removed else source
+
+
+def check_finite(weights: Mapping[str, torch.Tensor], network: nn.Module, source: str) -> None:
+    """Check that weights are numbers. Of buffers, masks may be infinite.
+
+    Raises:
+        ValueError: A tensor has NaN, or a parameter an infinite value.
+    """
+    parameters = {name for name, _ in network.named_parameters()}
+    for name, value in weights.items():
+        if value.is_floating_point():
+            bad = ~value.isfinite() if name in parameters else value.isnan()
+            if bad.any():
+                raise ValueError(
+                    f'{source} has NaN or infinite values: {int(bad.sum())} of {value.numel()} in {name}; '
+                    'take a checkpoint from before its training went wrong'
+                )
+
+
+def _with_prefix(weights: Mapping[str, torch.Tensor], prefix: str | None, source: str) -> Mapping[str, torch.Tensor]:
+    """The tensors whose names begin with a prefix, without the prefix."""
+    if not prefix:
+        return weights
+    weights = {k.removeprefix('module.'): v for k, v in weights.items()}
+    chosen = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    if weights and not chosen:
+        there = sorted({k.partition('.')[0] + '.' for k in weights})
+        raise ValueError(f"{source} has no name that begins with '{prefix}'; its names begin with {first_of(there)}")
+    return chosen
 
 
 def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:

@@ -137,8 +137,8 @@ def objects_in(path: Path) -> dict[str, set[type]]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             name = next((name for name in archive.namelist() if name.rpartition('/')[2] == 'data.pkl'), None)
-            file = io.BytesIO(archive.read(name) if name else b'')
-        watchers = [_Watcher(file)] if name else []
+            pickled = archive.read(name) if name else None
+        watchers = [_Watcher(io.BytesIO(pickled))] if pickled is not None else []
         for watcher in watchers:
             watcher.load()
     else:
@@ -152,13 +152,13 @@ def objects_in(path: Path) -> dict[str, set[type]]:
     return {name: kind.uses for watcher in watchers for name, kind in watcher.found.items()}
 
 
-def stand_ins_for(objects: dict[str, set[type]]) -> list[Callable]:
+def stand_ins_for(objects: dict[str, set[type]]) -> list[Callable | tuple[Callable, str]]:
     """What torch's weights-only loading shall take for the objects of a file, as arguments of ``safe_globals``.
 
     Args:
         objects: What `objects_in` found.
     """
-    chosen: list[Callable] = [*DATES]
+    chosen: list[Callable | tuple[Callable, str]] = [*DATES]
     for name, uses in objects.items():
         module, _, last = name.rpartition('.')
         if name in SPECIAL:
