@@ -7,8 +7,7 @@
 import difflib
 import hashlib
 import os
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,47 +16,10 @@ import timm
 import torch
 from torch import nn
 
+from backbones.checkpoint_file import read_checkpoint
 from backbones.files import atomic_write
 from backbones.record import ModelRecord
-
-PREFIXES = ('student.', 'backbone.net.', 'backbone.')
-"""Beginnings of the names of a model's tensors in checkpoints of distillations, of this project's detectors and
-segmenters, and of other projects' detectors."""
-
-CONTAINERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'model_state')
-"""Keys under which a checkpoint holds a state dict. Averaged weights come first, as in ``timm.create_model``."""
-
-
-class _Inert:
-    """Stands for an object of a checkpoint that is no tensor: it takes its state and forgets it."""
-
-    def __new__(cls, *args):
-        return super().__new__(cls)
-
-    def __init__(self, *args):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-
-# timm's and mmengine's training scripts write arguments and logs beside the weights. torch's weights-only loading knows
-# an allowed object by its name, so each of these names leads to a class that does nothing; the real `getattr` stays out
-# of reach.
-INERT: list[Callable | tuple[Callable, str]] = [
-    type(name, (_Inert,), {'__module__': module})
-    for module, name in (
-        ('argparse', 'Namespace'),
-        ('mmengine.logging.history_buffer', 'HistoryBuffer'),
-        ('builtins', 'getattr'),
-        ('numpy', 'dtype'),
-        ('numpy', 'ndarray'),
-        ('numpy.core.multiarray', '_reconstruct'),
-        ('numpy.core.multiarray', 'scalar'),
-        ('numpy._core.multiarray', '_reconstruct'),
-        ('numpy._core.multiarray', 'scalar'),
-    )
-]
+from backbones.weight_names import find_weights, first_of, unwrap_names
 
 
 def save_model(path: str | os.PathLike, model: nn.Module, record: ModelRecord) -> None:
@@ -74,48 +36,83 @@ def save_model(path: str | os.PathLike, model: nn.Module, record: ModelRecord) -
     replace(record, weights_sha256=weights_sha256(weights)).write(path)
 
 
-def read_weights(path: str | os.PathLike, prefix: str | None = '') -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint of timm's, of this project, of the official RobustCNN code or of mmengine.
+def read_weights(path: str | os.PathLike, prefix: str = '') -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint of timm's, of this project, of the official RobustCNN code, of mmengine or Lightning.
 
     Args:
-        path: A ``.pth`` or ``.pth.tar`` file: a state dict, or a dict that holds one under one of ``CONTAINERS``.
-        prefix: Take the tensors whose names begin with this, and leave the prefix out of their names. None takes the
-            first of ``PREFIXES`` that some name begins with, or all tensors if there is none.
+        path: A file that `read_checkpoint` reads: a state dict, or a dict that holds one under one of ``CONTAINERS``.
+        prefix: Take the tensors whose names begin with this, and leave the prefix out of their names.
 
     Returns:
-        Tensors by name, on the CPU.
+        Tensors by name, without DDP's ``module.`` before the names, on the CPU.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file holds objects besides plain values and tensors, holds no tensors, or is damaged; or no
             name begins with the prefix.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"checkpoint '{path}' does not exist; train it first or correct the path")
-    try:
-        with torch.serialization.safe_globals(INERT):
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError:
+    source = f"checkpoint '{path}'"
+    weights = _with_prefix(find_weights(read_checkpoint(path), source), prefix, source)
+    return dict(weights) if prefix else {k.removeprefix('module.'): v for k, v in weights.items()}
+
+
+def read_weights_for(
+    network: nn.Module, path: str | os.PathLike, prefix: str | None = None
+) -> tuple[dict[str, torch.Tensor], str]:
+    """The tensors of a checkpoint under the names that a network has.
+
+    Args:
+        network: Will take the weights.
+        path: A file that `read_checkpoint` reads.
+        prefix: As `read_weights` takes it; None finds out, see `unwrap_names`.
+
+    Returns:
+        The tensors, and words for an error that name the file and what was taken off its names.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As `read_weights`, `unwrap_names` and `check_finite`; or the record beside the file is one of other
+            weights.
+    """
+    source = f"checkpoint '{path}'"
+    found = find_weights(read_checkpoint(path), source)
+    record = ModelRecord.read(path)
+    if record is not None and record.weights_sha256 not in (None, weights_sha256(found)):
         raise ValueError(
-            f"checkpoint '{path}' holds Python objects besides tensors and is not loaded, since that could run code; "
-            'save a plain state dict'
-        ) from None
-    except (RuntimeError, EOFError) as error:
-        reason = str(error).partition('\n')[0]
-        raise ValueError(f"checkpoint '{path}' is damaged ({reason}); copy or train it again") from None
-    if isinstance(content, dict):
-        content = next((content[key] for key in CONTAINERS if isinstance(content.get(key), dict)), content)
-    if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
-        raise ValueError(f"checkpoint '{path}' holds no state dict; expected a dict of tensors by name")
-    weights = {k.removeprefix('module.'): v for k, v in content.items()}
-    if prefix is None:
-        prefix = next((p for p in PREFIXES if any(k.startswith(p) for k in weights)), '')
+            f"{source} has other weights than those that '{ModelRecord.path_beside(path)}' describes; "
+            'copy both again, or take the record away and name the model'
+        )
+    weights, removed = unwrap_names(_with_prefix(found, prefix, source), network.state_dict(), source)
+    check_finite(weights, network, source)
+    return weights, f'{source} (its names without {removed})' if removed else source
+
+
+def check_finite(weights: Mapping[str, torch.Tensor], network: nn.Module, source: str) -> None:
+    """Check that weights are numbers. Of buffers, masks may be infinite.
+
+    Raises:
+        ValueError: A tensor has NaN, or a parameter an infinite value.
+    """
+    parameters = {name for name, _ in network.named_parameters()}
+    for name, value in weights.items():
+        if value.is_floating_point():
+            bad = ~value.isfinite() if name in parameters else value.isnan()
+            if bad.any():
+                raise ValueError(
+                    f'{source} has NaN or infinite values: {int(bad.sum())} of {value.numel()} in {name}; '
+                    'take a checkpoint from before its training went wrong'
+                )
+
+
+def _with_prefix(weights: Mapping[str, torch.Tensor], prefix: str | None, source: str) -> Mapping[str, torch.Tensor]:
+    """The tensors whose names begin with a prefix, without the prefix."""
+    if not prefix:
+        return weights
+    weights = {k.removeprefix('module.'): v for k, v in weights.items()}
     chosen = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     if weights and not chosen:
         there = sorted({k.partition('.')[0] + '.' for k in weights})
-        raise ValueError(
-            f"checkpoint '{path}' has no name that begins with '{prefix}'; its names begin with {_first(there)}"
-        )
+        raise ValueError(f"{source} has no name that begins with '{prefix}'; its names begin with {first_of(there)}")
     return chosen
 
 
@@ -170,12 +167,28 @@ def resolve_model(
     record = ModelRecord.read(checkpoint) if checkpoint is not None else None
     if record is None:
         if model is None:
-            raise ValueError("no model is given; give timm's name, or a checkpoint with a record (.json) beside it")
+            raise ValueError(
+                "no model is given; give timm's name, or a checkpoint with a record (.json) beside it"
+                if checkpoint is None
+                else unnamed(checkpoint)
+            )
         return ModelRecord(check_model_name(model), model_kwargs)
     if model not in (None, record.model):
         check_model_name(model)
         raise ValueError(f"checkpoint '{checkpoint}' holds {record.model} and not {model}; change either")
     return replace(record, model=check_model_name(record.model), model_kwargs={**record.model_kwargs, **model_kwargs})
+
+
+def unnamed(checkpoint: str | os.PathLike) -> str:
+    """The error about a checkpoint without a record, which says how to name its model."""
+    beside = ModelRecord.path_beside(checkpoint)
+    hub = Path(checkpoint).parent / 'config.json'
+    return (
+        f"no model is given, and checkpoint '{checkpoint}' has no record '{beside.name}' beside it; in a config, give "
+        "model='NAME' (timm's name) and its arguments beside the checkpoint; for a command, write "
+        f'{{"model": "NAME", "model_kwargs": {{"num_classes": …}}}} to \'{beside}\''
+        + (f", or give 'local-dir:{hub.parent}' in place of the file" if hub.is_file() else '')
+    )
 
 
 def build_model(
@@ -205,9 +218,8 @@ def build_model(
     record = resolve_model(model, checkpoint, **model_kwargs)
     network = timm.create_model(record.model, pretrained=pretrained, **record.model_kwargs)
     if checkpoint is not None:
-        source = f"checkpoint '{checkpoint}'"
-        weights = fit_weights(network, read_weights(checkpoint, prefix=None), source, resample_stem)
-        load_all(network, weights, source, record.model)
+        weights, source = read_weights_for(network, checkpoint)
+        load_all(network, fit_weights(network, weights, source, resample_stem), source, record.model)
     return network
 
 
@@ -271,12 +283,20 @@ def load_all(network: nn.Module, weights: Mapping[str, torch.Tensor], source: st
         if k in weights and own[k].shape != weights[k].shape
     ]
     if missing or unexpected or shapes:
-        problems = [f'{len(missing)} missing ({_first(missing)})'] if missing else []
-        problems += [f'{len(unexpected)} unexpected ({_first(unexpected)})'] if unexpected else []
-        problems += [f'{len(shapes)} of another shape ({_first(shapes)})'] if shapes else []
-        raise ValueError(f'{source} does not fit {name}: {"; ".join(problems)}; name the model it was saved from')
+        problems = [f'{len(missing)} missing ({first_of(missing)})'] if missing else []
+        problems += [f'{len(unexpected)} unexpected ({first_of(unexpected)})'] if unexpected else []
+        problems += [f'{len(shapes)} of another shape ({first_of(shapes)})'] if shapes else []
+        classes = None if missing or unexpected else other_num_classes(network, weights)
+        way_out = f'give num_classes={classes}' if classes is not None else 'name the model it was saved from'
+        raise ValueError(f'{source} does not fit {name}: {"; ".join(problems)}; {way_out}')
     network.load_state_dict(weights)
 
 
-def _first(names: list[str], count: int = 3) -> str:
-    return ', '.join(names[:count]) + (', …' if len(names) > count else '')
+def other_num_classes(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> int | None:
+    """The number of classes of weights that differ from a network in nothing else; None if other things differ."""
+    config: Any = getattr(network, 'pretrained_cfg', None) or {}
+    classifier = config.get('classifier') or ()
+    heads = tuple(f'{one}.' for one in ((classifier,) if isinstance(classifier, str) else classifier))
+    differ = {k: weights[k] for k, v in network.state_dict().items() if k in weights and v.shape != weights[k].shape}
+    counts = {v.shape[0] for v in differ.values() if v.dim()}
+    return counts.pop() if len(counts) == 1 and all(k.startswith(heads) for k in differ) else None

@@ -14,7 +14,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 import backbones  # noqa: F401 - registers this project's models
-from backbones.checkpoint import fit_weights, load_all, read_weights, resolve_model
+from backbones.checkpoint import fit_weights, load_all, read_weights_for, resolve_model
 from backbones.layers.depthwise import speed_up_depthwise
 from backbones.meta import without_storage
 from backbones.openmmlab.arguments import check_arguments, unknown_argument
@@ -97,7 +97,6 @@ class TimmBackbone(BaseModule):
             raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
         record = resolve_model(model, checkpoint, **model_kwargs)
         model, model_kwargs = record.model, dict(record.model_kwargs)
-        weights = read_weights(checkpoint, checkpoint_prefix) if checkpoint is not None else {}
         if drop_path_rate is not None:
             if not 0 <= drop_path_rate <= 1:
                 raise ValueError(f'drop_path_rate {drop_path_rate} is no probability; choose from 0 to 1')
@@ -112,7 +111,7 @@ class TimmBackbone(BaseModule):
         self.net: Any = speed_up_depthwise(_create(model, pretrained, model_kwargs))
         self._way = _find_way(model, plan, model_kwargs, out_indices, self.net)
         if checkpoint is not None:
-            source = f"checkpoint '{checkpoint}'"
+            weights, source = read_weights_for(self.net, checkpoint, checkpoint_prefix)
             fitted = fit_weights(self.net, _without_classifier(weights, self.net), source, resample_stem)
             load_all(self.net, fitted, source, model)
         self._deform(dcn_stages)

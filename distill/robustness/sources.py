@@ -6,7 +6,8 @@ This module is light, so that a command can check the names before it imports to
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKPOINTS = ('.pth', '.tar', '.pt')
+# The same as `backbones.checkpoint_file.ENDINGS`, which takes torch to import.
+CHECKPOINTS = ('.pth', '.pt', '.ckpt', '.safetensors', '.bin', '.tar', '.pyth')
 ONNX = '.onnx'
 
 
@@ -26,8 +27,16 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> 'Source':
-        """Read ``PATH`` or ``TIMM_NAME``, with ``NAME=`` before it or without, as a command takes it."""
-        name, _, path = text.rpartition('=')
+        """Read ``PATH`` or ``TIMM_NAME``, with ``NAME=`` before it or without, as a command takes it.
+
+        Names of files and folders may hold ``=`` too: the longest path that exists is the one that is meant.
+        """
+        places = [-1, *(place for place, letter in enumerate(text) if letter == '=')]
+        readings = [(text[:place] if place > 0 else '', text[place + 1 :]) for place in places]
+        # Where nothing exists: a path has a folder before its first '=', a name has none.
+        is_path = '=' not in text or '/' in text.partition('=')[0]
+        guess = readings[0] if is_path else readings[1]
+        name, path = next((one for one in readings if one[1] and Path(one[1]).exists()), guess)
         is_file = Path(path).suffix in (*CHECKPOINTS, ONNX) or Path(path).exists()
         return cls(name or (run_name(path) if is_file else path), path, is_file)
 
@@ -41,7 +50,13 @@ class Source:
 
         Raises:
             FileNotFoundError: The file does not exist.
+            ValueError: The path is a folder.
         """
+        if self.is_file and Path(self.path).is_dir():
+            raise ValueError(
+                f"model '{self.path}' is a folder; name the checkpoint in it, or give 'local-dir:{self.path}' for a "
+                'folder in the layout of the Hugging Face hub'
+            )
         if self.is_file and not Path(self.path).exists():
             what, way_out = ('model', 'export') if self.is_onnx else ('checkpoint', 'train')
             raise FileNotFoundError(f"{what} '{self.path}' does not exist; {way_out} it first or correct the path")

@@ -12,8 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
-from backbones.checkpoint import read_weights
+from backbones.checkpoint import read_weights_for
 from distill.base.processes import join_on_cpu
+from distill.training.checkpoints import read_safely
 from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner, bare_model
 
@@ -190,7 +191,8 @@ def check_weights(model: nn.Module, checkpoint: str) -> None:
     Raises:
         ValueError: It lacks some, or they are of another shape.
     """
-    own, weights = bare_model(model).state_dict(), read_weights(checkpoint)
+    bare = bare_model(model)
+    own, weights = bare.state_dict(), read_weights_for(bare, checkpoint)[0]
     missing = [key for key in own if key not in weights]
     shapes = [
         f'{key} is {tuple(weights[key].shape)} there and {tuple(own[key].shape)} in the model'
@@ -216,6 +218,7 @@ def build_runner(config: Config, hooks: Sequence[Hook] = (), notes: Sequence[str
         ValueError: ``sync_bn`` is set for a distillation.
     """
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    read_safely()
     if config.get('sync_bn') and 'student' in config.model:
         raise ValueError("mmengine's sync_bn drops activations of timm's norms; set model.sync_bn=True in its place")
     join_on_cpu(config.launcher)

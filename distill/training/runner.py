@@ -1,16 +1,19 @@
 """mmengine's `Runner` with what this project needs of it beyond a config: CPU processes, and errors that name data."""
 
 import os
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 
 from mmengine.model import BaseTTAModel
+from mmengine.runner import CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 from torch.utils.data import DataLoader
 
 from distill.base.processes import default_device, rank_and_count, unwrap
 from distill.base.suffixes import IMAGE_SUFFIXES, count_suffixes, files_inside
+from distill.training.checkpoints import WEIGHTS_ALONE, check_optimizer, prepare, report_taken
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 """Hooks that mmengine registers by itself, and that only a None in ``default_hooks`` keeps out."""
@@ -26,7 +29,64 @@ class Runner(MMEngineRunner):
     - Without an accelerator, a model is distributed over processes that speak gloo; mmengine expects a device.
     - A data set that cannot be read, that is empty or that is smaller than one batch is an error that names it.
     - A run that took no step is an error, not a success.
+    - A checkpoint is checked before it is loaded or resumed; mmengine takes what fits and leaves the rest.
     """
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable = 'cpu',
+        strict: bool = False,
+        revise_keys: Sequence[tuple[str, str]] = ((r'^module\.', ''),),
+    ) -> dict:
+        """Load weights, or all that a run goes on with.
+
+        Args:
+            filename: Path or URL.
+            map_location: As in ``torch.load``.
+            strict: Whether all weights must fit, as they must where a run is resumed.
+            revise_keys: Pairs of a pattern and a replacement for names, as in mmengine.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The checkpoint cannot be read, or does not fit.
+        """
+        checkpoint = CheckpointLoader.load_checkpoint(filename, map_location)
+        model, bare = unwrap(self.model), bare_model(self.model)
+        checkpoint = prepare(checkpoint, bare, filename, self._resume)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        note = report_taken(checkpoint, bare)
+        if note and not self._resume:
+            self.logger.warning(f'{filename}: {note}')
+        try:
+            loaded = _load_checkpoint_to_model(model, checkpoint, strict or self._resume, revise_keys=list(revise_keys))
+        except RuntimeError as error:
+            raise ValueError(
+                f"checkpoint '{filename}' does not fit the model: {note or error}; use the config it was trained with"
+            ) from error
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return loaded
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Go on where a checkpoint was written.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The checkpoint does not hold all that it takes, or is of another run.
+        """
+        self._resume = True
+        try:
+            super().resume(filename, *args, **kwargs)
+        except (KeyError, TypeError, AttributeError, AssertionError, IndexError, RuntimeError) as error:
+            reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+            raise ValueError(
+                f"checkpoint '{filename}' cannot be resumed ({reason}); resume with the config it was trained with, or "
+                f'{WEIGHTS_ALONE.format(filename)}'
+            ) from error
+        optimizer = getattr(self.optim_wrapper, 'optimizer', None)
+        if optimizer is not None:
+            check_optimizer(optimizer.state, filename)
 
     def train(self) -> nn.Module:
         """Train.
