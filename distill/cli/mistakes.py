@@ -7,8 +7,11 @@ not take. Both are a user's mistake where mmengine itself raises them; the same 
 import difflib
 import inspect
 import re
+import traceback
 from types import FrameType
 
+REGISTRY = 'mmengine.registry.build_functions'
+"""The module that builds what a config names."""
 SHOWN = 12
 """Names in a message at the most."""
 
@@ -23,12 +26,17 @@ def config_mistake(error: BaseException) -> str | None:
         One line, or None where the exception does not come from the registry, nor from a call of mmengine's with an
         argument of the config.
     """
-    frame = _innermost_frame(error)
-    module = frame.f_globals.get('__name__', '') if frame is not None else ''
+    frames = _frames(error)
+    frame = frames[-1] if frames else None
+    module = _module(frame) if frame is not None else ''
     if isinstance(error, TypeError) and module.startswith('mmengine.runner'):
         unknown = re.search(r"(\w+)(?:\.\w+)?\(\) got an unexpected keyword argument '(\w+)'", str(error))
         return f"{unknown[1]} takes no '{unknown[2]}'; drop it from the config, or correct it" if unknown else None
     if not module.startswith('mmengine.registry'):
+        # A constructor of mmengine's own that refuses a value; those of other packages may have bugs of their own.
+        builds = [one for one in frames if _module(one) == REGISTRY]
+        if builds and module.startswith('mmengine.') and isinstance(error, (TypeError, AssertionError)):
+            return _wrong_value(builds[-1], error)
         return None
     built, arguments = frame.f_locals.get('obj_cls'), frame.f_locals.get('args', {})
     if built is not None and isinstance(error, TypeError):
@@ -41,12 +49,19 @@ def config_mistake(error: BaseException) -> str | None:
     return f'the config cannot be built ({error.args[0] if error.args else error}); correct it'
 
 
-def _innermost_frame(error: BaseException) -> FrameType | None:
-    """The frame that has raised an exception."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame if trace is not None else None
+def _frames(error: BaseException) -> list[FrameType]:
+    """The frames that an exception has passed, the one that has raised it last."""
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def _module(frame: FrameType) -> str:
+    return frame.f_globals.get('__name__', '')
+
+
+def _wrong_value(build: FrameType, error: BaseException) -> str:
+    """The message about a constructor that refuses a value, given the registry's frame that calls it."""
+    name = getattr(build.f_locals.get('obj_cls'), '__name__', 'it')
+    return f'{name} cannot be built ({" ".join(str(error).split())}); correct the config'
 
 
 def _wrong_arguments(built: type, arguments: dict, error: TypeError) -> str:

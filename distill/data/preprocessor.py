@@ -14,6 +14,9 @@ from distill.base.images import normalise
 from distill.data.batch import ViewBatch
 from distill.data.mixing import erase, mix_pairs
 
+MIXUP_MODES = ('batch', 'pair', 'elem')
+"""timm's modes of mixing."""
+
 
 @MODELS.register_module()
 class ViewPreprocessor(BaseDataPreprocessor):
@@ -45,6 +48,9 @@ class ViewPreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.random_erasing = random_erasing
         self.mixup = Mixup(**mixup) if mixup else None
+        if self.mixup is not None and self.mixup.mode not in MIXUP_MODES:
+            # timm takes every other text for batch.
+            raise ValueError(f"mixup.mode '{self.mixup.mode}' is unknown; choose from {', '.join(MIXUP_MODES)}")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def forward(self, data: Sequence[Tensor], training: bool = False) -> dict:

@@ -51,6 +51,7 @@ class CachedTeacher(Teacher):
                 f"cache '{cache}' lacks {len(missing)} of {self.store.shards} files; "
                 'run the tools/cache_teacher.py that writes it again, it goes on where it stopped'
             )
+        self.store.check_sizes()
         written = self.manifest.teacher
         require_equal(written, {**written, **describe_teacher(model)}, self.cache)
         self.source = {**written, 'cache': str(cache)}

@@ -23,7 +23,7 @@ class TimmOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Build the optimizer wrapper of a model.
 
         Raises:
-            ValueError: There is no optimizer of that name.
+            ValueError: There is no optimizer of that name, or weight decay is negative.
         """
         model = unwrap(model)
         excepted = {
@@ -41,6 +41,8 @@ class TimmOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if 'fused' in inspect.signature(kind).parameters and not {'foreach', 'differentiable'} & set(config):
             config.setdefault('fused', True)
         decay = config.pop('weight_decay', 0.0)
+        if decay < 0:
+            raise ValueError(f'optim_wrapper.optimizer.weight_decay is {decay}; give 0 or more')
         config['params'] = param_groups_weight_decay(model, decay, no_weight_decay_list=excepted)
         wrapper = self.optim_wrapper_cfg.copy()
         wrapper.setdefault('type', 'OptimWrapper')

@@ -341,7 +341,7 @@ def value_of_results_that_is_no_score(scene: Scene) -> Allowed:
     def find(node: object, key: str) -> None:
         if isinstance(node, dict):
             for name, value in node.items():
-                if isinstance(value, float) and name.endswith('_pct'):
+                if isinstance(value, float) and name in ('top1_pct', 'top5_pct', 'ece_pct'):
                     scores.append((node, name))
                 find(value, name)
 

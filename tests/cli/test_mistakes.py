@@ -23,6 +23,7 @@ def caught(function, *args) -> BaseException:
         (HOOKS, dict(type='EMAHok'), "type 'EMAHok' is unknown among the hooks of mmengine; did you mean EMAHook"),
         (HOOKS, dict(type='IterTimerHook', nonsense=3), "IterTimerHook takes no 'nonsense'; it takes "),
         (HOOKS, dict(type='LoggerHook', intervall=3), "LoggerHook takes no 'intervall'; did you mean interval?"),
+        (HOOKS, dict(type='LoggerHook', interval='often'), 'LoggerHook cannot be built (interval must be an integer)'),
         (MODELS, dict(), 'the config cannot be built'),
     ],
 )

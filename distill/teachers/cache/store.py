@@ -78,6 +78,15 @@ class Store:
         """Files that are not written yet."""
         return [shard for shard in range(self.shards) if not self.path(shard).is_file()]
 
+    def check_sizes(self) -> None:
+        """Check that every file has as many bytes as its rows take.
+
+        Raises:
+            ValueError: A file is damaged.
+        """
+        for shard in range(self.shards):
+            _check_size(self.path(shard), self.row_type, len(self.span(shard)))
+
     def pack(self, logits: Tensor) -> np.ndarray:
         """Rows [N] of logits [N, C]."""
         rows = np.empty(len(logits), self.row_type)
@@ -115,8 +124,7 @@ class Store:
 @functools.lru_cache(maxsize=512)
 def _mapped(path: Path, row_type: np.dtype, rows: int) -> np.ndarray:
     """A file as an array, which the system reads ahead."""
-    if path.stat().st_size != rows * row_type.itemsize:
-        raise ValueError(f"'{path}' is damaged: it has not {rows} rows; delete it and write it again")
+    _check_size(path, row_type, rows)
     with path.open('rb') as file:
         if hasattr(os, 'posix_fadvise'):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
@@ -128,6 +136,11 @@ def _mapped(path: Path, row_type: np.dtype, rows: int) -> np.ndarray:
             f"'{path}' is damaged: its checksum is not that of '{checksum.name}'; delete it and write it again"
         )
     return mapped
+
+
+def _check_size(path: Path, row_type: np.dtype, rows: int) -> None:
+    if path.stat().st_size != rows * row_type.itemsize:
+        raise ValueError(f"'{path}' is damaged: it has not {rows} rows; delete it and write it again")
 
 
 def _checksum_path(path: Path) -> Path:
