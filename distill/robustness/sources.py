@@ -38,7 +38,8 @@ class Source:
         guess = readings[0] if is_path else readings[1]
         name, path = next((one for one in readings if one[1] and Path(one[1]).exists()), guess)
         is_file = Path(path).suffix in (*CHECKPOINTS, ONNX) or Path(path).exists()
-        return cls(name or (run_name(path) if is_file else path), path, is_file)
+        # A name on the Hugging Face hub or of a local folder has slashes.
+        return cls(name or (run_name(path) if is_file else path.rstrip('/').rpartition('/')[2]), path, is_file)
 
     @property
     def is_onnx(self) -> bool:
@@ -50,8 +51,10 @@ class Source:
 
         Raises:
             FileNotFoundError: The file does not exist.
-            ValueError: The path is a folder.
+            ValueError: The path is a folder, or the run's name is not one of a folder, under which its files go.
         """
+        if not self.name.strip('.') or set(self.name) & set('/\\\0'):
+            raise ValueError(f"run name '{self.name}' cannot be a folder's; choose one without '/' and '..'")
         if self.is_file and Path(self.path).is_dir():
             raise ValueError(
                 f"model '{self.path}' is a folder; name the checkpoint in it, or give 'local-dir:{self.path}' for a "

@@ -88,3 +88,18 @@ def test_onnx_asks_for_its_packages(tmp_path):
     (tmp_path / 'x.onnx').touch()
     with pytest.raises(ValueError, match=r"needs .*onnxruntime; pip install '\.\[onnx\]'"):
         load_run(str(tmp_path / 'x.onnx'), 'cpu')
+
+
+@pytest.mark.parametrize(
+    ('text', 'name'),
+    [('hf-hub:timm/resnet50', 'resnet50'), ('local-dir:models/mine/', 'mine'), ('resnet18.x', 'resnet18.x')],
+)
+def test_a_run_is_called_after_the_last_part_of_a_name(text, name):
+    assert Source.parse(text).name == name
+
+
+@pytest.mark.parametrize('name', ['../x', 'a/b', '..', 'a\\b'])
+def test_the_name_of_a_run_leads_nowhere(tmp_path, name):
+    (tmp_path / 'x.pth').touch()
+    with pytest.raises(ValueError, match="cannot be a folder's; choose one without"):
+        Source.parse(f'{name}={tmp_path}/x.pth').check()
