@@ -11,6 +11,7 @@ import torch
 from backbones.checkpoint import save_model
 from backbones.record import ModelRecord
 from distill.robustness.runs import load_run, teacher_name
+from distill.robustness.sources import Source
 
 
 def save(path: Path, **description) -> Path:
