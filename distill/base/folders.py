@@ -77,7 +77,7 @@ class LeftOut:
 
     def __str__(self) -> str:
         return ' and '.join(
-            f'{count} {what} ({first(sorted(self.names[what]), 3)})' for what, count in self.counts.items()
+            f'{what} ({count}: {first(sorted(self.names[what]), 3)})' for what, count in self.counts.items()
         )
 
 

@@ -80,10 +80,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: The values have no known range: 32 bits, floats, or a colour space that Pillow does not convert.
     """
+    if is_deep(image):
+        say_that_depth_is_scaled()
+    return _to_rgb(image)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in MODES:
         return image.convert('RGB')
     if is_deep(image):
-        say_that_depth_is_scaled()
         return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert('RGB')
     raise ValueError(unknown_range(image.mode))
 
@@ -123,13 +128,20 @@ def decode(file: IO[bytes], name: Callable[[], str | Path]) -> Image.Image:
     Raises:
         ValueError: The file is truncated, damaged, no image, or one whose values have no known range.
     """
-    return decode_with_mode(file, name)[0]
+    image, mode = decode_with_mode(file, name)
+    if mode == DEEP_MODE:
+        say_that_depth_is_scaled()
+    return image
 
 
 def decode_with_mode(file: IO[bytes], name: Callable[[], str | Path]) -> tuple[Image.Image, str]:
-    """Decode an image file to RGB as `decode` does; returns the image and its mode, of `STORED_MODES`."""
+    """Decode an image file to RGB as `decode` does, for a caller who counts modes and says so.
+
+    Returns:
+        The image, and its mode, of `STORED_MODES`.
+    """
     with _readable(file, name) as image:
-        return to_rgb(image), DEEP_MODE if is_deep(image) else image.mode
+        return _to_rgb(image), DEEP_MODE if is_deep(image) else image.mode
 
 
 def check_header(file: IO[bytes], name: Callable[[], str | Path], log: Callable[[str], None] = _logger.warning) -> None:

@@ -1,5 +1,6 @@
 """A folder of images, as several models take them."""
 
+import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,8 @@ from distill.base.images import decode, normalise
 from distill.explain.cka import MIN_IMAGES
 from distill.explain.stages import spread
 from distill.robustness.runs import Run
+
+_logger = logging.getLogger(__name__)
 
 
 class ModelInputs(Dataset):
@@ -46,7 +49,10 @@ def find_images(folder: Path, count: int) -> list[Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"image folder '{folder}' does not exist; give a folder with images")
-    found = sorted(folder / path for path in folders.find_images(folder))
+    left_out = folders.LeftOut()
+    found = sorted(folder / path for path in folders.find_images(folder, left_out))
+    if left_out:
+        _logger.warning(folders.left_out_line(folder, left_out))
     if min(len(found), count) < MIN_IMAGES:
         raise ValueError(f"'{folder}' has {len(found)} images and {count} were asked for; give {MIN_IMAGES} or more")
     return [found[index] for index in spread(len(found), count)]

@@ -34,7 +34,7 @@ def test_folders_of_a_set(tmp_path):
         ClassFolders.read(folder)
     put(folder, 'b/1.heic', 'b/notes.txt')
     with pytest.raises(
-        ValueError, match=r'delete it; it has 2 other files \(b/1.heic, b/notes.txt\), and images end in .jpg'
+        ValueError, match=r'delete it; it has other files \(2: b/1.heic, b/notes.txt\), and images end in .jpg'
     ):
         ClassFolders.read(folder)
     put(folder, 'a/1.jpg', 'b/1.jpg')
@@ -59,8 +59,8 @@ def test_classes_are_visible_top_folders_in_natural_order(tmp_path):
         'images beside the class folders': 1,
     }
     assert found.note().startswith(f"'{tmp_path}': left out ")
-    assert '3 hidden or system folders (.ipynb_checkpoints, @eaDir, __MACOSX)' in found.note()
-    assert '1 images beside the class folders (loose.png)' in found.note()
+    assert 'hidden or system folders (3: .ipynb_checkpoints, @eaDir, __MACOSX)' in found.note()
+    assert 'images beside the class folders (1: loose.png)' in found.note()
 
 
 def test_nested_images_of_every_format_belong_to_the_top_folder(tmp_path):

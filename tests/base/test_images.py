@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from distill.base import images
-from distill.base.images import decode, normalise, read_image, renormalise
+from distill.base.images import STORED_MODES, decode, normalise, read_image, renormalise
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -59,7 +59,8 @@ def test_images_that_show_nothing(tmp_path, image, name, message):
 def test_16_bits_are_scaled_and_not_clipped(tmp_path, name, factor):
     levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(levels * factor).save(tmp_path / name)
-    image, _ = read_image(tmp_path / name)
+    image, mode = read_image(tmp_path / name)
+    assert mode == STORED_MODES[-1] == 'I;16'
     assert (np.asarray(image) == levels[..., None]).all()
 
 
@@ -84,6 +85,6 @@ def test_scaling_is_said_once_and_not_by_every_worker(tmp_path, monkeypatch, cap
     paths = [tmp_path / f'{k}.png' for k in range(8)]
     for path in paths:
         Image.fromarray(np.full((8, 8), 777, np.uint16)).save(path)
-    loader = DataLoader(paths, 1, num_workers=2, collate_fn=lambda batch: read_image(batch[0])[1])
-    assert list(loader) == ['I;16'] * 8
+    loader = DataLoader(paths, 1, num_workers=2, collate_fn=lambda batch: decode(batch[0].open('rb'), str).size)
+    assert list(loader) == [(8, 8)] * 8
     assert capfd.readouterr().err == 'images with 16 bits a channel are scaled to 8 bits\n'

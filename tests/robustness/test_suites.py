@@ -100,6 +100,39 @@ def test_order_of_classes_does_not_reorder_the_images(tree):
     assert (forwards.labels == len(wnids) - 1 - backwards.labels).all()
 
 
+def test_a_model_with_the_classes_in_another_order_gets_the_same_scores(tree, tmp_path):
+    """Numbered folders and categories go by ImageNet's list and not by the place in the model's."""
+    runs = [reader_run(), reader_run('backwards')]
+    runs[1].classes, network = runs[1].classes[::-1], runs[1].network
+    runs[1].predict = lambda images: network(images.float() / 255).flip(1)
+    names = ['clean', 'v2', 'adversarial', 'cue_conflict', 'corruption_disk']
+    results = evaluate_on(tree, tmp_path, runs, names, corruption_limit=2)
+    forwards, backwards = (results['classification'][run.name] for run in runs)
+    for key, scores in forwards.items():
+        assert scores['top1_pct'] == (50 if key == 'cue_conflict' else 100)
+        for score in ('top1_pct', 'top5_pct', 'shape_bias_pct', 'clean_subset_top1_pct'):
+            assert backwards[key].get(score) == scores.get(score), (key, score)
+    assert suites_for(runs[1].classes) == suites_for(runs[0].classes)
+
+
+def test_what_is_no_image_of_a_class_is_left_out_of_every_suite(tree, tmp_path, caplog):
+    wnids = imagenet.synsets()
+    root = tmp_path / 'imagenet'
+    shutil.copytree(tree / 'val', root / 'val')
+    before = open_suite(suites_for(wnids)['clean'], root, wnids)
+    for junk in ('.DS_Store', f'{wnids[0]}/Thumbs.db', f'{wnids[1]}/._x.png', '__MACOSX/x/1.png', 'loose.png'):
+        (root / 'val' / junk).parent.mkdir(parents=True, exist_ok=True)
+        (root / 'val' / junk).touch()
+    after = [open_suite(suites_for(wnids)[name], root, wnids) for name in ('clean', 'corruption')]
+    assert [image_set.sha256 for image_set in after] == [before.sha256] * 2
+    assert len([record for record in caplog.records if 'left out' in record.message]) == 1
+    (root / 'val' / wnids[2] / 'day').mkdir()
+    image = next((root / 'val' / wnids[2]).glob('*.png'))
+    image.rename(image.parent / 'day' / 'IMAGE.PNG')
+    nested = open_suite(suites_for(wnids)['clean'], root, wnids)
+    assert (nested.paths[2], nested.labels[2]) == (f'{wnids[2]}/day/IMAGE.PNG', 2)
+
+
 def test_probabilities_of_a_category_are_averaged(tree, monkeypatch):
     monkeypatch.undo()  # The real categories: the 118 classes of dogs matter here.
     categories = imagenet.categories()

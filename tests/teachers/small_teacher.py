@@ -39,11 +39,17 @@ def options(checkpoint: Path, **overrides) -> list[str]:
     return [f'{name}={value}' for name, value in settings.items()]
 
 
-def save_teacher(path: Path, bias: float = 0.0) -> Path:
-    """Write a DeiT whose predictions are far from even; ``bias`` is added to the bias of its head."""
+def save_teacher(path: Path, bias: float = 0.0, classes: list[str] | None = None) -> Path:
+    """Write a DeiT whose predictions are far from even, and a record, with the names of its classes if they are given.
+
+    Args:
+        path: File of the weights.
+        bias: Is added to the bias of the head.
+        classes: Names of the classes in the order of the logits.
+    """
     torch.manual_seed(3)
     model = build_model(NAME, **TEACHER)
     torch.nn.init.normal_(model.head.weight, std=0.5)
     model.head.bias.data += bias
-    save_model(path, model, ModelRecord(NAME, TEACHER))
+    save_model(path, model, ModelRecord(NAME, TEACHER, classes=classes))
     return path

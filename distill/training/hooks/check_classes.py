@@ -42,12 +42,12 @@ class CheckClassesHook(Hook):
         validation = getattr(getattr(runner.val_loop, 'dataloader', None), 'dataset', None)
         known = self._loaded or _start(model, training)
         _order(training, known)
-        _check_count(training, model)
+        _check_count(training, 'training', model)
         if known is None and _is_named(training):
             known = (list(training.classes), f"the training set '{_where(training)}'")
         if validation is not None:
             _order(validation, known)
-            _check_count(validation, model)
+            _check_count(validation, 'validation', model)
         if model.teacher is not None and hasattr(training, 'order_classes'):
             model.teacher.order_classes(training)
 
@@ -59,7 +59,7 @@ class CheckClassesHook(Hook):
         """
         dataset = runner.test_loop.dataloader.dataset
         _order(dataset, self._loaded)
-        _check_count(dataset, unwrap(runner.model))
+        _check_count(dataset, 'test', unwrap(runner.model))
 
 
 def _start(model: Any, training: Any) -> tuple[list[str], str] | None:
@@ -83,12 +83,12 @@ def _order(dataset: Any, known: tuple[list[str], str] | None) -> None:
         raise ValueError(f'the data set has the classes {first(dataset.classes)}, in another order than {known[1]}')
 
 
-def _check_count(dataset: Any, model: Any) -> None:
+def _check_count(dataset: Any, part: str, model: Any) -> None:
     """Compare the number of classes with the student's."""
     classes, expected = getattr(dataset, 'classes', None), model.student.num_classes
     if classes is None or len(classes) == expected:
         return
-    found = f"the set '{_where(dataset)}' has {len(classes)} classes ({first(classes)}) and the student {expected}"
+    found = f'the {part} set has {len(classes)} classes ({first(classes)}) and the student {expected}'
     if not classes:
         advice = 'give it names of classes (of Hugging Face data sets: a ClassLabel feature)'
     elif len(classes) == 1:
@@ -97,7 +97,7 @@ def _check_count(dataset: Any, model: Any) -> None:
         advice = 'choose the data that the teacher, or the checkpoint of the student, was trained for'
     else:
         advice = f'set model.student.num_classes={len(classes)} if these are the classes'
-    raise ValueError(f'{found}; {advice}')
+    raise ValueError(f"{found}, in '{_where(dataset)}'; {advice}")
 
 
 def _is_named(dataset: Any) -> bool:
