@@ -48,7 +48,7 @@ randomness = dict(seed=0)
 SMALL = [f'{name}_dataloader.dataset.pipeline.{place}.scale=(64,64)' for name, place in (('train', 2), ('val', 1))]
 SMALL += ['test_dataloader.dataset.pipeline.1.scale=(64,64)']
 ADDED = [
-    'added distill.downstream.register to custom_imports',
+    'added distill.downstream.register, distill.downstream.annotations.register to custom_imports',
     "added default_hooks.plain_checkpoint=dict(type='PlainCheckpointHook')",
     "added default_hooks.seed_iteration=dict(type='SeedIterationHook')",
     "added default_hooks.seed_samples=dict(type='SeedSamplesHook')",

@@ -30,7 +30,7 @@ def drop_label_map(root: Path) -> str:
 def rename_class(root: Path) -> str:
     path = root / 'annotations' / 'instances_train2017.json'
     path.write_text(path.read_text().replace('"bolt"', '"nut"'))
-    return f"annotations '{path}' lack the class 'bolt' (1 such) of the training set; they have arrow, nut, circle"
+    return f"annotations '{path}' lack the class 'bolt' (1 such) of metainfo.classes; they have arrow, nut, circle"
 
 
 def lose_objects(root: Path) -> str:
