@@ -1,5 +1,6 @@
 """What a label map holds is what a segmenter learns: nothing is cut off, left out or taken for something else."""
 
+import pickle
 import zlib
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
@@ -14,7 +16,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from distill.downstream.checks.files import check_files
 from distill.downstream.checks.labels import LabelCensus, check_label_file
 from distill.downstream.checks.norm import smallest_batch, watch_norms
-from distill.downstream.checks.sample import CheckSample, check_samples, check_whole
+from distill.downstream.checks.sample import CheckSample, check_samples, check_whole, name_label_maps
 from distill.downstream.scores import task_scores
 
 LABELS = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -89,6 +91,25 @@ def test_colour_coded_label_maps_are_refused(colours, message, tmp_path):
         CheckSample(num_classes=4).transform(results)
 
 
+def test_label_maps_that_cannot_be_loaded_are_named_in_workers_too(tmp_path):
+    path = tmp_path / 'labels.png'
+    Image.fromarray(np.random.default_rng(0).integers(0, 9, (64, 64), dtype=np.uint8)).save(path)
+    pipeline = SimpleNamespace(transforms=[LoadAnnotations(reduce_zero_label=True)])
+    name_label_maps(pipeline)
+    name_label_maps(pipeline)
+    load = pickle.loads(pickle.dumps(pipeline.transforms[0]))
+    assert isinstance(load.step, LoadAnnotations)
+    info = dict(seg_map_path=str(path), reduce_zero_label=True, seg_fields=[])
+    assert load(dict(info))['gt_seg_map'].shape == (64, 64)
+    with pytest.raises(
+        ValueError, match='the data set has reduce_zero_label=False and LoadAnnotations in its pipeline'
+    ):
+        load({**info, 'reduce_zero_label': False})
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=rf"^label map '{path}' cannot be decoded .*; replace or delete it"):
+        load(dict(info))
+
+
 def census(*values: int, files: tuple[int, ...] = (), folder=None, **settings) -> LabelCensus:
     """A census of two maps with some values after loading, whose files hold others."""
     found = LabelCensus(**{'classes': ('background', 'thing'), 'num_classes': 2, **settings})
@@ -134,6 +155,8 @@ def test_sets_with_rare_classes_and_small_validation_sets_are_no_error(tmp_path)
     line = census(0, 2, folder=tmp_path, part='validation', **three).check()[0]
     assert line.startswith('no label map of the validation set has b (1 of 3 classes): its IoU is 0 where it is found')
     assert census(0, 2, folder=tmp_path, complete=False, **three).check() == []
+    line = census(0, 255, folder=tmp_path, classes=('thing',), num_classes=1).check()[0]
+    assert "the one class 'thing' is learnt where they have 0" in line
 
 
 def test_labels_of_a_large_set_are_looked_for_beyond_the_samples_that_are_loaded(monkeypatch):

@@ -1,5 +1,6 @@
 """The hook that checks data and model against each other before a detector or segmenter trains or is tested."""
 
+import math
 from collections.abc import Callable
 
 from mmengine.dist import is_main_process
@@ -13,7 +14,7 @@ from distill.downstream.checks.files import check_files, check_objects
 from distill.downstream.checks.labels import LabelCensus
 from distill.downstream.checks.model import check_checkpoint, check_classes, check_crop, check_order
 from distill.downstream.checks.norm import watch_norms
-from distill.downstream.checks.sample import CheckSample, check_samples, steps_inside
+from distill.downstream.checks.sample import CheckSample, check_samples, name_label_maps, steps_inside
 from distill.training.runner import bare_model
 
 
@@ -81,6 +82,14 @@ class CheckDataHook(Hook):
         """Check the validation set, unless that was done before training."""
         self._check(runner, 'validation', runner.val_loop)
 
+    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+        """Say why a score is not a number."""
+        empty = [name for name in ('mIoU', 'mAcc', 'aAcc') if math.isnan((metrics or {}).get(name, 0))]
+        if empty:
+            runner.logger.warning(
+                f'{", ".join(empty)}: not a number, because no pixel of the validation set has a label that counts'
+            )
+
     def before_test(self, runner) -> None:
         """Check the test set."""
         self._check(runner, 'test', runner.test_loop)
@@ -95,6 +104,7 @@ class CheckDataHook(Hook):
         for dataset in datasets:
             self._compare_classes(dataset, f'the {part} set')
             fill_in_classes(dataset, model)
+            name_label_maps(dataset.pipeline)
             check_classes(dataset, model, part)
             if is_main_process():
                 for line in check_files(dataset):

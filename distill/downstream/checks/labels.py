@@ -160,6 +160,11 @@ class LabelCensus:
             return [message]
         if not self.paths or not self.num_classes:
             return []
+        if self.num_classes == 1 and not self.reduce_zero_label and values_of(self.paths[:READ_AGAIN]) == [0, 255]:
+            return [
+                f"label maps of the {self.part} set hold 0 and 255 (e.g. '{self.paths[0]}'), and the one class "
+                f"'{first(self.classes)}' is learnt where they have 0; 255 stands for none"
+            ]
         self._check_background()
         missing = [name for label, name in enumerate(self.classes) if not self.seen[label]]
         if not (missing and self.complete):

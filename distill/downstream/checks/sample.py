@@ -166,7 +166,7 @@ def load_until(dataset, order: list[int], steps: list, census: LabelCensus, leas
             return count
         results = dataset.get_data_info(index)
         for step in steps:
-            results = load_step(step, results)
+            results = step(results)
             if results is None:  # mmcv's ignore_empty
                 break
         labels = (results or {}).get('gt_seg_map')
@@ -175,23 +175,52 @@ def load_until(dataset, order: list[int], steps: list, census: LabelCensus, leas
     return len(order)
 
 
-def load_step(step: Callable, results: dict) -> dict | None:
-    """Take one step of a pipeline, with the file's name in the errors of its decoder.
+class LoadNamed:
+    """A pipeline's step that loads label maps, with the file's name in the errors of its decoder.
 
-    Raises:
-        ValueError: A label map cannot be decoded, or the data set and the step differ in ``reduce_zero_label``.
+    `CheckDataHook` puts it around the step, which otherwise says in a worker that some file is truncated.
+
+    Args:
+        step: The step, whose attributes this has too.
     """
-    try:
-        return step(results)
-    except (OSError, SyntaxError) as error:
-        if not getattr(step, 'with_seg', False) or isinstance(error, FileNotFoundError):
+
+    def __init__(self, step: Callable):
+        self.step = step
+
+    def __call__(self, results: dict) -> dict | None:
+        """Load a label map.
+
+        Raises:
+            ValueError: It cannot be decoded, or the data set and the step differ in ``reduce_zero_label``.
+        """
+        try:
+            return self.step(results)
+        except FileNotFoundError:
             raise
-        raise damaged_labels(results['seg_map_path'], error) from None
-    except AssertionError as error:
-        own, expected = getattr(step, 'reduce_zero_label', None), results.get('reduce_zero_label')
-        if own == expected:
-            raise
-        raise ValueError(
-            f'the data set has reduce_zero_label={expected} and {type(step).__name__} in its pipeline '
-            f'reduce_zero_label={own}; set both alike, or leave it out of the pipeline'
-        ) from error
+        except (OSError, SyntaxError, UnicodeError) as error:
+            raise damaged_labels(results['seg_map_path'], error) from None
+        except AssertionError as error:
+            own, expected = getattr(self.step, 'reduce_zero_label', None), results.get('reduce_zero_label')
+            if own == expected:
+                raise
+            raise ValueError(
+                f'the data set has reduce_zero_label={expected} and {type(self.step).__name__} in its pipeline '
+                f'reduce_zero_label={own}; set both alike, or leave it out of the pipeline'
+            ) from error
+
+    def __getattr__(self, name: str):
+        if name == 'step':  # Not yet there while a worker unpickles.
+            raise AttributeError(name)
+        return getattr(self.step, name)
+
+    def __repr__(self) -> str:
+        return repr(self.step)
+
+
+def name_label_maps(pipeline) -> None:
+    """Put `LoadNamed` around the steps of a pipeline that load label maps."""
+    for place, step in enumerate(pipeline.transforms):
+        if getattr(step, 'with_seg', False) and not isinstance(step, LoadNamed):
+            pipeline.transforms[place] = LoadNamed(step)
+        for inside in getattr(step, 'subroutines', ()):
+            name_label_maps(inside)
