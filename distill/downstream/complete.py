@@ -9,6 +9,7 @@ a run of this project relies on:
 - ``default_hooks.plain_checkpoint``: checkpoints load with weights only. mmengine's own do not with torch ≥ 2.6.
 - ``default_hooks.seed_iteration``: a step's random numbers follow from (seed, iteration, rank).
 - ``default_hooks.seed_samples``: a sample's random numbers follow from (seed, iteration, index).
+- ``default_hooks.stop_on_bad_loss``: a run stops when a loss or a weight is NaN, and no checkpoint has NaN.
 - ``default_hooks.check_data``: data and model are compared before training and before tests.
 - ``CheckSample`` in the pipelines, unless ``check_data`` is switched off: every sample is checked when it is read.
 - ``default_hooks.checkpoint.backend_args``: checkpoints are never half written.
@@ -39,6 +40,7 @@ HOOKS = {
     'plain_checkpoint': 'PlainCheckpointHook',
     'seed_iteration': 'SeedIterationHook',
     'seed_samples': 'SeedSamplesHook',
+    'stop_on_bad_loss': 'StopOnBadLossHook',
     'check_data': 'CheckDataHook',
 }
 """Names in ``default_hooks`` and types of the hooks that a run relies on."""

@@ -11,3 +11,4 @@ from distill.downstream.checks import hook as hook
 from distill.training import atomic_backend as atomic_backend
 from distill.training.hooks import plain_checkpoint as plain_checkpoint
 from distill.training.hooks import seed_iteration as seed_iteration
+from distill.training.hooks import stop_on_bad_loss as stop_on_bad_loss

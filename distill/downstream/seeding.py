@@ -10,13 +10,12 @@ weights of an uninterrupted one.
 import itertools
 from collections.abc import Iterator
 
-from mmengine.dataset import InfiniteSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.registry import DATA_SAMPLERS, HOOKS
-from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from distill.base.seeding import kept_generators, seed_everything
-from distill.training.resume import MidEpochHook
+from distill.training.resume import MidEpochHook, is_epoch_based, other_steps, step_size
 
 
 class SeededSamples(Dataset):
@@ -68,6 +67,7 @@ class NumberedBatches(Sampler):
     Attributes:
         iteration: Number of the next batch.
         skip: How many batches to pass over first. Only their indices are drawn, no sample is loaded.
+        skip_samples: How many indices of the sampler to pass over first, in place of batches.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, batches: dict | None = None, drop_last: bool = False):
@@ -80,12 +80,22 @@ class NumberedBatches(Sampler):
         )
         self.iteration = 0
         self.skip = 0
+        self.skip_samples = 0
 
     def __len__(self) -> int:
         return len(self.batches)
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether batches are the sampler's indices one after the other, whatever the batch size."""
+        return type(self.batches) is BatchSampler
+
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in itertools.islice(self.batches, self.skip, None):
+        batches = self.batches
+        if self.skip_samples:
+            indices = itertools.islice(self.sampler, self.skip_samples, None)
+            batches = BatchSampler(indices, self.batch_size, self.batches.drop_last)
+        for batch in itertools.islice(batches, self.skip, None):
             numbered = [(index, self.iteration) for index in batch]
             self.iteration += 1
             yield numbered
@@ -107,7 +117,8 @@ class SeedSamplesHook(MidEpochHook):
         """Build the train loader again.
 
         Raises:
-            ValueError: The runner's config has no ``train_dataloader``.
+            ValueError: The runner's config has no ``train_dataloader``, or steps of this size cannot go on at the
+                place of the checkpoint.
         """
         settings = runner.cfg.get('train_dataloader')
         if not settings:
@@ -127,17 +138,44 @@ class SeedSamplesHook(MidEpochHook):
         different = runner._randomness_cfg.get('diff_rank_seed', False)
         with kept_generators():
             loop.dataloader = runner.build_dataloader(settings, seed=runner.seed, diff_rank_seed=different)
+        batches = loop.dataloader.batch_sampler
+        if is_epoch_based(runner):
+            self.find_place(runner, batches.are_plain and type(batches.sampler) is DefaultSampler)
+        else:
+            self.find_place_in_stream(runner)
+
+    def find_place_in_stream(self, runner) -> None:
+        """Find the sample at which an iteration-based run goes on.
+
+        Raises:
+            ValueError: The steps have another size, with which the loader cannot go on at the same sample.
+        """
+        place, now = self.place, step_size(runner)
+        if place is None:
+            return
+        batches = runner.train_loop.dataloader.batch_sampler
+        self.start = runner.iter
+        self.before = runner.iter * now.samples
+        if place.step is None or place.samples is None:
+            return
+        self.before = place.samples
+        if place.step != now or place.samples != runner.iter * now.samples:
+            is_endless = batches.are_plain and type(batches.sampler) is InfiniteSampler
+            if not is_endless or place.samples % now.processes:
+                raise ValueError(other_steps(place, now, takes_other_steps=False))
+            batches.skip_samples = place.samples // now.processes
 
     def before_train_epoch(self, runner) -> None:
         """Set the number of the epoch's first batch, and pass over those that are done."""
         loop = runner.train_loop
         batches = loop.dataloader.batch_sampler
-        if not isinstance(loop, IterBasedTrainLoop):
+        if is_epoch_based(runner):
             batches.iteration, batches.skip = runner.iter, self.begin_epoch(runner)
             return
         passed = runner.iter > 0 and isinstance(batches.sampler, InfiniteSampler)
         if passed:
-            batches.iteration = batches.skip = runner.iter
+            batches.iteration = runner.iter
+            batches.skip = 0 if batches.skip_samples else runner.iter
         with kept_generators():
             # The loop made its iterator out of the loader that it had, and before it knew of the past.
             fresh = type(loop.dataloader_iterator)(loop.dataloader)

@@ -9,6 +9,7 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from backbones.checkpoint import check_finite
 from backbones.checkpoint_file import read_checkpoint
 from backbones.weight_names import find_weights, first_of, unwrap_names
 from distill.base.processes import barrier, rank_and_count
@@ -74,6 +75,7 @@ def prepare(checkpoint: Any, model: nn.Module, source: str, resume: bool) -> dic
             f"checkpoint '{source}' has no weight of this model (it has {first_of(sorted(weights))}; the model has "
             f'{first_of(sorted(own))}); a backbone alone is given by model.backbone.checkpoint'
         )
+    check_finite(checkpoint['state_dict'], model, f"checkpoint '{source}'")
     return checkpoint
 
 

@@ -14,6 +14,8 @@ default_hooks = dict(
     seed_iteration=dict(type='SeedIterationHook'),
     # Those of a training sample follow from (seed, iteration, index); and a run resumes inside an epoch.
     seed_samples=dict(type='SeedSamplesHook'),
+    # A run stops when a loss or a weight is NaN or infinite; no checkpoint has such weights.
+    stop_on_bad_loss=dict(type='StopOnBadLossHook'),
     # Data and model are compared before training and tests. CheckSample in the pipelines learns the classes from it.
     check_data=dict(type='CheckDataHook'),
 )

@@ -52,6 +52,7 @@ ADDED = [
     "added default_hooks.plain_checkpoint=dict(type='PlainCheckpointHook')",
     "added default_hooks.seed_iteration=dict(type='SeedIterationHook')",
     "added default_hooks.seed_samples=dict(type='SeedSamplesHook')",
+    "added default_hooks.stop_on_bad_loss=dict(type='StopOnBadLossHook')",
     "added default_hooks.check_data=dict(type='CheckDataHook')",
     "added default_hooks.checkpoint.backend_args=dict(backend='atomic')",
     'added CheckSample to the pipeline of train_dataloader, after LoadAnnotations',
@@ -88,8 +89,8 @@ def test_a_user_config_is_completed_once_and_each_addition_is_a_line(user_config
     ('setting', 'missing'),
     [
         *[(f'default_hooks.{name}', [f"added default_hooks.{name}=dict(type='{HOOKS[name]}')"]) for name in HOOKS],
-        ('default_hooks.checkpoint.backend_args', [ADDED[5]]),
-        ('default_hooks.checkpoint', [ADDED[5]]),
+        ('default_hooks.checkpoint.backend_args', [ADDED[6]]),
+        ('default_hooks.checkpoint', [ADDED[6]]),
     ],
 )
 def test_an_addition_is_switched_off_by_none(setting, missing, user_config):

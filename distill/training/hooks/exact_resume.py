@@ -1,10 +1,9 @@
 """Resume a run at the very batch that its checkpoint was written before."""
 
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop
 
 from distill.data.sampler import ViewSampler
-from distill.training.resume import MidEpochHook
+from distill.training.resume import MidEpochHook, is_epoch_based, step_size
 
 
 @HOOKS.register_module()
@@ -21,13 +20,28 @@ class ExactResumeHook(MidEpochHook):
     priority = 'LOWEST'
 
     def before_train(self, runner) -> None:
-        """Run the validation after the checkpoint, which may not have ended."""
+        """Find the place of the checkpoint, and run the validation after it, which may not have ended.
+
+        Raises:
+            ValueError: The checkpoint is from the middle of an epoch, where steps of this size cannot go on.
+        """
         loop = runner.train_loop
+        if is_epoch_based(runner):
+            self.find_place(runner, self.takes_other_steps(runner))
         if not runner._resume or not runner.epoch or self.done or runner.val_loop is None:
             return
         due = runner.epoch % loop.val_interval == 0 or runner.epoch == loop.max_epochs
         if due and runner.epoch >= loop.val_begin:
             runner.val_loop.run()
+
+    def takes_other_steps(self, runner) -> bool:
+        """Whether the loader's sampler deals whole pairs of views, both as it did and as it does now."""
+        place, now = self.place, step_size(runner)
+        is_dealt = isinstance(runner.train_loop.dataloader.sampler, ViewSampler)
+        if not is_dealt or place is None or place.step is None or place.samples is None:
+            return False
+        dealt = [place.samples // step.processes for step in (place.step, now) if place.samples % step.processes == 0]
+        return place.step.processes == now.processes or (len(dealt) == 2 and not any(views % 2 for views in dealt))
 
     def before_train_epoch(self, runner) -> None:
         """Have the sampler pass over the views of the epoch that the run has seen.
@@ -36,7 +50,7 @@ class ExactResumeHook(MidEpochHook):
             ValueError: A checkpoint from the middle of an epoch is resumed, and the sampler cannot start there.
         """
         loader = runner.train_loop.dataloader
-        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        if not is_epoch_based(runner):
             return
         done = self.begin_epoch(runner)
         if isinstance(loader.sampler, ViewSampler):
