@@ -1,4 +1,4 @@
-"""Arguments of `TimmBackbone` that belong to timm's functions or to mmdet's and mmseg's backbones, and what is meant."""
+"""Arguments that `TimmBackbone` does not take, since timm's functions or other backbones do, and what is meant."""
 
 import difflib
 from collections.abc import Iterable, Mapping

@@ -21,6 +21,9 @@ Resampling = Callable[[Tensor], Tensor]
 NOT_GEOMETRY = ('training', 'pretrained_cfg', 'default_cfg', 'attention_bias_cache')
 """Attributes of timm's modules that do not depend on the image size, or that hold values for one size."""
 
+MOST_SIZES = 256
+"""Sizes for which the differences are kept; to build a model without storage takes up to half a second."""
+
 
 class FittedNetwork:
     """Fits a network to the size of each image; its weights and their names stay those of the size it was built for.
@@ -48,7 +51,8 @@ class FittedNetwork:
         self.own = self.size = own
         self._build = build
         reference = build(own)
-        first, second = dict(reference.named_modules()), dict(build(other).named_modules())
+        differing = build(other)
+        first, second = dict(reference.named_modules()), dict(differing.named_modules())
         if first.keys() != second.keys():
             raise ValueError('its layers depend on the image size')
         self._reference = {name: _plain(module) for name, module in first.items()}
@@ -63,7 +67,10 @@ class FittedNetwork:
                 in_state_dict = key not in module._non_persistent_buffers_set
                 if in_state_dict or not hasattr(module, 'init_non_persistent_buffers'):
                     raise ValueError(f"there is no rule to fill its buffer '{name}.{key}'")
-        self._changes: dict[Size, dict[str, _Changes]] = {own: self._changes_from(reference, own)}
+        self._changes: dict[Size, dict[str, _Changes]] = {
+            own: self._changes_from(reference, own),
+            other: self._changes_from(differing, other),
+        }
 
     def attach(self, network: nn.Module) -> None:
         """Let parameters of a network be resampled; it has the size ``own`` and may lack layers after the last map."""
@@ -74,9 +81,12 @@ class FittedNetwork:
         """Fit the network of `attach` to images of a size (height, width)."""
         if size == self.size:
             return
+        before = self._changes[self.size]
         if size not in self._changes:
+            if len(self._changes) >= MOST_SIZES:
+                self._changes = {self.own: self._changes[self.own]}
             self._changes[size] = self._changes_from(self._build(size), size)
-        before, after = self._changes[self.size], self._changes[size]
+        after = self._changes[size]
         modules = dict(network.named_modules())
         shared: dict[tuple, dict[str, Tensor | None]] = {}
         for name in modules.keys() & (before.keys() | after.keys()):
@@ -95,7 +105,7 @@ class FittedNetwork:
         self.size = size
 
     def _changes_from(self, fitted: nn.Module, size: Size) -> dict[str, '_Changes']:
-        """What a model of a size has other than the reference, by the names of its modules; buffers are listed always."""
+        """What a model of a size has other than the reference, by the names of its modules; buffers in any case."""
         found = {}
         for name, module in fitted.named_modules():
             reference = self._reference[name]
@@ -169,11 +179,11 @@ def _resampled(key: str, module: nn.Module) -> Tensor | None:
 def _rule(name: str, module: nn.Module, second: nn.Module, own: Size, other: Size) -> Callable[..., Resampling]:
     """Choose how a parameter is resampled: a function of the fitted module and the image size."""
     key = name.rpartition('.')[2]
-    old, new = module._parameters[key], second._parameters[key]
-    assert old is not None and new is not None  # of the caller, who found that they differ
+    old: Any = module._parameters[key]
+    new: Any = second._parameters[key]
     dims = [d for d, (a, b) in enumerate(zip(old.shape, new.shape, strict=True)) if a != b]
-    if key == 'relative_position_bias_table' and hasattr(module, 'window_size'):
-        return functools.partial(_table_rule, key, tuple(module.window_size))
+    if key == 'relative_position_bias_table' and hasattr(module, 'window_size') and old.ndim == 2:
+        return functools.partial(_table_rule, tuple(module.window_size))
     if key == 'attention_biases' and hasattr(module, 'resolution'):
         return functools.partial(_offsets_rule, tuple(module.resolution))
     if old.ndim == 3 and dims == [1]:
@@ -192,14 +202,35 @@ def _shape(module: nn.Module, key: str) -> torch.Size:
     return module._parameters[key].shape  # type: ignore[union-attr]
 
 
-def _table_rule(key: str, window: Size, fitted: Any, size: Size) -> Resampling:
-    """A bias for each difference of positions [(2h-1)(2w-1) + class token, heads]: BEiT, GC ViT, relative ViTs."""
-    there = dict(new_window_size=tuple(fitted.window_size), new_bias_shape=tuple(_shape(fitted, key)))
-    return functools.partial(resize_rel_pos_bias_table, **there, **({} if window[0] == window[1] else _old(window)))
+def _table_rule(window: Size, fitted: Any, size: Size) -> Resampling:
+    """A bias for each difference of positions, and 3 for a class token [(2h-1)(2w-1) + 3, heads]: BEiT, GC ViT."""
+    return functools.partial(_resample_table, window, tuple(fitted.window_size))
 
 
-def _old(window: Size) -> dict[str, Any]:
-    return dict(old_window_size=window)
+def _resample_table(old: Size, new: Size, table: Tensor) -> Tensor:
+    if old == new:
+        return table
+    rows, columns = (2 * n - 1 for n in old)
+    differences, tokens = table[: rows * columns].float(), table[rows * columns :]
+    grid = differences.unflatten(0, (rows, columns))
+    along_y, along_x = (_interpolation(*sides, device=table.device) for sides in zip(old, new, strict=True))
+    grid = torch.einsum('ys,sth,xt->yxh', along_y, grid, along_x)
+    return torch.cat([grid.flatten(0, 1).to(table.dtype), tokens])
+
+
+@functools.lru_cache(maxsize=256)
+@torch.inference_mode(False)  # a later forward pass may need gradients
+def _interpolation(old: int, new: int, device: torch.device) -> Tensor:
+    """timm's interpolation of a table along one axis as a matrix [2 · new - 1, 2 · old - 1].
+
+    timm's function is linear, treats the axes alike, and works on the CPU head by head: too slow for each image.
+    """
+    length = 2 * old - 1
+    units = torch.eye(length).repeat_interleave(length, dim=0)  # one row after the other of a table is set to 1
+    window = new, old + 1  # timm leaves a table as it is if no side changes
+    shape = ((2 * new - 1) * (2 * old + 1), length)
+    table = resize_rel_pos_bias_table(units, new_window_size=window, new_bias_shape=shape)
+    return table.unflatten(0, (2 * new - 1, 2 * old + 1))[:, 0].to(device)
 
 
 def _offsets_rule(resolution: Size, fitted: Any, size: Size) -> Resampling:

@@ -1,7 +1,7 @@
 """How a timm model takes images of any size, found out by running it.
 
-timm's models say little about the sizes that they take, and some have maps of other strides than they declare. Here the
-ways to take any size are tried, from exact to approximate, on the ``meta`` device, where nothing is computed but shapes.
+timm's models say little about the sizes that they take, and some have maps of other strides than they declare. The ways
+to take any size are tried, from exact to approximate, on the ``meta`` device, where shapes alone are computed.
 """
 
 import functools
@@ -34,8 +34,8 @@ class Native:
     Args:
         strides: Stride of each map.
         divisor: Divides both sides of the images that the network sees.
-        margin: Further pixels of zeros on all four sides, for networks whose convolutions do not pad (Inception, NASNet,
-            PiT, Xception): of each map, the middle is taken.
+        margin: Further pixels of zeros on all four sides, for networks whose convolutions do not pad (Inception,
+            NASNet, PiT, Xception): of each map, the middle is taken.
         own: The model's own size, if the divisor does not divide it; such images are taken as they are.
     """
 
@@ -235,6 +235,12 @@ def _ways(
             )
     if own[0] == own[1]:
         yield functools.partial(Tiled, strides, own[0])
+
+
+def _fitted(build, own, larger, square, strides, divisor, margin) -> Fitted:
+    height, width = (n - n % divisor + more * divisor for n, more in zip(own, larger, strict=True))
+    network = FittedNetwork(build, own, (height, width))
+    return Fitted(strides, divisor, margin, fitted=network, square=square)
 
 
 def _own_size(way: Native, network: nn.Module, own: Size, channels: int, forward: Run) -> Size | None:
