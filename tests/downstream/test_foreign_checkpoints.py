@@ -11,7 +11,7 @@ from mmengine.logging import HistoryBuffer
 
 from distill.cli.test import main as run_test
 from distill.cli.train import main as train
-from distill.training.checkpoints import prepare, report_taken
+from distill.training.checkpoints import leave_out_average, prepare, report_taken
 
 
 @pytest.fixture(scope='module')
@@ -85,6 +85,18 @@ def test_resume_needs_all_that_a_run_goes_on_with(what, written):
     take_out(checkpoint)
     with pytest.raises(ValueError, match=rf"checkpoint 'x\.pth' {message}"):
         prepare(checkpoint, network, 'x.pth', resume=True)
+
+
+def test_a_run_that_keeps_no_average_goes_on_with_the_trained_weights(written):
+    checkpoint = torch.load(written, weights_only=True)
+    trained = {
+        name[7:]: value + 1 for name, value in checkpoint['ema_state_dict'].items() if name.startswith('module.')
+    }
+    checkpoint['ema_state_dict'].update({f'module.{name}': value for name, value in trained.items()})
+    assert leave_out_average(checkpoint)
+    assert all(torch.equal(value, checkpoint['state_dict'][name]) for name, value in trained.items())
+    del checkpoint['ema_state_dict']
+    assert not leave_out_average(checkpoint)
 
 
 def test_what_is_not_taken_is_a_line_and_nothing_at_all_is_an_error():
