@@ -218,6 +218,12 @@ def build_model(
     record = resolve_model(model, checkpoint, **model_kwargs)
     network = timm.create_model(record.model, pretrained=pretrained, **record.model_kwargs)
     if checkpoint is not None:
+        count = getattr(network, 'num_classes', None)
+        if record.classes and 'num_classes' not in model_kwargs and count not in (None, len(record.classes)):
+            raise ValueError(
+                f"'{ModelRecord.path_beside(checkpoint)}' names {len(record.classes)} classes, and its {record.model} "
+                f'has {count}; correct classes or model_kwargs.num_classes'
+            )
         weights, source = read_weights_for(network, checkpoint)
         load_all(network, fit_weights(network, weights, source, resample_stem), source, record.model)
     return network

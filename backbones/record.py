@@ -81,6 +81,13 @@ class ModelRecord:
             check, expected = _EXPECTED[name]
             if not check(value):
                 raise ValueError(f"'{source}': {name} is {value!r}; expected {expected}: correct it or save again")
+        channels = known['input_size'][0] if 'input_size' in known else 3
+        for name in ('mean', 'std'):
+            if name in known and len(known[name]) != channels:
+                raise ValueError(
+                    f"'{source}': {name} is {known[name]!r}; expected a number for each of {channels} channels: "
+                    'correct it or save again'
+                )
         others = {name: value for name, value in content.items() if name not in _EXPECTED}
         return cls(**known, scores={name: value for name, value in others.items() if _is_number(value)})
 
@@ -112,6 +119,10 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _is_positive(value: object) -> bool:
+    return _is_whole(value) and value != 0
+
+
 def _is_list(value: object, check, length: int | None = None) -> bool:
     return isinstance(value, list) and len(value) == (length or len(value)) and all(map(check, value))
 
@@ -124,9 +135,12 @@ _EXPECTED = {
         'a teacher',
     ),
     'classes': (lambda value: _is_list(value, _is_text), 'a list of names'),
-    'input_size': (lambda value: _is_list(value, _is_whole, 3), 'channels, height and width'),
-    'mean': (lambda value: _is_list(value, _is_number), 'a number for each channel'),
-    'std': (lambda value: _is_list(value, _is_number), 'a number for each channel'),
+    'input_size': (lambda value: _is_list(value, _is_positive, 3), 'channels, height and width, in pixels'),
+    'mean': (lambda value: _is_list(value, _is_number) and value, 'a number for each channel'),
+    'std': (
+        lambda value: _is_list(value, _is_number) and value and min(value) > 0,
+        'a number above 0 for each channel',
+    ),
     'epoch': (_is_whole, 'a whole number'),
     'seed': (_is_whole, 'a whole number'),
     'weights_sha256': (_is_text, 'a hash'),

@@ -33,7 +33,7 @@ STANDARD = re.compile(
 """Classes of Python's own library that have a stand-in."""
 
 SCIENTIFIC = re.compile(
-    r'numpy\.(dtype|ndarray|bool_?|u?int\d*|float\d*|str_)|numpy\.dtypes\.\w+DType|numpy\.random\._pickle\.__\w+_ctor'
+    r'numpy\.(dtype|ndarray|bool_?|u?int\d*|float\d*|str_)|numpy\.dtypes\.\w+DType|numpy\.random\.\w+\.(__|[A-Z])\w*'
     r'|numpy\._?core\.multiarray\.(_reconstruct|scalar)|torch\.torch_version\.TorchVersion'
     r'|torch\.(optim|amp|cuda\.amp)\.([\w.]+\.)?[A-Z]\w*'
 )

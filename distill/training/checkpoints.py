@@ -101,6 +101,20 @@ def _check_resumable(checkpoint: Any, source: str) -> None:
             )
 
 
+def leave_out_average(checkpoint: dict) -> bool:
+    """Give a run that keeps no average the weights that it was training.
+
+    `EMAHook` writes the averaged weights as ``state_dict``, and those that were trained in the average's place.
+
+    Returns:
+        Whether the checkpoint has an average.
+    """
+    average = checkpoint.get('ema_state_dict') or {}
+    trained = {name.removeprefix('module.'): value for name, value in average.items() if name.startswith('module.')}
+    checkpoint['state_dict'].update(trained)
+    return bool(trained)
+
+
 def report_taken(checkpoint: Mapping, model: nn.Module) -> str | None:
     """A line about weights that a model does not take from a checkpoint or does not find there; None if all fit.
 

@@ -137,7 +137,7 @@ def load_config(args: argparse.Namespace) -> Config:
     config = read_config(args)
     if not isinstance(config.get('model'), dict):
         raise ValueError(f"config '{args.config}' has no model; inherit from one that has, by _base_")
-    if 'data_root' in config and not Path(config.data_root).is_dir():
+    if reads_data_root(config) and not Path(config.data_root).is_dir():
         raise FileNotFoundError(
             f"data root '{config.data_root}' does not exist; make or unpack the data there, or pass --data-root"
         )
@@ -145,10 +145,37 @@ def load_config(args: argparse.Namespace) -> Config:
     return config
 
 
+def reads_data_root(config: Config) -> bool:
+    """Whether a loader or an evaluator has a path in the config's ``data_root``.
+
+    A user's own config inherits one from a packaged config, and may give its data sets other folders.
+    """
+    root = config.get('data_root')
+    used = [config.get(f'{part}_{kind}') for part in ('train', 'val', 'test') for kind in ('dataloader', 'evaluator')]
+
+    def lies_inside(value) -> bool:
+        if isinstance(value, dict):
+            return any(map(lies_inside, value.values()))
+        if isinstance(value, (list, tuple)):
+            return any(map(lies_inside, value))
+        return isinstance(value, str) and f'{value.rstrip("/")}/'.startswith(root.rstrip('/') + '/')
+
+    return isinstance(root, str) and lies_inside(used)
+
+
 def move_data_root(config: Config, data_root: str) -> None:
-    """Replace the config's ``data_root`` wherever a path of the config lies in it."""
+    """Replace the config's ``data_root`` wherever a path of the config lies in it.
+
+    Raises:
+        ValueError: The config has no ``data_root``, or no path in it.
+    """
     if 'data_root' not in config:
         raise ValueError(f'{config.filename} has no data_root to replace; drop --data-root and use --cfg-options')
+    if not reads_data_root(config):
+        raise ValueError(
+            f"no loader of {config.filename} has a path in its data_root '{config.data_root}', which --data-root would "
+            'replace; drop --data-root and set the data_root of each dataset by --cfg-options'
+        )
     old = config.data_root.rstrip('/')
 
     def moved(value):

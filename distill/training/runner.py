@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 
+from mmengine.hooks import EMAHook
 from mmengine.model import BaseTTAModel
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import Runner as MMEngineRunner
@@ -13,7 +14,13 @@ from torch.utils.data import DataLoader
 
 from distill.base.processes import default_device, rank_and_count, unwrap
 from distill.base.suffixes import IMAGE_SUFFIXES, count_suffixes, files_inside
-from distill.training.checkpoints import WEIGHTS_ALONE, check_optimizer, prepare, report_taken
+from distill.training.checkpoints import (
+    WEIGHTS_ALONE,
+    check_optimizer,
+    leave_out_average,
+    prepare,
+    report_taken,
+)
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 """Hooks that mmengine registers by itself, and that only a None in ``default_hooks`` keeps out."""
@@ -54,6 +61,9 @@ class Runner(MMEngineRunner):
         checkpoint = CheckpointLoader.load_checkpoint(filename, map_location)
         model, bare = unwrap(self.model), bare_model(self.model)
         checkpoint = prepare(checkpoint, bare, filename, self._resume)
+        keeps_average = any(isinstance(hook, EMAHook) for hook in self.hooks)
+        if self._resume and not keeps_average and leave_out_average(checkpoint):
+            self.logger.warning(f'{filename}: the average of the weights is left out, since the config has no EMAHook')
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         note = report_taken(checkpoint, bare)
         if note and not self._resume:

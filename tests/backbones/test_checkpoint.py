@@ -56,6 +56,10 @@ def test_a_file_of_another_program_is_no_record(tmp_path):
         ('{"model": 5}', r"x\.json': model is 5; expected timm's name of a model"),
         ('{"model": "resnet18", "classes": "cat"}', "classes is 'cat'; expected a list of names"),
         ('{"model": "resnet18", "input_size": [224]}', r'input_size is \[224\]; expected channels, height and width'),
+        ('{"model": "resnet18", "input_size": [3, 0, 9]}', r'input_size is \[3, 0, 9\]; expected channels, height'),
+        ('{"model": "resnet18", "std": [0, 0, 0]}', r'std is \[0, 0, 0\]; expected a number above 0'),
+        ('{"model": "resnet18", "mean": [0.5]}', r'mean is \[0.5\]; expected a number for each of 3 channels'),
+        ('{"model": "resnet18", "mean": []}', r'mean is \[\]; expected a number for each'),
         ('{"model": "resnet18", "epoch": -1}', 'epoch is -1; expected a whole number'),
     ],
 )
@@ -95,6 +99,25 @@ def test_mistakes_are_explained(arguments, error, message):
 def test_another_name_than_the_records_is_an_error(saved):
     with pytest.raises(ValueError, match='holds resnet18 and not resnet34; change either'):
         resolve_model('resnet34', saved[0])
+
+
+def test_weights_and_classes_that_the_record_does_not_describe_are_refused(saved):
+    path, network = saved
+    beside = path.with_suffix('.json')
+    content = json.loads(beside.read_text())
+    beside.write_text(json.dumps({**content, 'classes': ['cat', 'dog']}))
+    with pytest.raises(ValueError, match=r"student_best\.json' names 2 classes, and its resnet18 has 3; correct"):
+        build_model(checkpoint=path)
+    beside.write_text(json.dumps(content))
+    other = {name: value + 1 for name, value in network.state_dict().items()}
+    torch.save(other, path)
+    with pytest.raises(ValueError, match=r"other weights than those that '.*student_best\.json' describes; copy both"):
+        build_model(checkpoint=path)
+    beside.unlink()
+    other['fc.bias'] = torch.full((3,), torch.nan)
+    torch.save(other, path)
+    with pytest.raises(ValueError, match=r'NaN or infinite values: 3 of 3 in fc\.bias; take a checkpoint from before'):
+        build_model('resnet18', path, **ARGS)
 
 
 def test_sizes_that_a_model_is_bound_to():

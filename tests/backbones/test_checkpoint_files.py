@@ -138,7 +138,7 @@ def test_objects_of_other_programs_are_inert_and_plain_values_are_kept(other_pro
         'callbacks': {'early': callback},
         'args': argparse.Namespace(out=pathlib.Path('a/b')),
         'when': datetime.datetime(2026, 1, 2),
-        'random': (random.Random(0).getstate(), np.random.RandomState(0).get_state()),
+        'random': (random.Random(0).getstate(), np.random.RandomState(0).get_state(), np.random.default_rng(0)),
         'array': np.arange(6.0).reshape(2, 3).T,
         'scalars': [np.int64(3), np.bool_(True), np.float64(0.25), np.str_('x')],
         'queue': collections.deque([1, 2], maxlen=5),

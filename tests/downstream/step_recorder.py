@@ -20,3 +20,21 @@ class RecordHook(Hook):
 
     def after_train(self, runner) -> None:
         Path(runner.work_dir, f'steps_{runner.rank}.json').write_text(json.dumps(self.steps))
+
+
+@HOOKS.register_module()
+class SpoilHook(Hook):
+    """Put NaN into a step's images.
+
+    Args:
+        step: Number of the step, from 1.
+        rank: The process whose images it is; None for all.
+    """
+
+    def __init__(self, step: int, rank: int | None = None):
+        self.step = step
+        self.rank = rank
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        if runner.iter + 1 == self.step and self.rank in (None, runner.rank):
+            data_batch['inputs'] = [image.float() * float('nan') for image in data_batch['inputs']]

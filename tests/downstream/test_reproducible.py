@@ -130,3 +130,20 @@ def test_two_processes_train_as_one_with_the_doubled_batch(task, two_processes, 
     assert len({image for images, _ in one for image in images}) == 8
     assert one[0][1] == pytest.approx((two[0][0][1] + two[1][0][1]) / 2, abs=1e-4)
     assert abs(two[0][0][1] - two[1][0][1]) > 1e-4
+
+
+@pytest.mark.parametrize(('batch_size', 'processes'), [(1, 2), (4, 1), (2, 2), (6, 1)])
+def test_endless_sampler_goes_on_at_the_sample_with_other_steps(batch_size, processes):
+    """Twelve samples are done, in steps of two; each process leaves out its part of them."""
+    indices = list(range(7))
+    expected = list(itertools.islice(InfiniteSampler(indices, seed=3), 12 + 4 * batch_size * processes))[12:]
+    seen = [None] * len(expected)
+    for rank in range(processes):
+        sampler = InfiniteSampler(indices, seed=3)
+        sampler.rank, sampler.world_size = rank, processes
+        resumed = NumberedBatches(sampler, batch_size)
+        resumed.skip_samples, resumed.iteration = 12 // processes, 6
+        batches = list(itertools.islice(resumed, 4))
+        assert [batch[0][1] for batch in batches] == [6, 7, 8, 9]
+        seen[rank::processes] = [index for batch in batches for index, _ in batch]
+    assert seen == expected
