@@ -157,7 +157,7 @@ def class_folders(root: str | os.PathLike, left_out: LeftOut | None = None) -> l
     """
     left_out = LeftOut() if left_out is None else left_out
     names = []
-    with os.scandir(root) as entries:
+    with os.scandir(os.fspath(root)) as entries:
         for entry in entries:
             if entry.is_symlink() and not os.path.exists(entry.path):
                 left_out.add(BROKEN_LINKS, entry.name)
