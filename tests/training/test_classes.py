@@ -1,6 +1,8 @@
 """Runs whose parts name other classes, or have no batch, end in one line before the first step."""
 
+import io
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,28 @@ def test_other_classes_are_refused_by_name(shapes, trained, renamed, other_val, 
             == status
         )
     assert f"the set '{renamed}/val' lacks circle" in capsys.readouterr().err
+
+
+def test_shards_are_counted_and_the_advice_is_no_wrong_number_of_classes(shapes, tmp_path, capsys):
+    """Shards have no names: a validation set with a label too many does not make the student's classes wrong."""
+    image = next((shapes / 'train' / 'circle').iterdir())
+    for name, labels in (('train', range(10)), ('val', range(11))):
+        with tarfile.open(tmp_path / f'{name}-0.tar', 'w') as tar:
+            for label in labels:
+                tar.add(image, f'{label}.jpg')
+                entry = tarfile.TarInfo(f'{label}.cls')
+                entry.size = len(str(label))
+                tar.addfile(entry, io.BytesIO(str(label).encode()))
+    sets = [f'{part}_dataloader.dataset.name=wds/' for part in ('train', 'val', 'test')]
+    options = [*sets, 'train_dataloader.batch_size=4']
+    assert run_training(STUDENT, tmp_path, tmp_path / 'work', options=options) == 1
+    line = capsys.readouterr().err.strip()
+    assert 'the validation set has 11 classes (0, 1, 2, 3, 4, …) and the student 10' in line
+    assert 'num_classes' not in line
+    options = [*options, 'val_dataloader.dataset.split=train']
+    assert run_training(STUDENT, tmp_path, tmp_path / 'work', epochs=1, options=options) == 0
+    # Numbers are no names: the record of the student tells none.
+    assert ModelRecord.read(tmp_path / 'work' / 'student_best.pth').classes is None
 
 
 def test_checkpoints_of_earlier_versions_tell_their_classes_by_the_best_student(trained, renamed, tmp_path, capsys):
