@@ -6,7 +6,6 @@ The one reader of class folders, ``<root>/<class>/…/<image>``, for training, e
 import functools
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def image_suffixes() -> frozenset[str]:
 
 def is_image(name: str) -> bool:
     """Whether a file's name is that of an image: not hidden, with a suffix of `image_suffixes` in any case."""
-    return not name.startswith('.') and os.path.splitext(name)[1].lower() in image_suffixes()
+    return name[0] != '.' and name[name.rfind('.') :].lower() in image_suffixes()
 
 
 def is_visible(folder: str) -> bool:
@@ -122,11 +121,11 @@ class ClassFolders:
         if not names:
             found = 'images and no class folders' if LOOSE in left_out.counts else 'no class folders'
             raise ValueError(f"'{root}' has {found}; expected {root}/<class>/<image>")
-        images = {name: list(find_images(root, left_out, name)) for name in names}
+        images = {name: find_images(root, left_out, name) for name in names}
         empty = [name for name in names if not images[name]]
         if empty:
             others = LeftOut()
-            list(find_images(root, others, empty[0]))
+            find_images(root, others, empty[0])
             found = f'; it has {others}, and images end in .jpg, .png, .webp, …' if others else ''
             raise ValueError(
                 f"class folder '{Path(root) / empty[0]}' has no image ({len(empty)} such); fill or delete it{found}"
@@ -157,7 +156,7 @@ def class_folders(root: str | os.PathLike, left_out: LeftOut | None = None) -> l
     """
     left_out = LeftOut() if left_out is None else left_out
     names = []
-    with os.scandir(root) as entries:
+    with os.scandir(os.fspath(root)) as entries:
         for entry in entries:
             if entry.is_symlink() and not os.path.exists(entry.path):
                 left_out.add(BROKEN_LINKS, entry.name)
@@ -170,7 +169,7 @@ def class_folders(root: str | os.PathLike, left_out: LeftOut | None = None) -> l
     return sorted(names, key=natural_key)
 
 
-def find_images(root: str | os.PathLike, left_out: LeftOut | None = None, below: str = '') -> Iterator[str]:
+def find_images(root: str | os.PathLike, left_out: LeftOut | None = None, below: str = '') -> list[str]:
     """Find the images in a folder and in all visible folders below it; links are followed.
 
     Args:
@@ -178,29 +177,34 @@ def find_images(root: str | os.PathLike, left_out: LeftOut | None = None, below:
         left_out: Takes what else is there.
         below: Folder below the root to look in.
 
-    Yields:
+    Returns:
         Paths below the root with ``/`` between folders, in no order.
     """
-    left_out = LeftOut() if left_out is None else left_out
-    folder = os.path.join(root, below) if below else os.fspath(root)
+    found: list[str] = []
+    _find_images(os.fspath(root), below, found, LeftOut() if left_out is None else left_out)
+    return found
+
+
+def _find_images(root: str, below: str, found: list[str], left_out: LeftOut) -> None:
+    prefix = f'{below}/' if below else ''
     is_empty = True
-    with os.scandir(folder) as entries:
+    with os.scandir(os.path.join(root, below) if below else root) as entries:
         for entry in entries:
             is_empty = False
-            path = f'{below}/{entry.name}' if below else entry.name
+            name = entry.name
             if entry.is_dir():
-                if not is_visible(entry.name):
-                    left_out.add(HIDDEN, path)
-                elif entry.is_symlink() and _leads_up(os.fspath(root), path):
-                    left_out.add(LOOPS, path)
+                if not is_visible(name):
+                    left_out.add(HIDDEN, prefix + name)
+                elif entry.is_symlink() and _leads_up(root, prefix + name):
+                    left_out.add(LOOPS, prefix + name)
                 else:
-                    yield from find_images(root, left_out, path)
-            elif not is_image(entry.name):
-                left_out.add(OTHER_FILES, path)
+                    _find_images(root, prefix + name, found, left_out)
+            elif not is_image(name):
+                left_out.add(OTHER_FILES, prefix + name)
             elif entry.is_symlink() and not entry.is_file():
-                left_out.add(BROKEN_LINKS, path)
+                left_out.add(BROKEN_LINKS, prefix + name)
             else:
-                yield path
+                found.append(prefix + name)
     if is_empty and '/' in below:
         left_out.add(EMPTY, below)
 

@@ -50,12 +50,9 @@ class FolderReader(Reader):
         found = ClassFolders.read(root)
         self.class_to_idx = {name: label for label, name in enumerate(found.classes)}
         self.note = found.note()
-        samples = [
-            (os.path.join(root, path), self.class_to_idx[name])
-            for name, paths in found.images.items()
-            for path in paths
-        ]
-        self.samples = sorted(samples, key=lambda sample: natural_key(sample[0]))
+        samples = [(path, label) for label, paths in enumerate(found.images.values()) for path in paths]
+        samples.sort(key=lambda sample: natural_key(sample[0]))
+        self.samples = [(f'{root}/{path}', label) for path, label in samples]
 
     def __len__(self) -> int:
         return len(self.samples)

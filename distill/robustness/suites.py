@@ -132,7 +132,7 @@ def open_suite(
     names = list(categories or classes)
     if suite.classes.may_lack_labels and not class_folders(folder):
         left_out = LeftOut()
-        label_of, images = {'.': -1}, {'.': list(find_images(folder, left_out))}
+        label_of, images = {'.': -1}, {'.': find_images(folder, left_out)}
         note = left_out_line(folder, left_out)
     else:
         found = ClassFolders.read(folders[0])
@@ -180,7 +180,7 @@ def _check_counts(folders: Sequence[Path], count: Mapping[str, int]) -> None:
     """
     for folder in folders[1:]:
         for name, expected in count.items():
-            found = sum(1 for _ in find_images(folder, below=name))
+            found = len(find_images(folder, below=name))
             if found != expected:
                 raise ValueError(
                     f"'{folder / name}' has {found} images and '{folders[0] / name}' {expected}; unpack both again"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from timm.data import Mixup
 from timm.data.distributed_sampler import RepeatAugSampler
 from timm.data.random_erasing import RandomErasing
@@ -282,3 +283,83 @@ def test_readers_without_an_index_are_refused():
 def test_missing_reader_is_named():
     with pytest.raises(ValueError, match='needs the package datasets; get it by `pip install datasets`'):
         Views('/data', 'train', name='hfds/cifar10')
+
+
+def pack(path: Path, root: Path, names: dict[str, str]) -> Path:
+    """Write a tar file of images of a folder by their names in the tar file."""
+    with tarfile.open(path, 'w') as tar:
+        for name, source in names.items():
+            tar.add(root / source, name)
+    return path
+
+
+def test_class_folders_in_a_tar_file_go_by_the_rules_of_folders(shapes, tmp_path):
+    image = next((shapes / 'train' / 'circle').iterdir())
+    names = [
+        'cat/1.jpg',
+        'cat/day/2.JPG',
+        'cat/day/3.webp',
+        'dog/1.jpg',
+        'Eel/deep/deeper/1.png',
+        '10/1.bmp',
+        '9/1.jpg',
+    ]
+    junk = ['cat/._1.jpg', '__MACOSX/cat/1.jpg', 'dog/.ipynb_checkpoints/1.jpg', 'loose.jpg']
+    for prefix in ('', './', 'train/', './train/2012/'):
+        path = pack(tmp_path / 'x.tar', image.parent, {prefix + name: image.name for name in names + junk})
+        views = Views(str(path))
+        assert views.classes == ['9', '10', 'cat', 'dog', 'Eel']
+        assert len(views) == len(names)
+        found = {views.reader.filename(k): views.classes[views.reader[k][1]] for k in range(len(views))}
+        assert all(name.removeprefix(prefix).split('/')[0] == label for name, label in found.items())
+        assert views.reader.note.startswith(f"'{path}': left out ")
+    # A tar file of tar files, as ImageNet's: each is a class.
+    for name in ('n02', 'n01'):
+        pack(tmp_path / f'{name}.tar', image.parent, {f'{name}_1.jpg': image.name, f'{name}_2.jpg': image.name})
+    views = Views(str(pack(tmp_path / 'all.tar', tmp_path, {'n02.tar': 'n02.tar', 'n01.tar': 'n01.tar'})))
+    assert (views.classes, len(views), views[3][1]) == (['n01', 'n02'], 4, 1)
+    for content, message in (({}, 'has no image'), ({'1.jpg': image.name}, 'has no class folders')):
+        with pytest.raises(ValueError, match=message):
+            Views(str(pack(tmp_path / 'x.tar', image.parent, content)))
+    (tmp_path / 'x.tar').write_bytes((tmp_path / 'all.tar').read_bytes()[:3000])
+    with pytest.raises(ValueError, match=r"x\.tar' is damaged"):
+        Views(str(tmp_path / 'x.tar'))
+
+
+def test_labels_follow_a_list_of_the_same_classes(shapes):
+    views = Views(str(shapes), 'train', transform=dict(input_size=32))
+    classes, labels = list(views.classes), [views.reader[k][1] for k in range(len(views))]
+    views.order_classes(classes[::-1], 'the student')
+    assert views.classes == views.metainfo['classes'] == classes[::-1]
+    assert [views[k][1] for k in range(0, 80, 7)] == [9 - label for label in labels[::7]]
+    views.order_classes(classes, 'the student')
+    assert [views[k][1] for k in range(0, 80, 7)] == labels[::7]
+    with pytest.raises(ValueError, match=r"train' lacks x \(1 of 10\) and has .* compared with the teacher: x, "):
+        views.order_classes(['x', *classes[1:]], 'the teacher')
+
+
+def test_16_bits_are_said_once_and_what_is_no_image_stops_before_training(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr('distill.base.images._said', set())
+    for split in ('train', 'val'):
+        for name in ('a', 'b'):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.fromarray(np.full((40, 40), 200 * 256 + 7, np.uint16)).save(tmp_path / split / name / '1.png')
+    sets = [Views(str(tmp_path), split, transform=dict(input_size=32)) for split in ('train', 'val')]
+    assert all((views[0][0] == 200).all() for views in sets)
+    lines = [line for line in ''.join(capfd.readouterr()).splitlines() if '16 bits' in line]
+    assert len(lines) == 1
+    assert f"images with 16 bits a channel, such as '{tmp_path}/train/a/1.png', are scaled to 8 bits" in lines[0]
+    (tmp_path / 'train' / 'b' / '2.jpg').touch()
+    with pytest.raises(ValueError, match=r"b/2\.jpg' cannot be decoded \(it is empty or no image\); replace or delete"):
+        Views(str(tmp_path), 'train')
+    assert len(Views(str(tmp_path), 'train', on_broken='skip')) == 3
+
+
+def test_a_label_that_is_no_number_is_named(tmp_path, shapes):
+    image = next((shapes / 'train' / 'circle').iterdir())
+    (tmp_path / 'label').write_text('cat')
+    with tarfile.open(tmp_path / 'train-0.tar', 'w') as tar:
+        tar.add(image, '1.jpg')
+        tar.add(tmp_path / 'label', '1.cls')
+    with pytest.raises(ValueError, match=r"'1.cls' in '.*train-0.tar' is b'cat'; expected the number of a class"):
+        Views(str(tmp_path), 'train', name='wds/')

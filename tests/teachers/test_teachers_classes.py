@@ -76,7 +76,7 @@ def test_a_cache_holds_logits_in_the_datas_order(checkpoint, backwards, shapes, 
     manifest = json.loads((older / 'manifest.json').read_text())
     assert manifest['teacher'].pop('classes') == class_names(data.reader)
     (older / 'manifest.json').write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="older' has the teacher's classes in another order than .*; write it again"):
+    with pytest.raises(ValueError, match=r"older' has the teacher's classes in another order than .*; write it again"):
         answer(dict(cache=older, checkpoint=str(backwards)), data, images)
 
 

@@ -91,8 +91,12 @@ def _check_count(dataset: Any, part: str, model: Any) -> None:
     found = f'the {part} set has {len(classes)} classes ({first(classes)}) and the student {expected}'
     if not classes:
         advice = 'give it names of classes (of Hugging Face data sets: a ClassLabel feature)'
+    elif not getattr(dataset, 'named', True) and part != 'training':
+        advice = 'a set without names of classes has as many as its largest label and one: choose the data that belong'
     elif len(classes) == 1:
         advice = 'each folder directly in it is a class: name the folder that holds the class folders'
+    elif part != 'training':
+        advice = 'choose data of the classes that the student was trained for'
     elif model.teacher is not None or model.student_config.get('checkpoint'):
         advice = 'choose the data that the teacher, or the checkpoint of the student, was trained for'
     else:
