@@ -305,6 +305,12 @@ def test_an_evaluator_of_masks_needs_a_mask_of_every_object_and_learns_sizes_fro
         check_evaluator(Evaluator([metric]), [read(path)], 'test')
 
 
+def test_classes_without_an_object_are_named_since_the_mean_leaves_them_out(tmp_path, lines):
+    path = write(tmp_path, entry('annotations', 2, category_id=1))
+    assert score(path, read(path), classwise=True)['bbox_mAP'] == 1
+    assert 'no object of 1 of the 3 classes (coin)' in lines[-1]
+
+
 def test_images_that_lie_on_their_side_have_the_size_that_they_are_loaded_with(tmp_path):
     path = write(tmp_path, each('images', width=..., height=...))
     exif = Image.Exif()
