@@ -283,14 +283,16 @@ def test_an_evaluator_scores_the_images_of_the_data_set_or_is_refused(tmp_path, 
 
     swap = each('images', file_name=lambda found: f'{3 - found["id"]}.png')
     empty = each('annotations', iscrowd=1)
+    rename = entry('categories', 1, name='Brick')
     for change, message in (
         (renumber, 'lack 2 of the 2 images'),
         (swap, "have '2.png' under the id 1"),
-        (empty, 'no obj'),
+        (empty, 'no object of apple, brick, coin'),
+        (rename, "lack the class 'brick'"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             score(write(tmp_path, change, 'other.json'), dataset)
-        assert "other.json' of val_evaluator" in str(error.value)
+        assert "other.json'" in str(error.value)
 
 
 def test_an_evaluator_of_masks_needs_a_mask_of_every_object_and_learns_sizes_from_the_data(tmp_path):

@@ -91,9 +91,10 @@ def check_objects(metric, infos: dict, classes: Sequence[str], setting: str) -> 
         setting: The config's key of the evaluator.
 
     Raises:
-        ValueError: There is no object, or one without a mask.
+        ValueError: There is no object, or one without a mask; or the file does not name a class.
     """
     where = _name(metric, setting)
+    metric._coco_api.get_cat_ids(cat_names=classes)  # Refuses a file that lacks one; the metric asks after an epoch.
     objects = [found for image in infos for found in metric._coco_api.imgToAnns.get(image, ())]
     if 'segm' in metric.metrics:
         unmasked = [found['id'] for found in objects if mend_polygons(found.get('segmentation')) is None]
