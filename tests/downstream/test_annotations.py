@@ -150,6 +150,10 @@ MENDED = {
         each('annotations', category_id=lambda found: str(found['category_id'])),
     ),
     'image ids of two types': each('annotations', image_id=lambda found: str(found['image_id'])),
+    'category ids of names': together(
+        each('categories', id=lambda found: found['name']),
+        each('annotations', category_id=lambda found: CLASSES[found['category_id'] - 1]),
+    ),
     'image ids with a point': each('images', id=lambda found: float(found['id'])),
     "Roboflow's category": lambda content: content['categories'].insert(0, dict(id=0, name='brick')),
     'an image twice': add('images'),
@@ -192,6 +196,17 @@ def test_an_intact_file_is_read_as_mmdet_reads_it(tmp_path, lines):
     assert lines == []
 
 
+def test_images_may_be_numbered_by_text(tmp_path):
+    path = write(tmp_path)
+    expected = score(path, read(path))
+    names = each('images', id=lambda found: f'i{found["id"]}')
+    path = write(tmp_path, together(names, each('annotations', image_id=lambda found: f'i{found["image_id"]}')))
+    assert score(path, read(path)) == expected
+    for metric in METRICS[1:]:
+        with pytest.raises(ValueError, match="image ids that are numbers, not 'i1'; set type=CocoMetric"):
+            metric(ann_file=str(path))
+
+
 def test_training_on_some_of_the_classes_says_how_many_objects_are_left_out(tmp_path, lines):
     dataset = read(write(tmp_path), classes=('coin', 'brick'))
     assert [name for name, *_ in objects(dataset)] == ['brick', 'coin']
@@ -213,6 +228,11 @@ REFUSED = {
     'no polygon': (entry('annotations', 3, segmentation=[[1, 2, 3, 4]]), 'no polygon of 3 points'),
     'one id, two images': (entry('images', 1, id=1), r"images\[1\] \(id 1\) .*'1.png' and '2.png'"),
     'one file, two images': (entry('images', 1, file_name='1.png'), r"images\[1\] \(id 2\) is the file '1.png' again"),
+    'category ids of two kinds': (
+        together(each('categories', id=lambda found: found['name']), each('annotations', category_id=1)),
+        'has category_id 1, which none of the categories has',
+    ),
+    'file name': (entry('images', 1, file_name=[1]), r'has the file_name \[1\]'),
     'image without id': (entry('images', 1, id=...), r'images\[1\] has no id'),
     'size below 0': (entry('images', 1, width=-1), 'has the width -1'),
     'no images': (lambda content: content.pop('images') and None, 'have no list images'),
