@@ -24,13 +24,16 @@ class FastCocoMetric(CocoMetric):
     In a config: ``val_evaluator=dict(type='FastCocoMetric', …)``, with the arguments of `CocoMetric`.
 
     Raises:
-        ValueError: faster-coco-eval is not installed.
+        ValueError: faster-coco-eval is not installed, or images are numbered by text, which it does not take.
     """
 
     def __init__(self, *args, **kwargs):
         if COCOeval_faster is None:
             raise ValueError("FastCocoMetric needs faster-coco-eval; install '.[fast-coco]' or set type=CocoMetric")
         super().__init__(*args, **kwargs)
+        named = [image for image in getattr(self._coco_api, 'imgs', ()) if isinstance(image, str)]
+        if named:
+            raise ValueError(f"FastCocoMetric needs image ids that are numbers, not '{named[0]}'; set type=CocoMetric")
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """The scores of all predictions, as `CocoMetric` returns them."""

@@ -150,6 +150,10 @@ MENDED = {
         each('annotations', category_id=lambda found: str(found['category_id'])),
     ),
     'image ids of two types': each('annotations', image_id=lambda found: str(found['image_id'])),
+    'category ids of names': together(
+        each('categories', id=lambda found: found['name']),
+        each('annotations', category_id=lambda found: CLASSES[found['category_id'] - 1]),
+    ),
     'image ids with a point': each('images', id=lambda found: float(found['id'])),
     "Roboflow's category": lambda content: content['categories'].insert(0, dict(id=0, name='brick')),
     'an image twice': add('images'),
@@ -192,6 +196,17 @@ def test_an_intact_file_is_read_as_mmdet_reads_it(tmp_path, lines):
     assert lines == []
 
 
+def test_images_may_be_numbered_by_text(tmp_path):
+    path = write(tmp_path)
+    expected = score(path, read(path))
+    names = each('images', id=lambda found: f'i{found["id"]}')
+    path = write(tmp_path, together(names, each('annotations', image_id=lambda found: f'i{found["image_id"]}')))
+    assert score(path, read(path)) == expected
+    for metric in METRICS[1:]:
+        with pytest.raises(ValueError, match="image ids that are numbers, not 'i1'; set type=CocoMetric"):
+            metric(ann_file=str(path))
+
+
 def test_training_on_some_of_the_classes_says_how_many_objects_are_left_out(tmp_path, lines):
     dataset = read(write(tmp_path), classes=('coin', 'brick'))
     assert [name for name, *_ in objects(dataset)] == ['brick', 'coin']
@@ -213,6 +228,11 @@ REFUSED = {
     'no polygon': (entry('annotations', 3, segmentation=[[1, 2, 3, 4]]), 'no polygon of 3 points'),
     'one id, two images': (entry('images', 1, id=1), r"images\[1\] \(id 1\) .*'1.png' and '2.png'"),
     'one file, two images': (entry('images', 1, file_name='1.png'), r"images\[1\] \(id 2\) is the file '1.png' again"),
+    'category ids of two kinds': (
+        together(each('categories', id=lambda found: found['name']), each('annotations', category_id=1)),
+        'has category_id 1, which none of the categories has',
+    ),
+    'file name': (entry('images', 1, file_name=[1]), r'has the file_name \[1\]'),
     'image without id': (entry('images', 1, id=...), r'images\[1\] has no id'),
     'size below 0': (entry('images', 1, width=-1), 'has the width -1'),
     'no images': (lambda content: content.pop('images') and None, 'have no list images'),
@@ -283,14 +303,16 @@ def test_an_evaluator_scores_the_images_of_the_data_set_or_is_refused(tmp_path, 
 
     swap = each('images', file_name=lambda found: f'{3 - found["id"]}.png')
     empty = each('annotations', iscrowd=1)
+    rename = entry('categories', 1, name='Brick')
     for change, message in (
         (renumber, 'lack 2 of the 2 images'),
         (swap, "have '2.png' under the id 1"),
-        (empty, 'no obj'),
+        (empty, 'no object of apple, brick, coin'),
+        (rename, "lack the class 'brick'"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             score(write(tmp_path, change, 'other.json'), dataset)
-        assert "other.json' of val_evaluator" in str(error.value)
+        assert "other.json'" in str(error.value)
 
 
 def test_an_evaluator_of_masks_needs_a_mask_of_every_object_and_learns_sizes_from_the_data(tmp_path):
@@ -303,6 +325,12 @@ def test_an_evaluator_of_masks_needs_a_mask_of_every_object_and_learns_sizes_fro
     metric = CocoMetric(ann_file=str(path), metric='segm')
     with pytest.raises(ValueError, match='1 objects without a mask, the first is annotation 4'):
         check_evaluator(Evaluator([metric]), [read(path)], 'test')
+
+
+def test_classes_without_an_object_are_named_since_the_mean_leaves_them_out(tmp_path, lines):
+    path = write(tmp_path, entry('annotations', 2, category_id=1))
+    assert score(path, read(path), classwise=True)['bbox_mAP'] == 1
+    assert 'no object of 1 of the 3 classes (coin)' in lines[-1]
 
 
 def test_images_that_lie_on_their_side_have_the_size_that_they_are_loaded_with(tmp_path):

@@ -323,3 +323,24 @@ def test_switched_off_hook_is_not_registered_and_stays_off_in_the_work_directory
     used = Config.fromfile(work_dir / Path(CONFIGS['seg']).name)
     assert complete(used) == []
     assert {name for name, hook in used.default_hooks.items() if hook is None} == {'check_data', 'timer'}
+
+
+def test_all_data_sets_of_a_detector_get_one_order_of_classes(user_config, tmp_path):
+    """That of the training set, or of the checkpoint; a list of other names stays as it is, to be refused later."""
+    config = Config.fromfile(user_config)
+    complete(config)
+    order = tuple(config.train_dataloader.dataset.metainfo.classes)
+    palette = [(k, k, k) for k in range(10)]
+    config.val_dataloader.dataset.metainfo = dict(classes=order[::-1], palette=palette[::-1])
+    config.test_dataloader.dataset.metainfo = dict(classes=('other', *order[1:]))
+    named = 'arrow, bolt, circle, crescent, cross, …'
+    assert complete(config) == [f'ordered metainfo.classes of val_dataloader as in train_dataloader: {named}']
+    assert config.val_dataloader.dataset.metainfo == dict(classes=order, palette=palette)
+    assert config.test_dataloader.dataset.metainfo.classes[0] == 'other'
+    assert complete(config) == []
+
+    config.load_from = str(tmp_path / 'epoch_1.pth')
+    torch.save({'meta': {'dataset_meta': {'classes': order[::-1]}}, 'state_dict': {}}, config.load_from)
+    assert len(complete(config)) == 2
+    assert config.train_dataloader.dataset.metainfo.classes == config.val_dataloader.dataset.metainfo.classes
+    assert config.train_dataloader.dataset.metainfo.classes == order[::-1]

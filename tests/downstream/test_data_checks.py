@@ -12,6 +12,7 @@ from downstream_runs import arguments, options
 from PIL import Image
 
 from distill.cli.train import main as train
+from distill.downstream.checks.model import check_checkpoint
 from distill.downstream.checks.sample import CheckSample, check_samples
 
 
@@ -75,12 +76,14 @@ def raise_label(root: Path) -> str:
 
 
 BOX_HEADS = [f'model.roi_head.bbox_head.{i}.num_classes=7' for i in range(3)]
+BATCHES = 'train_dataloader.batch_sampler.drop_last=True'
 WRONG_DATA = [
     ('det', drop_image, []),
     ('det', rename_class, []),
     ('det', lose_objects, []),
     ('det', shrink_image, []),
     ('det', cut_annotations, []),
+    ('det', 'make no batch of 9 with drop_last', ['train_dataloader.batch_size=9', BATCHES]),
     ('mask', encode_mask, []),
     (
         'det',
@@ -110,6 +113,19 @@ def test_wrong_data_is_one_line_before_training(task, spoil, settings, data, tmp
     lines = capsys.readouterr().err.strip().splitlines()
     assert message in lines[-1]
     assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_a_checkpoint_of_other_classes_is_refused_and_starts_another_training_with_a_line():
+    meta = {'dataset_meta': {'classes': ('a', 'b', 'c')}}
+    for saved in (meta, {'dataset_meta': {'CLASSES': ['a', 'b', 'c']}}, {'CLASSES': ('a', 'b', 'c')}):
+        assert check_checkpoint(saved, ['a', 'b', 'c'], 'x.pth', starts=False) is None
+        with pytest.raises(ValueError, match=r"'x.pth' lacks d .*and has c besides"):
+            check_checkpoint(saved, ['a', 'b', 'd'], 'x.pth', starts=False)
+        for starts in (False, True):
+            with pytest.raises(ValueError, match=r"'x.pth' has 'b' in place 1, where metainfo.classes has 'c'"):
+                check_checkpoint(saved, ['a', 'c', 'b'], 'x.pth', starts)
+    assert 'trained with other classes (a, b, c)' in check_checkpoint(meta, ['a', 'b', 'd'], 'x.pth', starts=True)
+    assert check_checkpoint({}, ['a'], 'x.pth', starts=False) is None
 
 
 def test_all_samples_of_a_small_set_are_checked_before_training():

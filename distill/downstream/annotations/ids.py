@@ -53,17 +53,20 @@ def _same_type(content: dict, where: str, section: str, reference: str) -> list[
             return []  # `_drop_repeated` says so.
     else:
         places = {}
+    for place, user in enumerate(users):
+        if places and user[reference] not in places:
+            problem = f'has {reference} {user[reference]!r}, which none of the {section} has'
+            refuse(where, 'annotations', place, user, problem, 'correct or remove it')
+        user[reference] = _mended(user[reference], places)
     for entry in entries:
         entry['id'] = _mended(entry['id'], places)
-    for user in users:
-        user[reference] = _mended(user[reference], places)
     return [f'made whole numbers of the ids of {len(entries)} {section}']
 
 
 def _mended(value, places: dict):
     """An id as a number if it is one; as the entry's place if the file is numbered by places."""
     if places:
-        return places.get(value, value)
+        return places[value]
     number = whole_number(value)
     return value if number is None else number
 
@@ -83,8 +86,11 @@ def _drop_repeated(content: dict, where: str, section: str, name: str) -> list[s
     entries = content[section]
     first: dict = {}
     for place, entry in enumerate(entries):
-        if entry.get(name) in (None, ''):
-            refuse(where, section, place, entry, f'has no {name}', 'add it')
+        found = entry.get(name)
+        if found in (None, '') or not isinstance(found, str if name == 'file_name' else str | int | float):
+            refuse(
+                where, section, place, entry, f'has the {name} {found!r:.40}' if found else f'has no {name}', 'add it'
+            )
         other = first.setdefault(entry['id'], entry)
         if other is not entry and other[name] != entry[name]:
             problem = f'has the id of another entry ({other[name]!r} and {entry[name]!r})'

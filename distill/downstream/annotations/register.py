@@ -65,6 +65,8 @@ class Coco(api_wrappers.COCO):
         Raises:
             ValueError: The file has no category of one of the names.
         """
+        if isinstance(cat_names, str):
+            raise ValueError(f"metainfo.classes is the text '{cat_names}', not a list: write ('{cat_names}',)")
         if not len(cat_names):
             return super().get_cat_ids(cat_names, sup_names, cat_ids)
         ids = {category['name']: category['id'] for category in self.dataset['categories']}
