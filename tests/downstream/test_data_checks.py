@@ -113,7 +113,7 @@ WRONG_DATA = [
     ('seg', raise_suffix, []),
     (
         'seg',
-        'train_dataloader.batch_size=1 has one image, of which the batch norm model.decode_head.image_pool.1.bn has one',
+        'train_dataloader.batch_size=1 has one image, of which the batch norm model.decode_head.image_pool.1.bn has',
         ['train_dataloader.batch_size=1'],
     ),
     ('seg', 'model.auxiliary_head has 7; set its num_classes=10', ['model.auxiliary_head.num_classes=7']),
