@@ -10,8 +10,12 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from distill.base.seeding import seed_everything
+from distill.downstream.checks.files import check_files
+from distill.downstream.checks.hook import base_datasets
+from distill.downstream.checks.sample import name_label_maps
 from distill.downstream.pictures import draw_boxes, draw_labels, enlarge, side_by_side
 from distill.training.experiment import SCOPES
+from distill.training.runner import named_data
 
 MIN_SIDE = 320
 """Pixels that the longer side of a drawn image has at the least."""
@@ -31,8 +35,13 @@ def browse(config: Config, split: str, count: int, seed: int) -> Iterator[tuple[
     Yields:
         A name for the file, and the picture, uint8 [3, H, W].
     """
-    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')):
-        dataset = DATASETS.build(config[f'{split}_dataloader'].dataset)
+    settings = config[f'{split}_dataloader'].dataset
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')), named_data(settings):
+        dataset = DATASETS.build(settings)
+    if config.get('default_scope') in SCOPES:
+        for base in base_datasets(dataset):
+            check_files(base)
+            name_label_maps(base.pipeline)
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
     for index in chosen:
         if config.get('default_scope') in SCOPES:

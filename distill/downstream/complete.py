@@ -16,12 +16,13 @@ a run of this project relies on:
 - One order of ``metainfo.classes`` for a detector's data sets: that of ``load_from``, or else of the training set.
 
 ``LoadWholeImage``, which earlier configs hold, is written under its present name, which mmdet's and mmsegmentation's
-inferencers look for in the config of a work directory.
+inferencers look for in the config of a work directory. There ``test_pipeline`` is the pipeline of the test set.
 
 An addition under ``default_hooks`` is switched off by setting it to None: ``default_hooks.seed_samples=None``.
 ``tools/print_config.py`` shows a config with the additions.
 """
 
+import copy
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -58,7 +59,7 @@ def complete(config: Config) -> list[str]:
     """
     if config.get('default_scope') not in SCOPES:
         return []
-    additions = (_imports, _old_wrappers, _old_loaders, _hooks, _backend, _checks, order_classes)
+    additions = (_imports, _old_wrappers, _old_loaders, _notebook_pipeline, _hooks, _backend, _checks, order_classes)
     return [line for add in additions for line in add(config)]
 
 
@@ -94,6 +95,17 @@ def _old_loaders(config: Config) -> Iterator[str]:
         step.setdefault('imdecode_backend', 'pillow')
     if steps:
         yield "wrote LoadWholeImage as LoadImageFromFile with imdecode_backend='pillow', which is the same"
+
+
+def _notebook_pipeline(config: Config) -> Iterator[str]:
+    """Repeat a test set's pipeline as ``test_pipeline``, which mmseg's `inference_model` takes in its place."""
+    pipeline = ((config.get('test_dataloader') or {}).get('dataset') or {}).get('pipeline')
+    if config.default_scope != 'mmseg' or not pipeline or not config.get('test_pipeline'):
+        return
+    own, other = ([s for s in steps if type_name(s) != 'CheckSample'] for steps in (pipeline, config.test_pipeline))
+    if own != other and 'TestTimeAug' not in map(type_name, own):
+        config.test_pipeline = copy.deepcopy(pipeline)
+        yield "set test_pipeline, which mmseg's inference_model takes, to the pipeline of test_dataloader"
 
 
 def _hooks(config: Config) -> Iterator[str]:

@@ -28,6 +28,7 @@ from distill.results.provenance import library_versions
 from distill.robustness.corruptions import frost_source
 from distill.robustness.suite_table import ON_THE_FLY
 from distill.training.experiment import build_runner, check_weights
+from distill.training.runner import named_data
 
 CLEAN = 'clean'
 
@@ -172,7 +173,7 @@ class Measured:
 def choose_images(config: Config, limit: int | None) -> int:
     """Cut the test set to as many images as ``limit``, evenly chosen, and return how many there are then."""
     settings = config.test_dataloader.dataset
-    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')), named_data(settings):
         dataset = DATASETS.build(settings)
     if limit is None or limit >= len(dataset):
         return len(dataset)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.hooks import EMAHook
@@ -138,17 +139,10 @@ class Runner(MMEngineRunner):
                 are fewer images than a batch has.
         """
         settings = dataloader.get('dataset') if isinstance(dataloader, dict) else None
-        named = list(datasets_inside(settings)) if isinstance(settings, dict) else []
-        for dataset in named:
-            check_annotations(dataset)
-        try:
+        with named_data(settings) as named:
             built = MMEngineRunner.build_dataloader(dataloader, seed, diff_rank_seed)
-        except ValueError as error:
-            if 'at least one array' not in str(error):  # numpy's message when mmengine joins no annotations at all.
-                raise
-            raise ValueError(empty_message(named)) from error
-        if named and not len(built.dataset):
-            raise ValueError(empty_message(named))
+            if named and not len(built.dataset):
+                raise ValueError(empty_message(named))
         check_batches(built, settings if isinstance(settings, dict) else {})
         return built
 
@@ -179,6 +173,31 @@ def check_batches(loader: DataLoader, dataset: dict) -> None:
     )
 
 
+@contextmanager
+def named_data(settings: dict | None) -> Iterator[list[dict]]:
+    """Name the file or folder in the errors of building a data set.
+
+    Args:
+        settings: Config of a data set, or of a wrapper around others; anything else is left alone.
+
+    Yields:
+        Configs of the data sets that read files.
+
+    Raises:
+        FileNotFoundError: An annotation file or an image folder does not exist.
+        ValueError: The annotations are no whole JSON file, or no image is left after the data set's filter.
+    """
+    named = list(datasets_inside(settings)) if isinstance(settings, dict) else []
+    for dataset in named:
+        check_annotations(dataset)
+    try:
+        yield named
+    except ValueError as error:
+        if 'at least one array' not in str(error):  # numpy's message when mmengine joins no annotations at all.
+            raise
+        raise ValueError(empty_message(named)) from error
+
+
 def check_annotations(dataset: dict) -> None:
     """Check that a data set's annotation file and image folder exist, and both ends of a JSON file.
 
@@ -191,9 +210,10 @@ def check_annotations(dataset: dict) -> None:
         FileNotFoundError: One does not exist.
         ValueError: The file is a part of a JSON object.
     """
-    path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    folder = Path(dataset.get('data_root') or '', (dataset.get('data_prefix') or {}).get('img_path') or '')
-    local = '://' not in f'{path}{folder}' and not dataset.get('backend_args')
+    root, name = dataset.get('data_root') or '', dataset.get('ann_file') or ''
+    images = (dataset.get('data_prefix') or {}).get('img_path') or ''
+    path, folder = Path(root, name), Path(root, images)
+    local = '://' not in f'{root} {name} {images}' and not dataset.get('backend_args')
     for found, what, key in ((path, 'annotations', 'ann_file'), (folder, 'image folder', 'data_prefix.img_path')):
         if local and not found.exists():
             raise FileNotFoundError(f"{what} '{found}' does not exist; set data_root and {key} of the data set right")

@@ -122,6 +122,18 @@ def test_pipelines_that_a_user_puts_into_a_leaf_are_checked_too(leaves):
     assert complete(config) == []
 
 
+def test_notebooks_take_the_pipeline_that_the_test_set_has(leaves):
+    """mmseg's `inference_model` takes ``test_pipeline``, which an override of the test set's pipeline leaves alone."""
+    config = copy.deepcopy(leaves[Path(CONFIGS['seg']).stem])
+    config.test_dataloader.dataset.pipeline[1].scale = (48, 48)
+    (line,) = complete(config)
+    assert line.startswith("set test_pipeline, which mmseg's inference_model takes, to")
+    assert config.test_pipeline[1].scale == (48, 48)
+    assert complete(config) == []
+    config.test_dataloader.dataset.pipeline = config.tta_pipeline
+    assert complete(config) == []
+
+
 def test_wrappers_of_earlier_versions_are_taken_off(leaves):
     """Earlier versions wrote them into the config of a work directory."""
     config = copy.deepcopy(leaves[Path(CONFIGS['det']).stem])

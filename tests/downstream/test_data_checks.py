@@ -75,6 +75,24 @@ def raise_label(root: Path) -> str:
     return f"label map '{path}' has label 10 (5 pixels) but the model has 10 classes, 0 to 9"
 
 
+def deepen_label_maps(root: Path) -> str:
+    for path in (root / 'annotations' / 'training').iterdir():
+        Image.fromarray(np.array(Image.open(path)).astype(np.uint16) * 256).save(path)
+    return 'labels are whole numbers from 0 to 255; save class indices with 8 bits'
+
+
+def whiten_foreground(root: Path) -> str:
+    for path in (root / 'annotations' / 'training').iterdir():
+        Image.fromarray((np.array(Image.open(path)) > 0).astype(np.uint8) * 255).save(path)
+    return 'hold the values 0, 255, of which loading leaves no label; reduce_zero_label=True turns 0 into none'
+
+
+def raise_suffix(root: Path) -> str:
+    path = sorted((root / 'images' / 'validation').iterdir())[0]
+    path.rename(path.with_suffix('.JPG'))
+    return f"images in '{path.parent}' end in .jpg (3), .JPG (1), and img_suffix='.jpg' leaves out 1 with a label map"
+
+
 BOX_HEADS = [f'model.roi_head.bbox_head.{i}.num_classes=7' for i in range(3)]
 BATCHES = 'train_dataloader.batch_sampler.drop_last=True'
 WRONG_DATA = [
@@ -93,6 +111,14 @@ WRONG_DATA = [
     ('seg', drop_label_map, []),
     ('seg', shrink_label_map, []),
     ('seg', raise_label, []),
+    ('seg', deepen_label_maps, []),
+    ('seg', whiten_foreground, []),
+    ('seg', raise_suffix, []),
+    (
+        'seg',
+        'train_dataloader.batch_size=1 has one image, of which the batch norm model.decode_head.image_pool.1.bn has',
+        ['train_dataloader.batch_size=1'],
+    ),
     ('seg', 'model.auxiliary_head has 7; set its num_classes=10', ['model.auxiliary_head.num_classes=7']),
     (
         'seg',

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from distill.base.classes import first
 
@@ -77,6 +77,7 @@ def check_deep_labels(path: str, labels: np.ndarray) -> None:
 
 def damaged_labels(path: str, cause: object) -> ValueError:
     """The error about a label map that cannot be decoded."""
+    cause = 'no image in it' if isinstance(cause, UnidentifiedImageError) else cause
     return ValueError(f"label map '{path}' cannot be decoded ({cause}); replace or delete it")
 
 
