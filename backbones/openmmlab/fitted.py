@@ -48,7 +48,7 @@ class FittedNetwork:
     """
 
     def __init__(self, build: Callable[[Size], nn.Module], own: Size, other: Size):
-        self.own = self.size = own
+        self.own, self.other, self.size = own, other, own
         self._build = build
         reference = build(own)
         differing = build(other)
@@ -74,6 +74,7 @@ class FittedNetwork:
 
     def attach(self, network: nn.Module) -> None:
         """Let parameters of a network be resampled; it has the size ``own`` and may lack layers after the last map."""
+        self.size = self.own
         for name, module in network.named_modules():
             _resample_where_read(module, [k for k in self._rules.get(name, ()) if module._parameters[k] is not None])
 

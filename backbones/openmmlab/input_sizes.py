@@ -117,6 +117,10 @@ class Fitted(Native):
         """Prepare the network that `maps` will run."""
         self.fitted.attach(network)
 
+    def check(self, network: nn.Module, forward: Run, channels: int, sizes: Sequence[Size]) -> None:
+        """Run the network at the size that it was compared at, and at the first of other sizes."""
+        super().check(network, forward, channels, [self.fitted.other, sizes[0]])
+
     def run(self, network: nn.Module, x: Tensor, forward: Run) -> Maps:
         """The maps of images of a size that `whole` returns, plus margins."""
         self.fitted.fit(network, (int(x.shape[-2]), int(x.shape[-1])))
@@ -188,17 +192,17 @@ def find_way(
         ValueError: There is no way, with the reason.
         NeedsValues: ``build`` must build the model with storage.
     """
-    problem = ''
-    network = build()
+    problem, network, way = '', build(), None
     for make in _ways(build_sized, strides, divisor, own):
         for margin in (0, divisor // 8, divisor // 4, divisor // 2, divisor):
+            if isinstance(way, Fitted):  # it has left the network at another size
+                network = build()
             try:
                 way = make(margin)
-                tried = build() if isinstance(way, Fitted) else network
-                way.attach(tried)
-                way.check(tried, forward, channels, [(a * way.divisor, b * way.divisor) for a, b in PROBES])
+                way.attach(network)
+                way.check(network, forward, channels, [(a * way.divisor, b * way.divisor) for a, b in PROBES])
                 if margin == 0 and any(n % way.divisor for n in own):
-                    way.own = _own_size(way, tried, own, channels, forward)
+                    way.own = _own_size(way, network, own, channels, forward)
                 return way
             except SmallMaps as error:
                 problem = str(error)
@@ -224,23 +228,24 @@ def _ways(
     for multiple in (divisor, 2 * divisor, 3 * divisor, 4 * divisor, math.lcm(divisor, *own)):
         yield functools.partial(Native, strides, multiple)
     if build_sized is not None:
-        # Another height, width and area than the model's own.
-        height, width = (n - n % divisor for n in own)
-        for square, other in (
-            (False, (height + 2 * divisor, width + 5 * divisor)),
-            (True, (height + 2 * divisor,) * 2),
-        ):
-            yield lambda margin, square=square, other=other: Fitted(
-                strides, divisor, margin, fitted=FittedNetwork(build_sized, own, other), square=square
-            )
+        yield functools.partial(_fitted, build_sized, own, (2, 5), False, strides, divisor)
+        yield functools.partial(_fitted, build_sized, own, (2, 2), True, strides, divisor)
     if own[0] == own[1]:
         yield functools.partial(Tiled, strides, own[0])
 
 
-def _fitted(build, own, larger, square, strides, divisor, margin) -> Fitted:
-    height, width = (n - n % divisor + more * divisor for n, more in zip(own, larger, strict=True))
-    network = FittedNetwork(build, own, (height, width))
-    return Fitted(strides, divisor, margin, fitted=network, square=square)
+def _fitted(
+    build: Callable[[Size], nn.Module],
+    own: Size,
+    more: Size,
+    square: bool,
+    strides: Sequence[int],
+    divisor: int,
+    margin: int,
+) -> Fitted:
+    """Compare the model with one that is some divisors higher and wider."""
+    height, width = (n - n % divisor + extra * divisor for n, extra in zip(own, more, strict=True))
+    return Fitted(strides, divisor, margin, fitted=FittedNetwork(build, own, (height, width)), square=square)
 
 
 def _own_size(way: Native, network: nn.Module, own: Size, channels: int, forward: Run) -> Size | None:

@@ -91,7 +91,7 @@ class TimmBackbone(BaseModule):
         **model_kwargs,
     ):
         super().__init__()
-        check_arguments(model, pretrained, model_kwargs)
+        check_arguments(model, checkpoint, pretrained, model_kwargs)
         model_kwargs.pop('init_cfg', None)
         if checkpoint is not None and pretrained:
             raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
