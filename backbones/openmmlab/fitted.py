@@ -5,6 +5,7 @@ timm builds the same model for both sizes, on the ``meta`` device: what differs 
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -230,7 +231,9 @@ def _interpolation(old: int, new: int, device: torch.device) -> Tensor:
     units = torch.eye(length).repeat_interleave(length, dim=0)  # one row after the other of a table is set to 1
     window = new, old + 1  # timm leaves a table as it is if no side changes
     shape = ((2 * new - 1) * (2 * old + 1), length)
-    table = resize_rel_pos_bias_table(units, new_window_size=window, new_bias_shape=shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of timm's indexing
+        table = resize_rel_pos_bias_table(units, new_window_size=window, new_bias_shape=shape)
     return table.unflatten(0, (2 * new - 1, 2 * old + 1))[:, 0].to(device)
 
 
