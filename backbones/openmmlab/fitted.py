@@ -178,7 +178,7 @@ def _resampled(key: str, module: nn.Module) -> Tensor | None:
 # Rules: by the shape of a parameter, how it is resampled
 
 
-def _rule(name: str, module: nn.Module, second: nn.Module, own: Size, other: Size) -> Callable[..., Resampling]:
+def _rule(name: str, module: Any, second: nn.Module, own: Size, other: Size) -> Callable[..., Resampling]:
     """Choose how a parameter is resampled: a function of the fitted module and the image size."""
     key = name.rpartition('.')[2]
     old: Any = module._parameters[key]
