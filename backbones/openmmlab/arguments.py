@@ -1,6 +1,7 @@
 """Arguments that `TimmBackbone` does not take, since timm's functions or other backbones do, and what is meant."""
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,19 +33,20 @@ MEANT = {
 }
 """What each argument that no timm model takes should be, where it is not inherited."""
 OF_OTHERS = (
-    *('num_stages', 'norm_cfg', 'style', 'base_channels', 'stem_channels', 'conv_cfg', 'act_cfg', 'deep_stem'),
-    *('avg_down', 'plugins', 'zero_init_residual', 'contract_dilation', 'multi_grid', 'strides_per_stage', 'dilations'),
-    *('pad_norm', 'embed_dims', 'patch_norm', 'convert_weights', 'transformer_norm_cfg', 'with_cls_token'),
+    *('num_stages', 'norm_cfg', 'style', 'base_channels', 'stem_channels', 'act_cfg', 'deep_stem', 'plugins', 'extra'),
+    *('zero_init_residual', 'contract_dilation', 'multi_grid', 'dilations', 'pad_norm', 'convert_weights'),
+    *('transformer_norm_cfg', 'with_cls_token', 'gap_before_final_norm'),
 )
 """Arguments of mmdet's and mmseg's backbones: where one is left, the rest of them is, such as ``depth``, which a
 transformer of timm's takes."""
 
 
-def check_arguments(model: str | None, pretrained: Any, arguments: Mapping[str, Any]) -> None:
+def check_arguments(model: Any, checkpoint: Any, pretrained: Any, arguments: Mapping[str, Any]) -> None:
     """Stop at arguments that no timm model takes.
 
     Args:
-        model: timm's name.
+        model: Must be timm's name, or None.
+        checkpoint: Must be a path, or None.
         pretrained: Must be True or False.
         arguments: Arguments beside those of `TimmBackbone`.
 
@@ -52,8 +54,13 @@ def check_arguments(model: str | None, pretrained: Any, arguments: Mapping[str, 
         ValueError: An argument is another library's; the message has the one that is meant.
     """
     who = f'TimmBackbone of {model}' if model else 'TimmBackbone'
-    if isinstance(pretrained, str):
-        raise ValueError(f'{who}: pretrained is {pretrained!r}; write checkpoint={pretrained!r} for a file')
+    if model is not None and not isinstance(model, str):
+        raise ValueError(f"model {model!r} is no name; write timm's, such as model='resnet50'")
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        raise ValueError(f"{who}: checkpoint {checkpoint!r} is no path; write pretrained=True for timm's weights")
+    if isinstance(pretrained, str | os.PathLike):
+        way_out = "pretrained=True for timm's weights" if '://' in str(pretrained) else f'checkpoint={pretrained!r}'
+        raise ValueError(f'{who}: pretrained is {pretrained!r}; write {way_out}')
     inherited = [name for name in OF_OTHERS if name in arguments]
     if inherited:
         raise ValueError(f"{who} takes no '{inherited[0]}': {INHERITED}")
@@ -76,5 +83,7 @@ def unknown_argument(model: str, name: str, accepted: Iterable[str]) -> ValueErr
     """The error for an argument that the class of a model does not take."""
     close = difflib.get_close_matches(name, [other for other in accepted if other != name], n=1, cutoff=0.8)
     hint = f'did you mean {close[0]}? ' if close else ''
-    inherited = ', and write _delete_=True if it comes from the config below' if name in ('depth', 'depths') else ''
-    return ValueError(f"{model} takes no '{name}'; {hint}leave it out or choose another model{inherited}")
+    return ValueError(
+        f"{model} takes no '{name}'; {hint}leave it out or choose another model, and where it comes from the config "
+        'below, write _delete_=True into the backbone'
+    )

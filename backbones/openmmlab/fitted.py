@@ -5,6 +5,7 @@ timm builds the same model for both sizes, on the ``meta`` device: what differs 
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ class FittedNetwork:
     """
 
     def __init__(self, build: Callable[[Size], nn.Module], own: Size, other: Size):
-        self.own = self.size = own
+        self.own, self.other, self.size = own, other, own
         self._build = build
         reference = build(own)
         differing = build(other)
@@ -74,6 +75,7 @@ class FittedNetwork:
 
     def attach(self, network: nn.Module) -> None:
         """Let parameters of a network be resampled; it has the size ``own`` and may lack layers after the last map."""
+        self.size = self.own
         for name, module in network.named_modules():
             _resample_where_read(module, [k for k in self._rules.get(name, ()) if module._parameters[k] is not None])
 
@@ -176,7 +178,7 @@ def _resampled(key: str, module: nn.Module) -> Tensor | None:
 # Rules: by the shape of a parameter, how it is resampled
 
 
-def _rule(name: str, module: nn.Module, second: nn.Module, own: Size, other: Size) -> Callable[..., Resampling]:
+def _rule(name: str, module: Any, second: nn.Module, own: Size, other: Size) -> Callable[..., Resampling]:
     """Choose how a parameter is resampled: a function of the fitted module and the image size."""
     key = name.rpartition('.')[2]
     old: Any = module._parameters[key]
@@ -229,7 +231,9 @@ def _interpolation(old: int, new: int, device: torch.device) -> Tensor:
     units = torch.eye(length).repeat_interleave(length, dim=0)  # one row after the other of a table is set to 1
     window = new, old + 1  # timm leaves a table as it is if no side changes
     shape = ((2 * new - 1) * (2 * old + 1), length)
-    table = resize_rel_pos_bias_table(units, new_window_size=window, new_bias_shape=shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of timm's indexing
+        table = resize_rel_pos_bias_table(units, new_window_size=window, new_bias_shape=shape)
     return table.unflatten(0, (2 * new - 1, 2 * old + 1))[:, 0].to(device)
 
 

@@ -34,6 +34,8 @@ class Native:
     Args:
         strides: Stride of each map.
         divisor: Divides both sides of the images that the network sees.
+
+    Attributes:
         margin: Further pixels of zeros on all four sides, for networks whose convolutions do not pad (Inception,
             NASNet, PiT, Xception): of each map, the middle is taken.
         own: The model's own size, if the divisor does not divide it; such images are taken as they are.
@@ -41,8 +43,10 @@ class Native:
 
     name = 'natively'
 
-    def __init__(self, strides: Sequence[int], divisor: int, margin: int = 0, own: Size | None = None):
-        self.strides, self.divisor, self.margin, self.own = tuple(strides), divisor, margin, own
+    def __init__(self, strides: Sequence[int], divisor: int):
+        self.strides, self.divisor = tuple(strides), divisor
+        self.margin = 0
+        self.own: Size | None = None
 
     def attach(self, network: nn.Module) -> None:
         """Prepare the network that `maps` will run."""
@@ -102,20 +106,25 @@ class Fitted(Native):
     """The network is fitted to each size by a `FittedNetwork`, as timm does when it builds or loads a model.
 
     Args:
+        strides: Stride of each map.
+        divisor: Divides both sides of the images that the network sees.
         fitted: Fits the network.
         square: The network sees square images only (ConViT, NesT).
-        **options: Arguments of `Native`.
     """
 
     name = 'fitted'
 
-    def __init__(self, *options, fitted: FittedNetwork, square: bool = False, **more):
-        super().__init__(*options, **more)
+    def __init__(self, strides: Sequence[int], divisor: int, fitted: FittedNetwork, square: bool = False):
+        super().__init__(strides, divisor)
         self.fitted, self.square = fitted, square
 
     def attach(self, network: nn.Module) -> None:
         """Prepare the network that `maps` will run."""
         self.fitted.attach(network)
+
+    def check(self, network: nn.Module, forward: Run, channels: int, sizes: Sequence[Size]) -> None:
+        """Run the network at the size that it was compared at, and at the first of other sizes."""
+        super().check(network, forward, channels, [self.fitted.other, sizes[0]])
 
     def run(self, network: nn.Module, x: Tensor, forward: Run) -> Maps:
         """The maps of images of a size that `whole` returns, plus margins."""
@@ -188,25 +197,20 @@ def find_way(
         ValueError: There is no way, with the reason.
         NeedsValues: ``build`` must build the model with storage.
     """
-    problem = ''
-    network = build()
+    problem, plain = '', build()
     for make in _ways(build_sized, strides, divisor, own):
-        for margin in (0, divisor // 8, divisor // 4, divisor // 2, divisor):
-            try:
-                way = make(margin)
-                tried = build() if isinstance(way, Fitted) else network
-                way.attach(tried)
-                way.check(tried, forward, channels, [(a * way.divisor, b * way.divisor) for a, b in PROBES])
-                if margin == 0 and any(n % way.divisor for n in own):
-                    way.own = _own_size(way, tried, own, channels, forward)
-                return way
-            except SmallMaps as error:
-                problem = str(error)
-            except Exception as error:  # whatever a model raises for a size that it does not take
-                problem = str(error).partition('\n')[0] or type(error).__name__
-                if 'meta tensor' in problem:
-                    raise NeedsValues(model) from None
-                break
+        try:
+            way = make()
+            network = build() if isinstance(way, Fitted) else plain
+            way.attach(network)
+            _find_margin(way, divisor, functools.partial(way.check, network, forward, channels))
+            if not way.margin and any(n % way.divisor for n in own):
+                way.own = _own_size(way, network, own, channels, forward)
+            return way
+        except Exception as error:  # whatever a model raises for a size that it does not take
+            problem = str(error).partition('\n')[0] or type(error).__name__
+            if 'meta tensor' in problem:
+                raise NeedsValues(model) from None
     raise ValueError(
         f'{model} cannot take images of any size: {problem}; choose other out_indices or another model, such as '
         + ('convnext_tiny' if len(set(strides)) > 1 else 'deit_small_patch16_224')
@@ -219,28 +223,34 @@ class NeedsValues(Exception):
 
 def _ways(
     build_sized: Callable[[Size], nn.Module] | None, strides: Sequence[int], divisor: int, own: Size
-) -> Iterator[Callable[[int], Native]]:
-    """The ways, from exact to approximate; each is made with a margin."""
+) -> Iterator[Callable[[], Native]]:
+    """The ways, from exact to approximate; each is made when it is its turn."""
     for multiple in (divisor, 2 * divisor, 3 * divisor, 4 * divisor, math.lcm(divisor, *own)):
         yield functools.partial(Native, strides, multiple)
     if build_sized is not None:
-        # Another height, width and area than the model's own.
-        height, width = (n - n % divisor for n in own)
-        for square, other in (
-            (False, (height + 2 * divisor, width + 5 * divisor)),
-            (True, (height + 2 * divisor,) * 2),
-        ):
-            yield lambda margin, square=square, other=other: Fitted(
-                strides, divisor, margin, fitted=FittedNetwork(build_sized, own, other), square=square
-            )
+        yield functools.partial(_fitted, build_sized, own, (2, 5), False, strides, divisor)
+        yield functools.partial(_fitted, build_sized, own, (2, 2), True, strides, divisor)
     if own[0] == own[1]:
         yield functools.partial(Tiled, strides, own[0])
 
 
-def _fitted(build, own, larger, square, strides, divisor, margin) -> Fitted:
-    height, width = (n - n % divisor + more * divisor for n, more in zip(own, larger, strict=True))
-    network = FittedNetwork(build, own, (height, width))
-    return Fitted(strides, divisor, margin, fitted=network, square=square)
+def _fitted(
+    build: Callable[[Size], nn.Module], own: Size, more: Size, square: bool, strides: Sequence[int], divisor: int
+) -> Fitted:
+    """Compare the model with one that is some divisors higher and wider."""
+    height, width = (n - n % divisor + extra * divisor for n, extra in zip(own, more, strict=True))
+    return Fitted(strides, divisor, FittedNetwork(build, own, (height, width)), square)
+
+
+def _find_margin(way: Native, divisor: int, check: Callable[[list[Size]], None]) -> None:
+    """Set the smallest margin with which no map is smaller than its stride says."""
+    probes = [(a * way.divisor, b * way.divisor) for a, b in PROBES]
+    for way.margin in (0, divisor // 8, divisor // 4, divisor // 2, divisor):
+        try:
+            return check(probes)
+        except SmallMaps:
+            if way.margin == divisor:
+                raise
 
 
 def _own_size(way: Native, network: nn.Module, own: Size, channels: int, forward: Run) -> Size | None:

@@ -91,7 +91,7 @@ class TimmBackbone(BaseModule):
         **model_kwargs,
     ):
         super().__init__()
-        check_arguments(model, pretrained, model_kwargs)
+        check_arguments(model, checkpoint, pretrained, model_kwargs)
         model_kwargs.pop('init_cfg', None)
         if checkpoint is not None and pretrained:
             raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
@@ -226,6 +226,9 @@ def _plan(model: str, model_kwargs: dict) -> tuple[Any, dict]:
     try:
         plan = _without_storage(model, model_kwargs)
     except TypeError as error:
+        own = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
+        if own is not None:
+            raise ValueError(f"{model} sets '{own[1]}' itself; leave it out or choose another model") from None
         unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unexpected is None:
             raise
@@ -276,6 +279,8 @@ def _find_way(model: str, plan: Any, model_kwargs: dict, out_indices: list[int],
     try:
         return find(build=build, build_sized=build if 'img_size' in _accepted(plan) else None)
     except NeedsValues:
+        if next(network.parameters()).is_meta:  # nothing will be run
+            return Native(find.keywords['strides'], find.keywords['divisor'])
         way = find(build=network.eval, build_sized=None)
         network.train()
         return way
