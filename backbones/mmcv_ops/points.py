@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbones.mmcv_ops.common import full
-from backbones.mmcv_ops.roi import BUDGET, groups, neighbours, scatter
+from backbones.mmcv_ops.common import BUDGET, full
+from backbones.mmcv_ops.roi import groups, neighbours, scatter
 
 
 def roi_align_rotated_forward(

@@ -11,12 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbones.mmcv_ops.common import full, kernels
+from backbones.mmcv_ops.common import BUDGET, full, kernels
 
 AVERAGE = 1
 """``pool_mode`` of the average."""
-BUDGET = 1 << 24
-"""Sampled values that are held at a time: 64 MiB."""
 
 
 def roi_align_forward(
