@@ -1,13 +1,13 @@
-"""Overlap of upright boxes and the suppressions built on it: nms, soft-nms, nms_match and bbox_overlaps.
+"""Overlap of upright boxes and the suppressions built on it: nms, soft-nms, nms_match and bbox_overlaps; and of lanes.
 
-Conventions of mmcv 2.1, ``ops/csrc/pytorch/cpu/{nms,bbox_overlaps_cpu}.cpp``.
+Conventions of mmcv 2.1, ``ops/csrc/pytorch/cpu/{nms,bbox_overlaps_cpu}.cpp``; onedl-mmcv has the one on lanes.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from backbones.mmcv_ops.common import full, kernels
+from backbones.mmcv_ops.common import BUDGET, full, kernels
 
 
 def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int) -> None:
@@ -127,3 +127,50 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         groups.append([int(best), *left[joins].tolist()])
         left = left[~joins]
     return groups
+
+
+def line_nms_forward(boxes: Tensor, scores: Tensor, overlap: float, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Greedy suppression of lanes (Zheng et al., "CLRNet", CVPR 2022).
+
+    Differs from onedl-mmcv 2.3: its kernel compares the lane at a position of the unsorted list where CLRNet's own
+    compares the lane at that rank, so that a lane can suppress a better one.
+
+    Args:
+        boxes: Two scores, the first row of a lane from 0 to 1, a coordinate, the number of rows, and x in pixels at each
+            row of the image's grid [N, 5 + rows].
+        scores: [N].
+        overlap: A lane is dropped if its mean distance in x from a better lane, over the rows of both, is below this.
+        top_k: Lanes to keep at most.
+
+    Returns:
+        Indices of the lanes that are kept, best first, then zeros [N]; their number []; and for each lane the rank,
+        from 1, of the last kept lane that it is or is close to, 0 if there is none [N].
+    """
+    order = scores.argsort(descending=True, stable=True)
+    lanes, count = full(boxes)[order], boxes.shape[1] - 5
+    first = (lanes[:, 2] * (count - 1) + 0.5).long()
+    last = first + lanes[:, 4].long() - 1
+    close = torch.zeros(len(lanes), len(lanes), dtype=torch.bool)
+    rows = torch.arange(count, device=lanes.device)
+    for some in torch.arange(len(lanes), device=lanes.device).split(max(1, BUDGET // max(1, len(lanes) * count))):
+        start = torch.maximum(first[some, None], first)
+        end = torch.minimum(last[some, None], last).clamp(max=count - 1)
+        both = (rows >= start[..., None]) & (rows <= end[..., None])
+        distance = torch.where(both, (lanes[some, None, 5:] - lanes[:, 5:]).abs(), 0).sum(-1)
+        close[some.cpu()] = ((distance < overlap * (end - start + 1)) & (start >= 0) & (end >= start)).cpu()
+
+    chosen: list[int] = []
+    parents = torch.zeros(len(lanes), dtype=torch.long)
+    gone = torch.zeros(len(lanes), dtype=torch.bool)
+    for lane in range(len(lanes)):
+        if gone[lane] or len(chosen) == top_k:
+            continue
+        chosen.append(lane)
+        rivals = close[lane] & (torch.arange(len(lanes)) > lane)
+        gone |= rivals
+        rivals[lane] = True
+        parents[rivals] = len(chosen)
+    keep, by_lane = torch.zeros_like(order), torch.zeros_like(order)
+    keep[: len(chosen)] = order[chosen]
+    by_lane[order] = parents.to(order)
+    return keep, order.new_tensor(len(chosen)), by_lane

@@ -5,6 +5,8 @@ import torchvision  # noqa: F401 - registers torch.ops.torchvision
 from torch import Tensor
 
 kernels = torch.ops.torchvision
+BUDGET = 1 << 24
+"""Values that an operator holds at a time, besides its arguments and results: 64 MiB."""
 
 
 def full(x: Tensor) -> Tensor:

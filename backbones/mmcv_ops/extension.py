@@ -36,6 +36,7 @@ OPS = (
     boxes.bbox_overlaps,
     boxes.nms,
     boxes.nms_match,
+    boxes.line_nms_forward,
     boxes.softnms,
     rotated.box_iou_rotated,
     rotated.nms_rotated,
@@ -76,8 +77,9 @@ OPS = (
 
 def _missing_message(name: str) -> str:
     return (
-        f"mmcv's compiled operator {name} has no stand-in here; install an mmcv built with its operators "
-        f"for torch {torch.__version__} (mmcv's installation guide: 'Build MMCV from source')"
+        f"mmcv's compiled operator {name} has no stand-in here, as no model of mmdet or mmsegmentation uses it "
+        f'(docs/operators.md lists those that have one); install an mmcv built with its operators for torch '
+        f"{torch.__version__} (mmcv's installation guide: 'Build MMCV from source')"
     )
 
 

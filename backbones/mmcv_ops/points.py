@@ -5,13 +5,15 @@ of them. Conventions of mmcv 2.1, ``{roi_align_rotated,deform_roi_pool,border_al
 ``ops/csrc/common/cuda``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from backbones.mmcv_ops.common import full
-from backbones.mmcv_ops.roi import groups, neighbours
+from backbones.mmcv_ops.common import BUDGET, full
+from backbones.mmcv_ops.roi import groups, neighbours, scatter
 
 
 def roi_align_rotated_forward(
@@ -42,7 +44,7 @@ def roi_align_rotated_forward(
     output.fill_(0)
     settings = (pooled_height, pooled_width, spatial_scale, sampling_ratio, aligned, clockwise)
     for some, y, x in _rotated_points(rois, input.shape[1], *settings):
-        output[some] = _mean(sample(input, rois[some, 0].long(), y, x)).to(output)
+        output[some] = sample(input, rois[some, 0].long(), y, x).to(output)
 
 
 def roi_align_rotated_backward(
@@ -60,8 +62,8 @@ def roi_align_rotated_backward(
     grad_output, rois = full(grad_output), full(rois)
     maps = torch.zeros_like(grad_input, dtype=grad_output.dtype)
     settings = (pooled_height, pooled_width, spatial_scale, sampling_ratio, aligned, clockwise)
-    for some, y, x in _rotated_points(rois, maps.shape[1], *settings):
-        spread(maps, rois[some, 0].long(), y, x, _over_samples(grad_output[some], y))
+    points = _rotated_points(rois, maps.shape[1], *settings)
+    spread(maps, ((rois[some, 0].long(), y, x, grad_output[some]) for some, y, x in points))
     grad_input.copy_(maps)
 
 
@@ -93,7 +95,7 @@ def deform_roi_pool_forward(
     output.fill_(0)
     settings = (pooled_height, pooled_width, spatial_scale, sampling_ratio, gamma)
     for some, y, x, _ in _deformed_points(rois, offset, input.shape[1], *settings):
-        output[some] = _mean(sample(input, rois[some, 0].long(), y, x)).to(output)
+        output[some] = sample(input, rois[some, 0].long(), y, x).to(output)
 
 
 def deform_roi_pool_backward(
@@ -113,15 +115,15 @@ def deform_roi_pool_backward(
     grad_output, input, rois, offset = map(full, (grad_output, input, rois, offset))
     maps = torch.zeros_like(grad_input, dtype=grad_output.dtype)
     settings = (pooled_height, pooled_width, spatial_scale, sampling_ratio, gamma)
-    for some, y, x, extent in _deformed_points(rois, offset, input.shape[1], *settings):
-        image, each = rois[some, 0].long(), _over_samples(grad_output[some], y)
-        spread(maps, image, y, x, each)
-        if offset.numel():
-            by_y, by_x = _slopes(input, image, y, x)
-            slopes = torch.stack([by_x, by_y], dim=1)  # [r, 2, C, bins, bins, samples]
-            steps = gamma * extent.flip(1)[:, :, None, None]
-            grad_offset[some] = (steps * (slopes * each[:, None]).sum(dim=(2, 5))).to(grad_offset)
+    points = list(_deformed_points(rois, offset, input.shape[1], *settings))
+    spread(maps, ((rois[some, 0].long(), y, x, grad_output[some]) for some, y, x, _ in points))
     grad_input.copy_(maps)
+    for some, y, x, extent in points if offset.numel() else ():
+        by_y, by_x = _slopes(input, rois[some, 0].long(), y, x)
+        slopes = torch.stack([by_x, by_y], dim=1)  # [r, 2, C, bins, bins, samples]
+        each = grad_output[some][:, None, ..., None] / y.shape[-1]
+        steps = gamma * extent.flip(1)[:, :, None, None]
+        grad_offset[some] = (steps * (slopes * each).sum(dim=(2, 5))).to(grad_offset)
 
 
 def border_align_forward(input: Tensor, boxes: Tensor, output: Tensor, argmax_idx: Tensor, pool_size: int) -> None:
@@ -134,11 +136,12 @@ def border_align_forward(input: Tensor, boxes: Tensor, output: Tensor, argmax_id
         argmax_idx: Receives the number of each largest sample, counted from the border's first corner.
         pool_size: Steps along a border; there is one more sample.
     """
-    for border, maps, image, y, x in _borders(full(input), full(boxes), pool_size):
-        values, places = sample(maps, image, y, x).max(dim=-1)  # [B * K, C]
-        shape = (*boxes.shape[:2], -1)
-        output[..., border] = values.view(shape).transpose(1, 2).to(output)
-        argmax_idx[..., border] = places.view(shape).transpose(1, 2).to(argmax_idx)
+    input = full(input)
+    for border, some, y, x in _borders(full(boxes), pool_size, input.shape[1] // 4):
+        image = some // boxes.shape[1]
+        values, places = sample(input.chunk(4, dim=1)[border], image, y[..., None], x[..., None]).max(dim=-1)  # [r, C]
+        output[image, :, some % boxes.shape[1], border] = values.to(output)
+        argmax_idx[image, :, some % boxes.shape[1], border] = places.to(argmax_idx)
 
 
 def border_align_backward(
@@ -146,53 +149,85 @@ def border_align_backward(
 ) -> None:
     """Gradient of `border_align_forward`, from ``grad_output`` into ``grad_input`` [B, 4 C, H, W]."""
     grad_output = full(grad_output)
-    maps = torch.zeros_like(grad_input, dtype=grad_output.dtype)
-    for border, part, image, y, x in _borders(maps, full(boxes), pool_size):
-        places = argmax_idx[..., border].transpose(1, 2).flatten(0, 1).long()[..., None]  # [B * K, C, 1]
-        grads = grad_output[..., border].transpose(1, 2).flatten(0, 1)[..., None]
-        chosen = torch.arange(pool_size + 1, device=places.device) == places
-        spread(part, image, y, x, grads * chosen)
-    grad_input.copy_(maps)
+    batch, channels, height, width = grad_input.shape
+    maps = grad_output.new_zeros(4, batch, channels // 4, height, width)
+    for border, some, y, x in _borders(full(boxes), pool_size, channels // 4):
+        image, place = some // boxes.shape[1], some % boxes.shape[1]
+        chosen = argmax_idx[image, :, place, border].long()  # [r, C]
+        grads = grad_output[image, :, place, border]
+        corners = product(neighbours(y.gather(1, chosen), height), neighbours(x.gather(1, chosen), width))
+        for (row, by_row), (column, by_column) in corners:
+            pixels, values = row * width + column, grads * by_row * by_column
+            scatter(maps[border], image, pixels[..., None, None], values[..., None, None])
+    grad_input.copy_(maps.transpose(0, 1).flatten(1, 2))
 
 
 def sample(maps: Tensor, image: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Bilinear samples; 0 more than a pixel off the map.
+    """Means of bilinear samples; a sample more than a pixel off the map counts as 0.
 
     Args:
         maps: [B, C, H, W].
         image: Index of each region's image [R].
-        y: Coordinates of each region's points [R, …].
+        y: Coordinates of the samples of each mean [R, …, samples].
         x: Likewise.
 
     Returns:
         [R, C, …].
     """
     pixels = maps.permute(0, 2, 3, 1).flatten(0, 2)  # [B * H * W, C]: channels are read together
-    total = pixels.new_zeros(*y.shape, maps.shape[1])
-    for place, weight in _corners(maps, image, y, x):
-        total.addcmul_(pixels[place], weight[..., None])
-    return total.movedim(-1, 1)
+    places, weights = _corners(maps, image, y, x)
+    # torch's bag of embeddings never holds the rows that it adds.
+    bags = places.flatten(0, -2), pixels
+    means = F.embedding_bag(*bags, per_sample_weights=weights.flatten(0, -2), mode='sum')
+    return means.unflatten(0, places.shape[:-1]).movedim(-1, 1)
 
 
-def spread(maps: Tensor, image: Tensor, y: Tensor, x: Tensor, grads: Tensor) -> None:
-    """Add the gradient of `sample` by the maps to ``maps`` [B, C, H, W], of gradients [R, C, …] of its result."""
+def spread(maps: Tensor, samples: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]]) -> None:
+    """Add the gradient of `sample` by ``maps`` to them.
+
+    Args:
+        maps: [B, C, H, W].
+        samples: The images and coordinates of some regions, as `sample` takes them, and the gradients of its result
+            [R, C, …]; any number of times. As many as :data:`BUDGET` allows are added at once.
+    """
+    held, size = [], 0
+    for image, y, x, grads in samples:
+        places, weights = _corners(maps, image, y, x)
+        held.append((places, weights, grads.movedim(1, -1).flatten(0, -2)))
+        size += places.numel()
+        if size > BUDGET:
+            maps += _scattered(maps, held)
+            held, size = [], 0
+    if held:
+        maps += _scattered(maps, held)
+
+
+def _scattered(maps: Tensor, terms: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """Gradient by maps [B, C, H, W] of weighted sums: their places and weights [R, …, terms], gradients [sums, C]."""
     batch, channels, height, width = maps.shape
-    values = grads.movedim(1, -1).expand(*y.shape, channels)
-    pixels = maps.new_zeros(batch * height * width, channels)
-    for place, weight in _corners(maps, image, y, x):
-        pixels.index_add_(0, place.flatten(), (values * weight[..., None]).flatten(0, -2))
-    maps += pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    lengths = torch.cat([places.new_full((len(grads),), places.shape[-1]) for places, _, grads in terms])
+    rows, by_row = (torch.cat([x.flatten() for x in parts]) for parts in list(zip(*terms, strict=True))[:2])
+    with torch.enable_grad():
+        pixels = maps.new_zeros(batch * height * width, channels).requires_grad_()
+        sums = F.embedding_bag(rows, pixels, lengths.cumsum(0) - lengths, per_sample_weights=by_row, mode='sum')
+    (by_pixels,) = torch.autograd.grad(sums, pixels, torch.cat([grads for _, _, grads in terms]))
+    return by_pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _corners(maps: Tensor, image: Tensor, y: Tensor, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The four pixels around each point, as rows of the pixels [B * H * W, C], and their weights."""
+def _corners(maps: Tensor, image: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The four pixels around each sample, as rows of the pixels [B * H * W, C], and their weights in the mean.
+
+    Both have the shape [R, …, 4 * samples].
+    """
     height, width = maps.shape[2:]
     first = (image * (height * width)).view(-1, *[1] * (y.ndim - 1))
-    return [
-        (first + row * width + column, by_row * by_column)
+    corners = [
+        (first + row * width + column, by_row * by_column / y.shape[-1])
         for row, by_row in neighbours(y, height)
         for column, by_column in neighbours(x, width)
     ]
+    places, weights = zip(*corners, strict=True)
+    return torch.cat(places, dim=-1), torch.cat(weights, dim=-1)
 
 
 def _slopes(maps: Tensor, image: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,16 +247,6 @@ def _slopes(maps: Tensor, image: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, 
     by_x = below * (at(bottom, right) - at(bottom, left)) + above * (at(top, right) - at(top, left))
     by_y = after * (at(bottom, right) - at(top, right)) + before * (at(bottom, left) - at(top, left))
     return by_y.movedim(-1, 1), by_x.movedim(-1, 1)
-
-
-def _mean(samples: Tensor) -> Tensor:
-    """Means over the samples of each bin [R, C, bins, bins, samples]."""
-    return samples.mean(dim=-1)
-
-
-def _over_samples(grads: Tensor, y: Tensor) -> Tensor:
-    """The gradient of each sample [R, C, bins, bins, 1] of `_mean`, whose samples lie at ``y``."""
-    return grads[..., None] / y.shape[-1]
 
 
 def _grid(bins: int, size: Tensor, count: int) -> Tensor:
@@ -284,16 +309,16 @@ def _deformed_points(
         yield some, y.flatten(3), x.flatten(3), extent[some]
 
 
-def _borders(maps: Tensor, boxes: Tensor, pool_size: int) -> Iterator[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
-    """Of each border its number, its maps, and images [B * K] and coordinates [B * K, pool_size + 1] of its samples."""
-    batch, count = boxes.shape[:2]
-    image = torch.arange(batch, device=boxes.device).repeat_interleave(count)
+def _borders(boxes: Tensor, pool_size: int, channels: int) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """Of each border its number, boxes [r] of [B * K], and coordinates [r, pool_size + 1] of their samples."""
     first, last = boxes.flatten(0, 1).split(2, dim=1)
     width, height = (last - first).unbind(1)
     steps = torch.arange(pool_size + 1, device=boxes.device, dtype=boxes.dtype) / pool_size
     still = torch.zeros_like(width)
     sides = ((first, width, still), (first, still, height), (last, -width, still), (last, still, -height))
+    parts = torch.arange(len(first), device=boxes.device).split(max(1, BUDGET // (channels * (pool_size + 1))))
     for border, (corner, along_x, along_y) in enumerate(sides):
-        x = corner[:, :1] + along_x[:, None] * steps
-        y = corner[:, 1:] + along_y[:, None] * steps
-        yield border, maps.chunk(4, dim=1)[border], image, y, x
+        for some in parts:
+            x = corner[some, :1] + along_x[some, None] * steps
+            y = corner[some, 1:] + along_y[some, None] * steps
+            yield border, some, y, x

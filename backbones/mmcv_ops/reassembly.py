@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbones.mmcv_ops.common import full
+from backbones.mmcv_ops.common import BUDGET, full
 
 COLLECT = 0  # psa_type
 
@@ -46,18 +46,21 @@ def carafe_naive_backward(
     scale_factor: int,
 ) -> None:
     """Gradients of `carafe_naive_forward` by features and masks."""
-    grads = _by_group(full(grad_output), group_size, scale_factor)
-    masks = _by_tap(full(masks), kernel_size, group_size, scale_factor)
-    maps = _by_group(full(features), group_size)
+    # A matrix product a pixel of the features: channels last, and the pixels of the output that it makes side by side.
+    grads = _by_pixel(full(grad_output), group_size, scale_factor)  # [B, groups, H, W, scale², C / groups]
+    masks = _by_pixel(full(masks), group_size, scale_factor)  # [B, groups, H, W, scale², kernel_size²]
+    maps = _by_group(full(features), group_size).permute(0, 1, 3, 4, 2).contiguous()  # [B, groups, H, W, C / groups]
+    height, width = maps.shape[2:4]
     reach = kernel_size // 2
-    padded = F.pad(torch.zeros_like(maps), [reach] * 4)
+    padded = F.pad(torch.zeros_like(maps), [0, 0, *[reach] * 4])
     by_tap = torch.empty_like(masks)
-    for tap, (rows, columns), pixels in _taps(maps, kernel_size):
-        by_tap[:, :, tap] = (grads * pixels[..., None, :, None]).sum(dim=2)
-        padded[..., rows, columns] += (grads * masks[:, :, tap, None]).sum(dim=(4, 6))
-    height, width = maps.shape[3:]
-    grad_input.copy_(padded[..., reach : reach + height, reach : reach + width].reshape(grad_input.shape))
-    grad_masks.copy_(by_tap.reshape(grad_masks.shape))
+    for tap, (rows, columns), pixels in _taps(maps.movedim(-1, 2), kernel_size):
+        by_tap[..., tap] = (grads @ pixels.movedim(2, -1)[..., None])[..., 0]
+        padded[:, :, rows, columns] += (masks[..., None, :, tap] @ grads)[..., 0, :]
+    by_pixel = padded[:, :, reach : reach + height, reach : reach + width]
+    grad_input.copy_(by_pixel.movedim(-1, 2).reshape(grad_input.shape))
+    by_tap = by_tap.unflatten(4, (scale_factor, scale_factor))  # [B, groups, H, W, scale, scale, kernel_size²]
+    grad_masks.copy_(by_tap.permute(0, 1, 6, 2, 4, 3, 5).reshape(grad_masks.shape))
 
 
 def carafe_forward(
@@ -122,14 +125,16 @@ def psamask_forward(
         half_h_mask: Places above a pixel among them.
         half_w_mask: Places on its left among them.
     """
-    to, reach = _relative(h_feature, h_mask, half_h_mask, input), _relative(w_feature, w_mask, half_w_mask, input)
     rows, columns = (torch.arange(size, device=input.device) for size in (h_feature, w_feature))
     attention = input.unflatten(1, (h_mask, w_mask))
-    # Axes: image, row and column of the place, row and column of the pixel.
-    laid = attention[:, to[0][:, None, :, None], reach[0][None, :, None, :], rows[:, None], columns]
-    laid = laid * (to[1][:, None, :, None] & reach[1][None, :, None, :])
+    laid = output.view(num_, h_feature, w_feature, h_feature, w_feature)
     laid = laid if psa_type == COLLECT else laid.permute(0, 3, 4, 1, 2)
-    output.copy_(laid.reshape(output.shape))
+    # Axes: image, row and column of the place, row and column of the pixel; some rows of places at a time.
+    to_x, reach_x = _relative(columns, columns, half_w_mask, w_mask)
+    for some in _parts(h_feature, num_ * w_feature * h_feature * w_feature):
+        to_y, reach_y = _relative(rows[some], rows, half_h_mask, h_mask)
+        found = attention[:, to_y[:, None, :, None], to_x[:, None], rows[:, None], columns]
+        laid[:, some] = found.mul_(reach_y[:, None, :, None] & reach_x[:, None])
 
 
 def psamask_backward(
@@ -145,29 +150,40 @@ def psamask_backward(
     half_w_mask: int,
 ) -> None:
     """Gradient of `psamask_forward`, from ``grad_output`` into ``grad_input`` [B, h_mask · w_mask, H, W]."""
-    size = (h_feature, w_feature)
-    grads = grad_output.reshape(num_, *size, *size)
+    rows, columns = (torch.arange(size, device=grad_output.device) for size in (h_feature, w_feature))
+    grads = grad_output.reshape(num_, h_feature, w_feature, h_feature, w_feature)
     grads = grads if psa_type == COLLECT else grads.permute(0, 3, 4, 1, 2)
-    rows, columns = (torch.arange(length, device=grads.device) for length in size)
-    # The place that each of the surroundings is for each pixel.
-    y = torch.arange(h_mask, device=grads.device)[:, None] + rows - half_h_mask  # [h_mask, H]
-    x = torch.arange(w_mask, device=grads.device)[:, None] + columns - half_w_mask
-    inside = ((y >= 0) & (y < h_feature))[:, None, :, None] & ((x >= 0) & (x < w_feature))[None, :, None, :]
-    y, x = y.clamp(0, h_feature - 1)[:, None, :, None], x.clamp(0, w_feature - 1)[None, :, None, :]
-    grad_input.copy_((grads[:, y, x, rows[:, None], columns] * inside).flatten(1, 2))
+    taken = grad_input.view(num_, h_mask, w_mask, h_feature, w_feature)
+    # The place that each of the surroundings is for each pixel; some rows of surroundings at a time.
+    at_y, at_x = (torch.arange(size, device=grad_output.device) for size in (h_mask, w_mask))
+    to_x, reach_x = _relative(at_x, -columns, -half_w_mask, w_feature)
+    for some in _parts(h_mask, num_ * w_mask * h_feature * w_feature):
+        to_y, reach_y = _relative(at_y[some], -rows, -half_h_mask, h_feature)
+        found = grads[:, to_y[:, None, :, None], to_x[:, None], rows[:, None], columns]
+        taken[:, some] = found.mul_(reach_y[:, None, :, None] & reach_x[:, None])
 
 
-def _relative(size: int, mask: int, half: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of a pixel's surroundings a place is along one axis [places, pixels], and whether it is one of them."""
-    places = torch.arange(size, device=like.device)
-    which = places[:, None] - places + half
-    return which.clamp(0, mask - 1), (which >= 0) & (which < mask)
+def _parts(length: int, cost: int) -> Iterator[slice]:
+    """Slices of an axis whose entries take ``cost`` values each, as long as :data:`BUDGET` allows."""
+    step = max(1, BUDGET // max(1, cost))
+    return (slice(start, start + step) for start in range(0, length, step))
+
+
+def _relative(a: Tensor, b: Tensor, shift: int, size: int) -> tuple[Tensor, Tensor]:
+    """a - b + shift of each pair [len(a), len(b)], cut to 0 … size - 1, and whether it was in there."""
+    which = a[:, None] - b + shift
+    return which.clamp(0, size - 1), (which >= 0) & (which < size)
 
 
 def _by_group(maps: Tensor, groups: int, scale: int | None = None) -> Tensor:
     """Maps as [B, groups, C / groups, H, W], those of the output as [B, groups, C / groups, H, scale, W, scale]."""
     maps = maps.unflatten(1, (groups, -1))
     return maps if scale is None else maps.unflatten(4, (-1, scale)).unflatten(3, (-1, scale))
+
+
+def _by_pixel(maps: Tensor, groups: int, scale: int) -> Tensor:
+    """Maps of the output [B, C, H · scale, W · scale] as [B, groups, H, W, scale², C / groups]."""
+    return _by_group(maps, groups, scale).permute(0, 1, 3, 5, 4, 6, 2).flatten(4, 5)
 
 
 def _by_tap(masks: Tensor, kernel_size: int, groups: int, scale: int) -> Tensor:

@@ -11,12 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbones.mmcv_ops.common import full, kernels
+from backbones.mmcv_ops.common import BUDGET, full, kernels
 
 AVERAGE = 1
 """``pool_mode`` of the average."""
-BUDGET = 1 << 24
-"""Sampled values that are held at a time: 64 MiB."""
 
 
 def roi_align_forward(
@@ -95,7 +93,7 @@ def roi_align_backward(
     maps = torch.zeros(shape, dtype=grad_output.dtype, device=grad_output.device)
     corners = product(neighbours(full(argmax_y), shape[2]), neighbours(full(argmax_x), shape[3]))
     for (y, weight_y), (x, weight_x) in corners:
-        _scatter(maps, rois[:, 0].long(), y * shape[3] + x, grad_output * weight_y * weight_x)
+        scatter(maps, rois[:, 0].long(), y * shape[3] + x, grad_output * weight_y * weight_x)
     grad_input.copy_(maps)
 
 
@@ -154,7 +152,7 @@ def roi_pool_backward(
     """Gradient of :func:`roi_pool_forward`, from ``grad_output`` into ``grad_input`` [B, C, H, W]."""
     grad_output = full(grad_output)
     maps = torch.zeros(grad_input.shape, dtype=grad_output.dtype, device=grad_output.device)
-    _scatter(maps, rois[:, 0].long(), argmax.long().clamp(min=0), grad_output * (argmax >= 0))
+    scatter(maps, rois[:, 0].long(), argmax.long().clamp(min=0), grad_output * (argmax >= 0))
     grad_input.copy_(maps)
 
 
@@ -200,7 +198,7 @@ def neighbours(t: Tensor, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tenso
     return (low.long(), (1 - part) * inside), ((low + 1).clamp(max=size - 1).long(), part * inside)
 
 
-def _scatter(maps: Tensor, image: Tensor, place: Tensor, values: Tensor) -> None:
+def scatter(maps: Tensor, image: Tensor, place: Tensor, values: Tensor) -> None:
     """Add values [R, C, ...] to the pixel y * W + x of their RoI's image, in maps [B, C, H, W]."""
     channels, height, width = maps.shape[1:]
     plane = image[:, None] * channels + torch.arange(channels, device=maps.device)
