@@ -1,5 +1,6 @@
 """COCO's scores from faster-coco-eval, which is written in C++; numbers to report come from pycocotools."""
 
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -11,7 +12,7 @@ try:
 except ImportError:
     COCOeval_faster = None
 
-__all__ = ['ByName', 'FastCocoMetric']
+__all__ = ['FastCocoMetric', 'by_name']
 
 AP_DETECTIONS = 100
 """Detections per image that count for pycocotools' first number, AP, at any setting of the limits."""
@@ -42,26 +43,36 @@ class FastCocoMetric(CocoMetric):
             return super().compute_metrics(results)
 
 
-class ByName:
-    """A part of evaluators that keeps the order of the categories.
+def by_name(evaluator: Any) -> type:
+    """An evaluator of pycocotools that keeps the order of the categories.
 
     pycocotools sorts their ids, and mmdet then reads the scores of single classes in the order in which it gave them.
+
+    Args:
+        evaluator: The class of the evaluator. One that keeps the order already is returned as it is.
     """
+    if getattr(evaluator, 'keeps_order', False):
+        return evaluator
 
-    def evaluate(self) -> None:
-        """Evaluate each image, as pycocotools does."""
-        self.asked = list(self.params.catIds)
-        super().evaluate()
+    class ByName(evaluator):
+        keeps_order = True
+        asked: list
+        eval: dict
 
-    def accumulate(self, *args) -> None:
-        """Collect the scores of all images, as pycocotools does, in the order in which categories were asked for."""
-        super().accumulate(*args)
-        found = list(self.params.catIds)
-        if self.params.useCats and self.asked != found and sorted(self.asked) == sorted(found):
-            order = [found.index(category) for category in self.asked]
-            for key, axis in (('precision', 2), ('scores', 2), ('recall', 1)):
-                if key in self.eval:
-                    self.eval[key] = self.eval[key].take(order, axis)
+        def evaluate(self) -> None:
+            self.asked = list(self.params.catIds)
+            super().evaluate()
+
+        def accumulate(self, *args) -> None:
+            super().accumulate(*args)
+            found = list(self.params.catIds)
+            if self.params.useCats and self.asked != found and sorted(self.asked) == sorted(found):
+                order = [found.index(category) for category in self.asked]
+                for key, axis in (('precision', 2), ('scores', 2), ('recall', 1)):
+                    if key in self.eval:
+                        self.eval[key] = self.eval[key].take(order, axis)
+
+    return ByName
 
 
 def fast_evaluator() -> type:
@@ -71,7 +82,7 @@ def fast_evaluator() -> type:
     faster-coco-eval takes 1000.
     """
 
-    class Evaluator(ByName, COCOeval_faster):
+    class Evaluator(by_name(COCOeval_faster)):  # type: ignore[misc]
         stats: np.ndarray
 
         def summarize(self) -> None:

@@ -23,7 +23,7 @@ from mmdet.datasets import CocoDataset, api_wrappers, objects365
 from mmdet.evaluation.metrics import coco_metric
 from mmengine.logging import MMLogger
 
-from backbones.openmmlab.fast_coco import ByName
+from backbones.openmmlab.fast_coco import by_name
 from distill.base.classes import first
 from distill.downstream.annotations.mending import mend
 from distill.downstream.annotations.reading import read_coco
@@ -140,9 +140,7 @@ def install() -> None:
         kind.COCOAPI = ForDataset()
     coco_metric.COCO = Coco
     for name in ('COCOeval', 'COCOevalMP'):
-        evaluator = getattr(coco_metric, name)
-        if not issubclass(evaluator, ByName):
-            setattr(coco_metric, name, type(name, (ByName, evaluator), {}))
+        setattr(coco_metric, name, by_name(getattr(coco_metric, name)))
 
 
 install()
