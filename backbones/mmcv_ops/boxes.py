@@ -136,8 +136,8 @@ def line_nms_forward(boxes: Tensor, scores: Tensor, overlap: float, top_k: int) 
     compares the lane at that rank, so that a lane can suppress a better one.
 
     Args:
-        boxes: Two scores, the first row of a lane from 0 to 1, a coordinate, the number of rows, and x in pixels at each
-            row of the image's grid [N, 5 + rows].
+        boxes: Two scores, the first row of a lane from 0 to 1, a coordinate, the number of rows, and x in pixels at
+            each row of the image's grid [N, 5 + rows].
         scores: [N].
         overlap: A lane is dropped if its mean distance in x from a better lane, over the rows of both, is below this.
         top_k: Lanes to keep at most.

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import torch
 
-from backbones.mmcv_ops import attention, boxes, deform, losses, masked, points, reassembly, roi, rotated
+from backbones.mmcv_ops import attention, boxes, deform, losses, masked, norm, points, reassembly, roi, rotated
 
 NAME = 'mmcv._ext'
 
@@ -57,6 +57,11 @@ OPS = (
     losses.sigmoid_focal_loss_backward,
     losses.softmax_focal_loss_forward,
     losses.softmax_focal_loss_backward,
+    norm.sync_bn_forward_mean,
+    norm.sync_bn_forward_var,
+    norm.sync_bn_forward_output,
+    norm.sync_bn_backward_param,
+    norm.sync_bn_backward_data,
     points.border_align_forward,
     points.border_align_backward,
     points.deform_roi_pool_forward,

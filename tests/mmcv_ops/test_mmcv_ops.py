@@ -61,7 +61,7 @@ def test_operator_has_a_stand_in(name):
 def test_missing_operator_says_which():
     from mmcv.ops import nms_quadri
 
-    with pytest.raises(NotImplementedError, match=r'nms_quadri.*install'):
+    with pytest.raises(NotImplementedError, match=r'nms_quadri.*no model of mmdet.*install'):
         nms_quadri(torch.rand(2, 8), torch.rand(2), 0.5)
 
 
@@ -136,6 +136,24 @@ def test_nms_match_says_where_boxes_went():
     dets = [[0.0, 0, 4, 4, 0.6], [20, 20, 24, 24, 0.7], [0, 0, 4, 4, 0.9], [0, 0, 4, 2, 0.8], [20, 20, 24, 23, 0.7]]
     groups = nms_match(torch.tensor(dets), 0.5)  # reached, not passed: the fourth's IoU is 1 / 2
     assert [group.tolist() for group in groups] == [[2, 3, 0], [1, 4]]
+
+
+def test_suppression_of_lanes():
+    def lane(start: float, rows: int, x: float) -> torch.Tensor:
+        return torch.cat([torch.tensor([0, 0, start, 0, rows]), torch.full((72,), x)])
+
+    # Lanes 10 pixels apart, far away, 10 apart in the lower half only, and one that ends where the fourth begins.
+    lanes = torch.stack([lane(0, 72, 100), lane(0, 72, 110), lane(0, 72, 400), lane(0.5, 36, 120), lane(0, 20, 140)])
+    suppress = sys.modules['mmcv._ext'].line_nms_forward
+    scores = torch.tensor([0.5, 0.9, 0.7, 0.6, 0.8])
+    keep, count, parents = suppress(lanes, scores, 15, 5)
+    assert keep[:count].tolist() == [1, 4, 2]
+    assert parents.tolist() == [1, 1, 3, 1, 2]
+    keep, count, _ = suppress(lanes, scores, 15, 2)
+    assert keep.tolist() == [1, 4, 0, 0, 0]
+    assert count == 2
+    assert suppress(lanes, scores, 35, 5)[0].tolist() == [1, 2, 0, 0, 0]
+    assert suppress(lanes[:0], scores[:0], 15, 5)[1] == 0
 
 
 def test_overlaps():

@@ -21,8 +21,8 @@ from backbones.mmcv_ops import install
 
 install()
 
-from mmcv import ops
-from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
+from mmcv import ops  # noqa: E402
+from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction  # noqa: E402
 
 Case = tuple[Callable, dict[str, Tensor]]
 
@@ -187,6 +187,22 @@ def test_no_boxes():
     assert len(ops.nms_match(torch.zeros(0, 5), 0.5)) == 0
     assert ops.bbox_overlaps(none, torch.rand(3, 4)).shape == (0, 3)
     assert ops.box_iou_rotated(torch.zeros(0, 5), torch.rand(3, 5)).shape == (0, 3)
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.half])
+def test_synchronised_normalisation_of_one_process_is_batch_normalisation(dtype, monkeypatch):
+    monkeypatch.setattr(torch.distributed, 'get_world_size', lambda *_: 1)
+    results = []
+    for kind in (ops.SyncBatchNorm, torch.nn.BatchNorm2d):
+        layer = kind(4)
+        layer.weight.data, layer.bias.data = wave(4).float(), wave(4, speed=0.3).float()
+        maps = wave(2, 4, 8, 9).to(dtype).requires_grad_()
+        y = layer(maps if kind is ops.SyncBatchNorm else maps.float())
+        y.backward(wave(2, 4, 8, 9, speed=1.1).to(y))
+        parts = [y.detach(), maps.grad, layer.weight.grad, layer.bias.grad, layer.running_mean, layer.running_var]
+        results.append([part.float() for part in parts])
+    tolerance = 1e-5 if dtype == torch.float else 3e-3
+    torch.testing.assert_close(*results, rtol=tolerance, atol=tolerance)
 
 
 STORED = Path(__file__).with_name('compiled.npz')
