@@ -4,14 +4,13 @@ A detector's labels are places in the list of classes that it was trained with. 
 another order, the config's lists are what can be put right; the weights stay as they are.
 """
 
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
+from backbones.checkpoint_file import read_checkpoint
 from distill.base.classes import first
 from distill.downstream.checks.model import saved_classes
 from distill.training.runner import datasets_inside, type_name
@@ -67,9 +66,10 @@ def _classes_of_checkpoint(path: str | None) -> list[str] | None:
     if not path or not Path(path).is_file():
         return None
     try:
-        # The tensors stay on the disk. What cannot be read, the command refuses when it loads the weights.
-        meta = torch.load(path, map_location='cpu', weights_only=True, mmap=True).get('meta')
-    except (RuntimeError, EOFError, AttributeError, ValueError, pickle.UnpicklingError):
+        content = read_checkpoint(path)
+    except (ValueError, OSError):
+        # The command refuses the file in its own words when it loads the weights.
         return None
+    meta = content.get('meta') if isinstance(content, dict) else None
     found = saved_classes(meta) if isinstance(meta, dict) else None
     return list(found) if found is not None else None

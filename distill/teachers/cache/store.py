@@ -131,7 +131,7 @@ def _mapped(path: Path, row_type: np.dtype, rows: int) -> np.ndarray:
         mapped = np.memmap(file, row_type, 'r')
     checksum = _checksum_path(path)
     # Caches of earlier versions have no checksums.
-    if checksum.is_file() and checksum.read_text().strip() != f'{zlib.crc32(mapped.view(np.uint8)):08x}':
+    if checksum.is_file() and checksum.read_text().strip() != f'{zlib.crc32(mapped.view(np.uint8).data):08x}':
         raise ValueError(
             f"'{path}' is damaged: its checksum is not that of '{checksum.name}'; delete it and write it again"
         )
