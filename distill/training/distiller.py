@@ -78,11 +78,6 @@ class Distiller(BaseModel):
         mixup = getattr(self.data_preprocessor, 'mixup', None)
         if mixup is None:
             return
-        if mixup.num_classes != self.student.num_classes:
-            raise ValueError(
-                f'mixing makes labels of {mixup.num_classes} classes and the student has {self.student.num_classes}; '
-                f'set model.data_preprocessor.mixup.num_classes={self.student.num_classes}'
-            )
         for place, loss in enumerate(self.losses):
             if loss.kind == 'cross_entropy' and loss.options.get('label_smoothing'):
                 raise ValueError(

@@ -18,6 +18,11 @@ from distill.training.checkpoints import read_safely
 from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner, bare_model
 
+OTHER_SETTINGS = (
+    *('auto_scale_lr', 'custom_imports', 'sync_bn', 'compile', 'find_unused_parameters', 'model_wrapper_cfg'),
+    *('tta_model', 'tta_pipeline', 'train_pipeline', 'test_pipeline', 'data_root', 'metainfo'),
+)
+"""What a config may hold besides: for mmengine's runner, for inferencers, or for other settings."""
 SCOPES = ('mmdet', 'mmseg')
 """``default_scope`` of detectors and of segmenters."""
 
@@ -87,7 +92,7 @@ def _set_options(config: Config, options: Mapping[str, object]) -> None:
         ValueError: A setting begins with a name that neither the config nor mmengine's runner has, or it leads through
             something that holds no settings.
     """
-    known = [*config, *inspect.signature(Runner.__init__).parameters, 'auto_scale_lr', 'tta_model', 'tta_pipeline']
+    known = [*config, *inspect.signature(Runner.__init__).parameters, *OTHER_SETTINGS]
     for key in options:
         root = key.partition('.')[0]
         if root not in known:

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import Hook  # noqa: F401 (registers mmengine's hooks)
-from mmengine.registry import HOOKS, MODELS
+from mmengine.registry import HOOKS, MODELS, DefaultScope
 
 from distill.cli.mistakes import config_mistake
 from distill.cli.train import main as train
@@ -20,7 +20,7 @@ def caught(function, *args) -> BaseException:
 @pytest.mark.parametrize(
     ('registry', 'settings', 'message'),
     [
-        (HOOKS, dict(type='EMAHok'), "type 'EMAHok' is unknown among the hooks of mmengine; did you mean EMAHook"),
+        (HOOKS, dict(type='EMAHok'), "type 'EMAHok' is unknown among the hooks of mmengine; did you mean EMAHook?"),
         (HOOKS, dict(type='IterTimerHook', nonsense=3), "IterTimerHook takes no 'nonsense'; it takes "),
         (HOOKS, dict(type='LoggerHook', intervall=3), "LoggerHook takes no 'intervall'; did you mean interval?"),
         (HOOKS, dict(type='LoggerHook', interval='often'), 'LoggerHook cannot be built (interval must be an integer)'),
@@ -28,7 +28,8 @@ def caught(function, *args) -> BaseException:
     ],
 )
 def test_what_the_registry_refuses_is_a_mistake(registry, settings, message):
-    assert config_mistake(caught(registry.build, settings)).startswith(message)
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        assert config_mistake(caught(registry.build, settings)).startswith(message)
 
 
 def test_the_same_exceptions_from_elsewhere_are_bugs():

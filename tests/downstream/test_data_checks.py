@@ -101,7 +101,11 @@ WRONG_DATA = [
     ('det', lose_objects, []),
     ('det', shrink_image, []),
     ('det', cut_annotations, []),
-    ('det', 'make no batch of 9 with drop_last', ['train_dataloader.batch_size=9', BATCHES]),
+    (
+        'det',
+        'has 8 images and a batch 9, so that there is no whole batch; set batch_size=8 or less',
+        ['train_dataloader.batch_size=9', BATCHES],
+    ),
     ('mask', encode_mask, []),
     (
         'det',

@@ -43,6 +43,12 @@ class CheckClassesHook(Hook):
         known = self._loaded or _start(model, training)
         _order(training, known)
         _check_count(training, 'training', model)
+        mixup = getattr(model.data_preprocessor, 'mixup', None)
+        if mixup is not None and mixup.num_classes != model.student.num_classes:
+            raise ValueError(
+                f'mixing makes labels of {mixup.num_classes} classes and the student has {model.student.num_classes}; '
+                f'set model.data_preprocessor.mixup.num_classes={model.student.num_classes}'
+            )
         if known is None and _is_named(training):
             known = (list(training.classes), f"the training set '{_where(training)}'")
         if validation is not None:
