@@ -56,10 +56,10 @@ def check_stem(stem: str, patch_size: int | None, stem_stride: int | None, outpu
     for what, size in (('patch_size', patch_size), ('stem_stride', stem_stride)):
         if stem != 'patch' and size is not None:
             raise ValueError(f"{what} {size} needs stem 'patch'; leave it out with stem '{stem}'")
-    patch_size = FIXED_STRIDES.get(stem) or patch_size or 16
+    patch_size = FIXED_STRIDES.get(stem, 16 if patch_size is None else patch_size)
     if patch_size not in PATCH_SIZES:
         raise ValueError(f'patch_size {patch_size} is not available; choose from {choices(PATCH_SIZES)}')
-    stem_stride = stem_stride or patch_size
+    stem_stride = patch_size if stem_stride is None else stem_stride
     stem_strides = [s for s in PATCH_SIZES if s <= patch_size]
     if stem_stride not in stem_strides:
         raise ValueError(

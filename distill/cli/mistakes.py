@@ -12,6 +12,8 @@ from types import FrameType
 
 REGISTRY = 'mmengine.registry.build_functions'
 """The module that builds what a config names."""
+UNKNOWN_ARGUMENT = re.compile(r"(\w+)(?:\.\w+)?\(\) got an unexpected keyword argument '(\w+)'")
+"""Python's message: the class or function, and the argument."""
 SHOWN = 12
 """Names in a message at the most."""
 
@@ -30,11 +32,15 @@ def config_mistake(error: BaseException) -> str | None:
     frame = frames[-1] if frames else None
     module = _module(frame) if frame is not None else ''
     if isinstance(error, TypeError) and module.startswith('mmengine.runner'):
-        unknown = re.search(r"(\w+)(?:\.\w+)?\(\) got an unexpected keyword argument '(\w+)'", str(error))
+        unknown = UNKNOWN_ARGUMENT.search(str(error))
         return f"{unknown[1]} takes no '{unknown[2]}'; drop it from the config, or correct it" if unknown else None
     if not module.startswith('mmengine.registry'):
         # A constructor of mmengine's own that refuses a value; those of other packages may have bugs of their own.
         builds = [one for one in frames if _module(one) == REGISTRY]
+        unknown = UNKNOWN_ARGUMENT.search(str(error)) if isinstance(error, TypeError) else None
+        if builds and unknown and unknown[2] in builds[-1].f_locals.get('args', {}):
+            # A constructor passes on what it does not know to the class above it, which refuses it.
+            return _wrong_arguments(builds[-1].f_locals['obj_cls'], builds[-1].f_locals['args'], error, unknown[2])
         if builds and module.startswith('mmengine.') and isinstance(error, (TypeError, AssertionError)):
             return _wrong_value(builds[-1], error)
         return None
@@ -46,7 +52,7 @@ def config_mistake(error: BaseException) -> str | None:
         close = difflib.get_close_matches(name, _names_in(registry), n=4, cutoff=0.5)
         hint = f'did you mean {", ".join(close)}?' if close else 'correct it, or name its module in custom_imports'
         return f"type '{name}' is unknown among the {registry.name}s of {registry.scope}; {hint}"
-    return f'the config cannot be built ({error.args[0] if error.args else error}); correct it'
+    return f'the config cannot be built ({" ".join(str(error.args[0]).split()) if error.args else error}); correct it'
 
 
 def _frames(error: BaseException) -> list[FrameType]:
@@ -64,14 +70,15 @@ def _wrong_value(build: FrameType, error: BaseException) -> str:
     return f'{name} cannot be built ({" ".join(str(error).split())}); correct the config'
 
 
-def _wrong_arguments(built: type, arguments: dict, error: TypeError) -> str:
+def _wrong_arguments(built: type, arguments: dict, error: TypeError, named: str | None = None) -> str:
+    """The message about arguments that a type does not take; ``named`` is the one that another class has refused."""
     name = getattr(built, '__name__', str(built))
     known = [
         parameter.name
         for parameter in inspect.signature(built).parameters.values()
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
-    unknown = [argument for argument in arguments if argument not in known]
+    unknown = [named] if named else [argument for argument in arguments if argument not in known]
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.6)
         hint = f'did you mean {close[0]}?' if close else f'it takes {", ".join(known[:SHOWN])}'

@@ -49,14 +49,13 @@ def run(args: argparse.Namespace) -> dict:
     from distill.base.files import remove_leftovers
     from distill.base.processes import default_device
     from distill.downstream.complete import complete
-    from distill.training.experiment import build_runner, load_config, resume_from
+    from distill.training.experiment import build_runner, check_numbers, load_config, resume_from
 
     config = load_config(args)
     missing = [name for name in ('train_dataloader', 'train_cfg', 'optim_wrapper') if config.get(name) is None]
     if missing:
         raise ValueError(f"config '{args.config}' has no {missing[0]}, which training needs; add it")
-    if config.train_cfg.get('val_interval', 1) < 1:
-        raise ValueError(f'train_cfg.val_interval is {config.train_cfg.val_interval}; give 1 or more')
+    check_numbers(config)
     if args.amp:
         if default_device() == 'cpu':
             raise ValueError('--amp needs an accelerator and there is only the CPU; drop it')

@@ -8,6 +8,7 @@ predicts, it averages the two.
 """
 
 import inspect
+import math
 from collections.abc import Sequence
 
 import torch
@@ -48,6 +49,8 @@ class WeightedLoss(nn.Module):
             raise ValueError(
                 f'loss {type} compares logits; drop layers' if layers else f'loss {type} needs layers, as in {example}'
             )
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
+            raise ValueError(f'loss {type} has the weight {weight!r}; give a number')
         self.kind, self.name, self.weight = type, f'loss_{type}', weight
         self.layers = [tuple(pair) for pair in layers]
         self.function, self.options = functions[type], options

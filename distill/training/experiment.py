@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -18,6 +19,13 @@ from distill.training.checkpoints import read_safely
 from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner, bare_model
 
+WHOLE_NUMBERS = {
+    **{f'train_cfg.{name}': 1 for name in ('max_epochs', 'max_iters', 'val_interval')},
+    **{f'{part}_dataloader.batch_size': 1 for part in ('train', 'val', 'test')},
+    **{f'{part}_dataloader.num_workers': 0 for part in ('train', 'val', 'test')},
+    'randomness.seed': 0,
+}
+"""Settings that are whole numbers, and the least that each may be."""
 OTHER_SETTINGS = (
     *('auto_scale_lr', 'custom_imports', 'sync_bn', 'compile', 'find_unused_parameters', 'model_wrapper_cfg'),
     *('tta_model', 'tta_pipeline', 'train_pipeline', 'test_pipeline', 'data_root', 'metainfo'),
@@ -166,6 +174,22 @@ def reads_data_root(config: Config) -> bool:
         return isinstance(value, str) and f'{value.rstrip("/")}/'.startswith(root.rstrip('/') + '/')
 
     return isinstance(root, str) and lies_inside(used)
+
+
+def check_numbers(config: Config) -> None:
+    """Check the numbers of a config that mmengine takes as they are and fails on later.
+
+    Raises:
+        ValueError: A value is no whole number, or too small.
+    """
+    for place, least in WHOLE_NUMBERS.items():
+        value: Any = config
+        for key in place.split('.'):
+            value = value.get(key) if isinstance(value, dict) or value is config else None
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f'{place} is {value!r}; give a whole number of {least} or more')
 
 
 def move_data_root(config: Config, data_root: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from campaign.bad_input import ACCEPT, EITHER, REFUSE, Allowed, Scene, breaks
+from campaign.bad_input import ACCEPT, EITHER, LEAVE_OUT, REFUSE, Allowed, Scene, breaks
 
 CLASSIFIERS = ('classifier training', 'cache writing', 'robustness run', 'explain')
 DETECTORS = ('detector training', 'detector test')
@@ -77,14 +77,15 @@ def folder_for_an_image(scene: Scene) -> Allowed:
     path.unlink()
     path.mkdir()
     # Among class folders it is a folder without an image, in which there is nothing to read.
-    return Allowed(accept=True, refuse=True) if scene.reader == 'explain' else REFUSE
+    return LEAVE_OUT if scene.reader in CLASSIFIERS else REFUSE
 
 
 @breaks('images', ('detector training', 'detector test', 'segmenter training', 'segmenter test', 'robustness run'))
-def dangling_link_for_an_image(scene: Scene) -> None:
+def dangling_link_for_an_image(scene: Scene) -> Allowed:
     path = image_of(scene)
     path.unlink()
     os.symlink(scene.folder / 'nowhere.jpg', path)
+    return LEAVE_OUT if scene.reader in CLASSIFIERS else REFUSE
 
 
 @every_image

@@ -197,7 +197,7 @@ class LoadNamed:
             return self.step(results)
         except FileNotFoundError:
             raise
-        except (OSError, SyntaxError, UnicodeError) as error:
+        except (OSError, SyntaxError, UnicodeError, Image.DecompressionBombError) as error:
             raise damaged_labels(results['seg_map_path'], error) from None
         except AssertionError as error:
             own, expected = getattr(self.step, 'reduce_zero_label', None), results.get('reduce_zero_label')

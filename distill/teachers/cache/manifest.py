@@ -142,11 +142,16 @@ class Manifest:
             raise ValueError(f"cache '{folder}' has format {found}, and {FORMAT} is read; write it again")
         try:
             run = content['run']
-            return cls(
-                Layout(**content['cache']).checked(),
-                content['teacher'],
-                RunViews(ImageList(**run['data']), ViewSettings(**run['views']), run['batch'], run['versions']),
-            )
+            images, views = ImageList(**run['data']), ViewSettings(**run['views'])
+            for name, value, kind in (
+                *((f'data.{name}', getattr(images, name), int) for name in ('images', 'classes')),
+                *((f'views.{name}', getattr(views, name), int) for name in ('seed', 'repeats', 'shuffle')),
+                *((name, part, dict) for name, part in (('teacher', content['teacher']), *run.items())),
+            ):
+                if not isinstance(value, kind):
+                    raise TypeError(f'{name} is {value!r}')
+            layout = Layout(**content['cache']).checked()
+            return cls(layout, content['teacher'], RunViews(images, views, run['batch'], run['versions']))
         except (KeyError, TypeError) as error:
             raise ValueError(f"'{path}' is no manifest of a cache ({error}); write the cache again") from None
 
