@@ -52,9 +52,8 @@ class Packaged:
     task: str
 
     def headline(self) -> str:
-        """The first line of the file's docstring, which says what the file describes."""
-        with self.path.open(encoding='utf-8') as file:
-            return file.readline().strip().strip('"').strip()
+        """The first sentence of the file's docstring, which says what the file describes."""
+        return ' '.join(self.docstring().strip('"').strip().partition('\n\n')[0].split())
 
     def docstring(self) -> str:
         """The docstring with its quotes, as the file has it."""
@@ -88,7 +87,7 @@ def matching(pattern: str, kind: Kind = CONFIG) -> list[Packaged]:
     if '*' in pattern or '?' in pattern:
         return [file for file in files if fnmatchcase(file.name.lower(), pattern)]
     named = {f'{file.path.parent.name}/{file.name}'.lower(): file for file in files}
-    if whole := [file for name, file in named.items() if pattern in name]:
+    if pattern and (whole := [file for name, file in named.items() if pattern in name]):
         return whole
     parts = [part for part in re.split(r'[_/\s]+', pattern) if part]
     return [file for name, file in named.items() if parts and all(part in name for part in parts)]

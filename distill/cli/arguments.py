@@ -43,7 +43,8 @@ def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
     Raises:
         FileNotFoundError: The config or the data root does not exist.
         OSError: The work directory cannot be written.
-        ValueError: Several configs fit the name, the config's format is unknown, or the launcher has not started this process.
+        ValueError: Several configs fit the name, the config's format is unknown, or the launcher has not started this
+            process.
     """
     args.config = find_config(args.config)
     check_ending(args.config, 'config', ENDINGS)
