@@ -20,10 +20,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zipfile import ZipFile
 
 from packaging.requirements import Requirement
 
 REPO = Path(__file__).resolve().parents[2]
+PACKAGES = ('backbones', 'distill', 'downstream_configs')
 SHARED = ('torch', 'torchvision', 'timm', 'setuptools')
 DATA = 'data shapes --size 32 --train 40 --val 20 --shifted 10 --scene-size 64 --scenes-train 8 --scenes-val 4'
 LOADERS = ' '.join(
@@ -101,16 +103,24 @@ EXTRAS = {
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build the wheel from a copy of the repository, so that nothing is left in it."""
+    """Build the wheel from a copy of the repository, so that nothing is left in it.
+
+    Raises:
+        ValueError: The wheel lacks a file of the packages, such as a config.
+    """
     copy = folder / 'source'
     copy.mkdir()
-    for name in ('backbones', 'distill', 'downstream_configs'):
+    for name in PACKAGES:
         shutil.copytree(REPO / name, copy / name, ignore=shutil.ignore_patterns('__pycache__'))
     for name in ('pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE'):
         shutil.copy(REPO / name, copy)
     command = [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--wheel-dir', folder, copy]
     subprocess.run(command, check=True)
     (wheel,) = folder.glob('*.whl')
+    files = {str(path.relative_to(REPO)) for name in PACKAGES for path in (REPO / name).rglob('*') if path.is_file()}
+    lacking = {file for file in files if not file.endswith('.pyc')} - set(ZipFile(wheel).namelist())
+    if lacking:
+        raise ValueError(f'the wheel lacks {len(lacking)} files: {", ".join(sorted(lacking)[:5])}')
     return wheel
 
 
