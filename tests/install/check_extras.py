@@ -154,8 +154,9 @@ def install(extra: str, wheel: Path, folder: Path, shared: Path) -> Path:
     if extra != 'none' and subprocess.run([programs / 'python', '-c', 'import cv2'], capture_output=True).returncode:
         # A machine without a screen's libraries: what the error of a command says.
         subprocess.run([*pip, 'uninstall', '-q', '-y', 'opencv-python'], check=True)
-        headless = ['install', '-q', '-c', REPO / 'constraints.txt', '--force-reinstall', '--no-deps']
-        subprocess.run([*pip, *headless, 'opencv-python-headless'], check=True)
+        subprocess.run(
+            [*pip, *['install', '-q', '--force-reinstall', '--no-deps', 'opencv-python-headless']], check=True
+        )
     return programs
 
 
