@@ -22,11 +22,9 @@ install:
 	@$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
 		$(MODULES) || { echo 'installing into $(VENV): some minutes'; \
 		$(BIN)/python -m pip install -q -c constraints.txt -e '.[openmmlab,dev]'; }
-	@# On a machine without a screen's libraries OpenCV's usual build does not load; its headless one does. It is not in
-	@# constraints.txt, because onedl's mmdet asks for imaug, and imaug for an older one.
+	@# On a machine without a screen's libraries OpenCV's usual build does not load; its headless one does.
 	@$(BIN)/python -c 'import cv2' 2> /dev/null || { $(BIN)/python -m pip uninstall -y opencv-python && \
-		$(BIN)/python -m pip install -q -c constraints.txt --force-reinstall --no-deps \
-		$$(sed -n 's/^opencv-python==/opencv-python-headless==/p' constraints.txt); }
+		$(BIN)/python -m pip install -q -c constraints.txt --force-reinstall --no-deps opencv-python-headless; }
 
 # The second stack beside the first, without a second torch: found first when its folder is first on the path.
 onedl: install
