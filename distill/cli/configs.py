@@ -18,6 +18,14 @@ from distill.cli.arguments import check_can_write, find_config
 from distill.cli.command import run_command
 
 
+COMMANDS = {
+    'python tools/make_data.py': 'robust-backbones data',
+    'python tools/train.py': 'robust-backbones train',
+    ' tools/train.py': ' -m distill train',
+}
+"""The commands in the headers of configs, and the same where there is no clone. The last is torchrun's."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,6 +113,8 @@ def write_copy(path: str, target: Path) -> None:
 
     own = [file for file in packaged(CONFIG) if str(file.path) == path]
     header = own[0].docstring() if own else f'"""All that {Path(path).name} says and inherits."""'
+    for tool, command in COMMANDS.items():
+        header = header.replace(tool, command)
     note = f'# A whole copy, made by `robust-backbones configs {Path(path).stem} --copy`: edit it as you like.'
     write_text(target, f'{header}\n{note}\n\n{read_file(path).pretty_text}')
 

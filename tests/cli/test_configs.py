@@ -38,6 +38,7 @@ def test_a_copy_is_whole_and_equal(name, tmp_path, capsys):
     copy = tmp_path / 'new' / 'mine' / f'{name}.py'
     assert capsys.readouterr().out == f'config: {copy}\n'
     assert '_base_' not in copy.read_text()
+    assert 'tools/' not in copy.read_text()  # There is none outside of a clone.
     assert Config.fromfile(copy, import_custom_modules=False).to_dict() == (
         Config.fromfile(find(name), import_custom_modules=False).to_dict()
     )

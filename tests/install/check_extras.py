@@ -150,13 +150,15 @@ def install(extra: str, wheel: Path, folder: Path, shared: Path) -> Path:
     what = str(wheel) if extra == 'none' else f'{wheel}[{extra}]'
     programs = folder / 'bin'
     pip = [programs / 'python', '-m', 'pip']
-    subprocess.run([*pip, 'install', '-q', '-c', REPO / 'constraints.txt', what], check=True, env=clean())
+    tested = (REPO / 'constraints.txt').read_text().splitlines(keepends=True)
+    constraints = folder / 'constraints.txt'
+    constraints.write_text(''.join(line for line in tested if extra != 'onedl' or not line.startswith('opencv-')))
+    subprocess.run([*pip, 'install', '-q', '-c', constraints, what], check=True, env=clean())
     if extra != 'none' and subprocess.run([programs / 'python', '-c', 'import cv2'], capture_output=True).returncode:
         # A machine without a screen's libraries: what the error of a command says.
         subprocess.run([*pip, 'uninstall', '-q', '-y', 'opencv-python'], check=True)
-        subprocess.run(
-            [*pip, *['install', '-q', '--force-reinstall', '--no-deps', 'opencv-python-headless']], check=True
-        )
+        headless = ['install', '-q', '-c', constraints, '--force-reinstall', '--no-deps', 'opencv-python-headless']
+        subprocess.run([*pip, *headless], check=True)
     return programs
 
 
