@@ -17,7 +17,6 @@ from distill.base.packaged import CONFIG, Packaged, find, matching, packaged
 from distill.cli.arguments import check_can_write, find_config
 from distill.cli.command import run_command
 
-
 COMMANDS = {
     'python tools/make_data.py': 'robust-backbones data',
     'python tools/train.py': 'robust-backbones train',
