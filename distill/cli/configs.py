@@ -110,7 +110,7 @@ def write_copy(path: str, target: Path) -> None:
     from distill.base.files import write_text
     from distill.training.experiment import read_file
 
-    own = [file for file in packaged(CONFIG) if str(file.path) == path]
+    own = [file for file in packaged(CONFIG) if file.path == Path(path).resolve()]
     header = own[0].docstring() if own else f'"""All that {Path(path).name} says and inherits."""'
     for tool, command in COMMANDS.items():
         header = header.replace(tool, command)
