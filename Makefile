@@ -3,15 +3,16 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 ONEDL := .onedl
-MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist mypy faster_coco_eval
+MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist mypy faster_coco_eval argcomplete
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install onedl configs lint format test campaign demo clean
+.PHONY: help install onedl configs lint format test extras campaign demo clean
 
 help:
 	@echo 'make demo   the whole chain on embedded data: 20 minutes on two cores, then open work_dirs/demo/report.html'
 	@echo 'make test   the tests, and a smoke test on the second OpenMMLab stack'
+	@echo 'make extras   every extra of the wheel in an environment of its own; EXTRAS="none robustness" says which'
 	@echo 'make campaign   kills, bad input and hostile files against every command; MINUTES=10 says for how long'
 	@echo 'make lint   style and types'
 	@echo 'make configs   write the configs, READMEs and metafiles that the tables of configs give: a minute or more'
@@ -47,6 +48,9 @@ format: install
 test: install onedl
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 	OMP_NUM_THREADS=1 PYTHONPATH=$(ONEDL):$(CURDIR) $(BIN)/python -m pytest tests/smoke_onedl.py
+
+extras: install
+	$(BIN)/python tests/install/check_extras.py $(EXTRAS)
 
 campaign: install
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR):tests $(BIN)/python -m campaign --minutes $(or $(MINUTES),10)

@@ -2,12 +2,11 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
+from distill.base.packaged import CONFIG, ENDINGS, find
 from distill.cli.cfg_options import CfgOptions
-
-CONFIG_ENDINGS = ('.py', '.json', '.yaml', '.yml')
-"""The formats of a config that mmengine reads and writes."""
 
 LAUNCHERS = {
     'none': None,
@@ -20,7 +19,7 @@ LAUNCHERS = {
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add OpenMMLab's arguments and ``--data-root``, which `distill.training.experiment.load_config` reads."""
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or a name of `robust-backbones configs`; a unique part suffices')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
     parser.add_argument('--data-root', help="the data set's folder, in place of the config's data_root")
     parser.add_argument(
@@ -35,7 +34,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
-    """Check what `add_config_arguments` has added.
+    """Check what `add_config_arguments` has added, and put the path of a config in place of its name.
 
     Args:
         args: Parsed arguments.
@@ -44,15 +43,32 @@ def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
     Raises:
         FileNotFoundError: The config or the data root does not exist.
         OSError: The work directory cannot be written.
-        ValueError: The config's format is unknown, or the launcher has not started this process.
+        ValueError: Several configs fit the name, the config's format is unknown, or the launcher has not started this
+            process.
     """
-    check_is_file(args.config, 'config', 'see distill/configs, downstream_configs')
-    check_ending(args.config, 'config', CONFIG_ENDINGS)
+    args.config = find_config(args.config)
+    check_ending(args.config, 'config', ENDINGS)
     if runs:
         if args.data_root:
             check_is_folder(args.data_root, 'data root', 'make or unpack the data there, or pass another --data-root')
         check_can_write(args.work_dir, '--work-dir', is_folder=True)
         check_launcher(args.launcher)
+
+
+def find_config(text: str) -> str:
+    """The path of a config that is given by its path or a name; a line on stderr tells which one a part has chosen.
+
+    Args:
+        text: What the user has given.
+
+    Raises:
+        FileNotFoundError: There is no such file, and no such name.
+        ValueError: Several names fit.
+    """
+    path = find(text, CONFIG)
+    if Path(path).stem.lower() != Path(text).stem.lower():
+        print(f'config: {Path(path).stem}', file=sys.stderr)
+    return path
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

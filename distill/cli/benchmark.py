@@ -1,8 +1,8 @@
 """Measure this project against its peers, side by side in one run.
 
-python tools/benchmark.py distill --out work_dirs/benchmark/distill.json
-python tools/benchmark.py corruptions --out work_dirs/benchmark/corruptions.json
-python tools/benchmark.py suite --out work_dirs/benchmark/suite.json
+robust-backbones benchmark distill --out work_dirs/benchmark/distill.json
+robust-backbones benchmark corruptions --out work_dirs/benchmark/corruptions.json
+robust-backbones benchmark suite --out work_dirs/benchmark/suite.json
 """
 
 import argparse

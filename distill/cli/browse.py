@@ -1,6 +1,6 @@
 """Write pictures of what a config trains on, after its pipeline: scenes with ground truth, views of a distillation.
 
-python tools/browse_dataset.py downstream_configs/deeplabv3/CONFIG.py --output-dir work_dirs/pictures
+robust-backbones browse downstream_configs/deeplabv3/CONFIG.py --output-dir work_dirs/pictures
 """
 
 import argparse

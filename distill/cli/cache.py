@@ -1,7 +1,7 @@
 """Write a teacher's predictions for the views of a training config, so that training needs the teacher no more.
 
-python tools/cache_teacher.py CONFIG --out work_dirs/cache --topk 10 --verify 64
-python tools/train.py CONFIG --cfg-options model.teacher.cache=work_dirs/cache
+robust-backbones cache CONFIG --out work_dirs/cache --topk 10 --verify 64
+robust-backbones train CONFIG --cfg-options model.teacher.cache=work_dirs/cache
 
 CONFIG is that of the training, with a live teacher. Views, mixing partners included, follow from the seed of the data
 set, so that students and seeds share a cache. With --launcher the processes share the files out among them. An

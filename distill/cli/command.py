@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from distill.base.extras import missing_extra
 from distill.cli.mistakes import config_mistake
 
 USER_ERRORS = (ValueError, OSError)
@@ -52,7 +53,7 @@ def run_command(
     try:
         run(args)
     except Exception as error:
-        message = one_line(error) if isinstance(error, USER_ERRORS) else config_mistake(error)
+        message = one_line(error) if isinstance(error, USER_ERRORS) else config_mistake(error) or missing_extra(error)
         if message is None:
             raise
         if os.environ.get('TRACEBACK') == '1':

@@ -1,7 +1,7 @@
 """Write the embedded data sets: OUT/imagenet, OUT/coco and OUT/ade20k.
 
-python tools/make_data.py data/synthetic
-python tools/make_data.py data/synthetic224 --sets imagenet --size 224 --train 20000 --workers 8
+robust-backbones data data/synthetic
+robust-backbones data data/synthetic224 --sets imagenet --size 224 --train 20000 --workers 8
 """
 
 import argparse
@@ -23,7 +23,6 @@ SETS = ('imagenet', 'coco', 'ade20k')
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(
-        prog='make_data.py',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,6 +1,6 @@
 """The whole chain on the embedded data: distil both ways, measure robustness, detect, segment, report.
 
-python tools/demo.py
+robust-backbones demo
 
 Twenty minutes at most on two CPU cores; everything goes to work_dirs/demo. Run it again to go on after a stop.
 """
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> dict:
     check(args)
     from rich.console import Console
 
-    from distill.transfer.steps import REPO, Workplace, run_steps
+    from distill.transfer.steps import Workplace, run_steps
 
     console = Console()
     work = args.work_dir.resolve()
-    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', folder=REPO)
+    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo')
     run_steps(plan(work), place, console.print)
     results = json.loads((work / 'results.json').read_text())
     console.print(goals_table(results))

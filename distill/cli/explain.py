@@ -1,11 +1,10 @@
 """Draw where two models look and how alike they are inside: receptive fields, attribution, CKA between stages.
 
-python tools/explain.py work_dirs/deit/student_best.pth work_dirs/robust/student_best.pth --images data/val --out OUT
-python tools/report.py work_dirs/robustness OUT --out work_dirs/report
+robust-backbones explain work_dirs/deit/student_best.pth work_dirs/robust/student_best.pth --images data/val --out OUT
+robust-backbones report work_dirs/robustness OUT --out work_dirs/report
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +62,7 @@ def run(args: argparse.Namespace) -> dict:
     from distill.cli.screen import counting_progress
     from distill.explain.pair import Settings, explain_pair
     from distill.explain.write import check_replaceable, write_pair
+    from distill.results.provenance import command_line
     from distill.results.schema import FILE_NAME
     from distill.robustness.runs import load_run
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> dict:
         )
         entry = explain_pair(runs, settings)
         progress.update(task, total=entry['images'])
-    results = write_pair(args.out, entry, shlex.join(['tools/explain.py', *sys.argv[1:]]))
+    results = write_pair(args.out, entry, command_line())
     console.print(summary(entry))
     console.print(f'pictures: {args.out / "explain"}')
     console.print(f'results: {args.out / FILE_NAME}')

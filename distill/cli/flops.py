@@ -1,6 +1,6 @@
 """Count the parameters and multiply-adds of a config's model on one image, part by part.
 
-python tools/get_flops.py downstream_configs/cascade_rcnn/CONFIG.py --shape 800 1280
+robust-backbones flops downstream_configs/cascade_rcnn/CONFIG.py --shape 800 1280
 
 Counted are convolutions, matrix products and attention at inference; not norms, activations, resampling, RoI pooling
 and NMS. Box heads are counted for test_cfg.rpn.max_per_img proposals, mask heads for test_cfg.rcnn.max_per_img

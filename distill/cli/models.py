@@ -1,8 +1,8 @@
 """List every named model with its parameters, multiply-adds, strides, channels, published top-1 and source.
 
-python tools/list_models.py
-python tools/list_models.py 'coatnet*' '*resnet50'
-python tools/list_models.py --markdown        writes docs/models.md
+robust-backbones models
+robust-backbones models 'coatnet*' '*resnet50'
+robust-backbones models --markdown        writes docs/models.md
 """
 
 import argparse
@@ -13,7 +13,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.cli.arguments import check_can_write
+from distill.base.packaged import ROOT
+from distill.cli.arguments import check_can_write, check_is_folder
 from distill.cli.command import prepare_torch, run_command
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from backbones.cost import Cost
     from backbones.zoo import Family, Published
 
-DOCS = Path(__file__).parents[2] / 'docs' / 'models.md'
+DOCS = ROOT / 'docs' / 'models.md'
 COLUMNS = ('model', 'M params (published)', 'GMACs (published)', 'px', 'strides', 'channels', 'top-1 %', 'source')
 
 
@@ -40,6 +41,7 @@ def check(args: argparse.Namespace) -> None:
     if args.markdown and args.patterns != ['*']:
         raise ValueError(f'--markdown lists all models; leave out {" ".join(args.patterns)}')
     if args.markdown:
+        check_is_folder(DOCS.parent, 'folder of --markdown', 'run it in a clone, or use --json')
         check_can_write(DOCS, '--markdown')
     check_can_write(args.json, '--json')
 

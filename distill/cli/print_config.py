@@ -1,19 +1,14 @@
 """Print a config as it runs: with all that it inherits, what the command line sets and what the commands add.
 
-python tools/print_config.py downstream_configs/deeplabv3/CONFIG.py --cfg-options model.decode_head.channels=256
+robust-backbones print-config downstream_configs/deeplabv3/CONFIG.py --cfg-options model.decode_head.channels=256
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from distill.cli.arguments import (
-    CONFIG_ENDINGS,
-    add_config_arguments,
-    check_can_write,
-    check_config_arguments,
-    check_ending,
-)
+from distill.base.packaged import ENDINGS
+from distill.cli.arguments import add_config_arguments, check_can_write, check_config_arguments, check_ending
 from distill.cli.command import run_command
 
 
@@ -21,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_arguments(parser)
-    parser.add_argument('--out', type=Path, metavar='FILE', help=f'write it to FILE too: {", ".join(CONFIG_ENDINGS)}')
+    parser.add_argument('--out', type=Path, metavar='FILE', help=f'write it to FILE too: {", ".join(ENDINGS)}')
     return parser
 
 
@@ -29,7 +24,7 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
     check_config_arguments(args, runs=False)
     if args.out:
-        check_ending(args.out, '--out', CONFIG_ENDINGS)
+        check_ending(args.out, '--out', ENDINGS)
         check_can_write(args.out, '--out')
 
 

@@ -1,7 +1,7 @@
 """Make the report of one or more folders with a ``results.json``: report.html, report.md and figures.
 
-python tools/report.py work_dirs/demo
-python tools/report.py work_dirs/deit_to_robust work_dirs/robust_to_deit --out work_dirs/both
+robust-backbones report work_dirs/demo
+robust-backbones report work_dirs/deit_to_robust work_dirs/robust_to_deit --out work_dirs/both
 """
 
 import argparse

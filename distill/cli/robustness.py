@@ -1,8 +1,8 @@
 """Evaluate models on clean, stylized, corrupted, rendition, sketch and adversarial images.
 
-python tools/robustness.py work_dirs/*/student_best.pth --data-root data/shapes/imagenet --out work_dirs/robustness
-python tools/robustness.py resnet50.tv_in1k --data-root data/imagenet --suite clean adversarial --out work_dirs/r50
-torchrun --nproc-per-node 8 tools/robustness.py … --launcher pytorch
+robust-backbones robustness work_dirs/*/student_best.pth --data-root data/shapes/imagenet --out work_dirs/robustness
+robust-backbones robustness resnet50.tv_in1k --data-root data/imagenet --suite clean adversarial --out work_dirs/r50
+torchrun --nproc-per-node 8 -m distill robustness … --launcher pytorch
 """
 
 import argparse

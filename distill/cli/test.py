@@ -1,7 +1,7 @@
 """Test what a config describes: a student, a detector or a segmenter; the scores go to results.json.
 
-python tools/test.py downstream_configs/deeplabv3/CONFIG.py work_dirs/CONFIG/iter_400.pth
-python tools/test.py CONFIG.py auto --corruptions benchmark      P, mPC and rPC under 15 corruptions at 5 severities
+robust-backbones test downstream_configs/deeplabv3/CONFIG.py work_dirs/CONFIG/iter_400.pth
+robust-backbones test CONFIG.py auto --corruptions benchmark      P, mPC and rPC under 15 corruptions at 5 severities
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Train what a config describes: a distillation, a detector or a segmenter.
 
-python tools/train.py distill/configs/shapes/deit-mini_robust-resnet-tiny_shapes.py
+robust-backbones train deit-mini_robust-resnet-tiny_shapes
 """
 
 import argparse

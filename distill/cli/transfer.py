@@ -1,6 +1,6 @@
 """Train every student alone and with every teacher, measure all, and tell what was transferred.
 
-python tools/transfer_matrix.py distill/matrices/shapes.py
+robust-backbones transfer shapes
 """
 
 import argparse
@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from distill.cli.arguments import check_at_least, check_can_write, check_is_file, check_is_folder
+from distill.base.packaged import MATRIX, find
+from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
 from distill.cli.command import run_command
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('matrix', help='matrix config: students, teachers, losses, seeds; see distill/matrices')
+    parser.add_argument(
+        'matrix', help='matrix config: students, teachers, losses, seeds; or the name of one of distill/matrices'
+    )
     parser.add_argument('--data-root', help="the data set's folder, in place of the matrix's")
     parser.add_argument('--work-dir', help='where everything goes (default: work_dirs/<matrix name>)')
     parser.add_argument('--jobs', type=int, default=2, help='runs at a time; with accelerators, one each')
@@ -34,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
-    check_is_file(args.matrix, 'matrix', 'see distill/matrices')
+    args.matrix = find(args.matrix, MATRIX)
     if args.data_root is not None:
         check_is_folder(args.data_root, 'data root', 'make the data or pass another --data-root')
     check_can_write(args.work_dir, '--work-dir', is_folder=True)

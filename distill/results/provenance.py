@@ -1,8 +1,9 @@
 """Where numbers come from: command, time, seed, device and versions."""
 
 import platform
+import shlex
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import timm
@@ -16,6 +17,12 @@ def library_versions() -> dict[str, str]:
     return {'torch': torch.__version__, 'timm': timm.__version__, 'numpy': np.__version__}
 
 
+def command_line() -> str:
+    """The command line of this process: a file that Python runs, or the console command."""
+    program, *arguments = sys.argv
+    return ' '.join([f'python {program}' if program.endswith('.py') else program, shlex.join(arguments)])
+
+
 def provenance(seed: int | None, device: str | None = None, command: str | None = None) -> Provenance:
     """The section ``provenance`` of results that are written now, without their data.
 
@@ -25,8 +32,8 @@ def provenance(seed: int | None, device: str | None = None, command: str | None 
         command: The command line; None takes that of this process.
     """
     found: Provenance = {
-        'command': ' '.join(['python', *sys.argv]) if command is None else command,
-        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'command': command_line() if command is None else command,
+        'created': datetime.now(UTC).isoformat(timespec='seconds'),
         'seed': seed,
     }
     if device is not None:

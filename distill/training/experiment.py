@@ -14,6 +14,7 @@ from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 from backbones.checkpoint import read_weights_for
+from distill.base.extras import how_to_install
 from distill.base.processes import join_on_cpu
 from distill.training.checkpoints import read_safely
 from distill.training.resume import latest_checkpoint
@@ -49,7 +50,7 @@ def read_config(args: argparse.Namespace) -> Config:
         ValueError: The config cannot be read, a setting of the command line does not fit it, or a module of
             ``custom_imports`` cannot be imported.
     """
-    config = _read_file(args.config)
+    config = read_file(args.config)
     if args.cfg_options:
         _set_options(config, args.cfg_options)
     if args.data_root:
@@ -60,8 +61,16 @@ def read_config(args: argparse.Namespace) -> Config:
     return config
 
 
-def _read_file(path: str) -> Config:
-    """Read a config file, which is a program: any exception may come from it."""
+def read_file(path: str) -> Config:
+    """Read a config file, which is a program: any exception may come from it.
+
+    Args:
+        path: The config.
+
+    Raises:
+        FileNotFoundError: The config does not exist, or one that it inherits from.
+        ValueError: The config cannot be read.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"config '{path}' does not exist; see distill/configs, downstream_configs")
     try:
@@ -128,7 +137,7 @@ def import_modules(config: Config) -> None:
         except ImportError as error:
             cause = error.__context__
             missing = getattr(cause, 'name', None) or ''
-            advice = 'install it, or put the folder that has it on PYTHONPATH'
+            advice = how_to_install(missing) or 'install it, or put the folder that has it on PYTHONPATH'
             if name.startswith('distill.') and f'{name}.'.startswith(f'{missing}.'):
                 room = 'downstream' if config.get('default_scope') in SCOPES else 'training'
                 advice = f"earlier versions had it; name 'distill.{room}.register' in its place"

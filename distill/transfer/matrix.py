@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from distill.transfer.steps import REPO
+from distill.base.packaged import CONFIG, find
 
 ALONE = 'alone'
 
@@ -86,8 +86,7 @@ class Matrix:
 
     def __post_init__(self):
         for name, path in self.students.items():
-            if not Path(path).is_file() and (REPO / path).is_file():
-                self.students[name] = str(REPO / path)
+            self.students[name] = find(path, CONFIG)
         for name, teacher in self.teachers.items():
             if 'student' in teacher and teacher['student'] not in self.students:
                 raise ValueError(
@@ -102,9 +101,6 @@ class Matrix:
             )
         if not (self.students and self.teachers and self.losses and self.seeds):
             raise ValueError('a matrix needs students, teachers, losses and seeds; one of them is empty')
-        missing = [path for path in self.students.values() if not Path(path).is_file()]
-        if missing:
-            raise FileNotFoundError(f"student config '{missing[0]}' does not exist; correct the matrix")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f'seeds {list(self.seeds)} are not all different; name each once')
 

@@ -15,8 +15,10 @@ from pathlib import Path
 import torch
 
 from distill.base.files import read_json, write_json
+from distill.base.packaged import ROOT
 
-REPO = Path(__file__).resolve().parents[2]
+SITE = ('site-packages', 'dist-packages')
+"""Folders of installed packages, which Python searches by itself, after the standard library."""
 FORMER_NAMES = {'make_data.py': 'data', 'cache_teacher.py': 'cache'}
 """Commands in the marks of earlier versions, which recorded a file of tools/; others have only lost their ending."""
 
@@ -46,7 +48,6 @@ class Workplace:
         threads: CPU threads a step.
         launcher: Command that starts a step's own command, such as a cluster's ``srun --gpus=1``.
         again: Name of what the user runs again after a failure, for the error message.
-        folder: Folder in which the commands run; None takes the current one.
     """
 
     logs: Path
@@ -54,7 +55,6 @@ class Workplace:
     threads: int = 1
     launcher: Sequence[str] = ()
     again: str = 'the command'
-    folder: Path | None = None
 
     def mark(self, name: str) -> Path:
         """The file that records the command and the time of a step that is done, by the step's name."""
@@ -98,7 +98,8 @@ def run_step(step: Step, place: Workplace, slot: int = 0) -> float:
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     environment = {**os.environ, 'OMP_NUM_THREADS': str(place.threads), 'COLUMNS': '120'}
-    environment['PYTHONPATH'] = os.pathsep.join([str(REPO), os.environ.get('PYTHONPATH', '')])
+    if ROOT.name not in SITE:  # A clone's commands run its own code, installed or not.
+        environment['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     if torch.cuda.is_available() and not place.launcher:
         environment.setdefault('CUDA_VISIBLE_DEVICES', str(slot % torch.cuda.device_count()))
     module = [f'distill.cli.{step.command[0]}', *step.command[1:]]
@@ -106,7 +107,7 @@ def run_step(step: Step, place: Workplace, slot: int = 0) -> float:
         file.write(f'$ python -m {shlex.join(module)}\n')
         file.flush()
         command = [*place.launcher, sys.executable, '-m', *module]
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=place.folder)
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     if done.returncode != 0:
         last = log.read_text().strip().splitlines()[-1]
         raise ValueError(f"step '{step.name}' failed: {last} (see {log}); run {place.again} again to go on from here")

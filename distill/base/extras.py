@@ -1,0 +1,50 @@
+"""Which extra of this distribution installs a library, for the error of a command that misses it."""
+
+DISTRIBUTION = 'robust-backbones'
+EXTRAS = {
+    'robustness': ('numpy', 'PIL', 'cv2', 'scipy', 'matplotlib', 'rich'),
+    'distill': ('mmengine', 'tensorboard'),
+    'openmmlab': ('mmcv', 'mmdet', 'mmseg', 'pycocotools', 'ftfy', 'regex'),
+    'fast-coco': ('faster_coco_eval',),
+    'onnx': ('onnx', 'onnxruntime'),
+}
+"""For each extra the modules that it adds to those of the extras before."""
+SCREEN_LIBRARIES = ('libGL', 'libgthread', 'libX', 'libxcb')
+"""Libraries that OpenCV's usual build needs and a machine without a screen may lack."""
+HEADLESS = (
+    'pip uninstall -y opencv-python, then pip install --force-reinstall --no-deps opencv-python-headless, '
+    'which needs no screen'
+)
+
+
+def how_to_install(module: str) -> str | None:
+    """The command that installs a module with the extra that has it.
+
+    Args:
+        module: A module that cannot be imported, dotted or not.
+
+    Returns:
+        The command, or None for a module that no extra has.
+    """
+    top = module.partition('.')[0]
+    for extra, modules in EXTRAS.items():
+        if top in modules:
+            return f"pip install '{DISTRIBUTION}[{extra}]'"
+    return None
+
+
+def missing_extra(error: BaseException) -> str | None:
+    """What to install, if an exception comes from a library that is not there.
+
+    Args:
+        error: An exception that was caught.
+
+    Returns:
+        One line, or None for any other exception.
+    """
+    if isinstance(error, ModuleNotFoundError):
+        command = how_to_install(error.name or '')
+        return None if command is None else f"this needs '{error.name}', which is not installed; {command}"
+    if isinstance(error, ImportError) and str(error).startswith(SCREEN_LIBRARIES):
+        return f'OpenCV does not load ({error}); {HEADLESS}'
+    return None
