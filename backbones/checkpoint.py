@@ -7,6 +7,7 @@
 import difflib
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -216,7 +217,16 @@ def build_model(
         ValueError: The name is unknown, or the checkpoint does not fit the model.
     """
     record = resolve_model(model, checkpoint, **model_kwargs)
-    network = timm.create_model(record.model, pretrained=pretrained, **record.model_kwargs)
+    try:
+        network = timm.create_model(record.model, pretrained=pretrained, **record.model_kwargs)
+    except TypeError as error:
+        refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if refused is None or refused[1] not in record.model_kwargs:
+            raise
+        where = (
+            f", which the record beside '{checkpoint}' names" if checkpoint and refused[1] not in model_kwargs else ''
+        )
+        raise ValueError(f"{record.model} takes no argument '{refused[1]}'{where}; drop or correct it") from None
     if checkpoint is not None:
         count = getattr(network, 'num_classes', None)
         if record.classes and 'num_classes' not in model_kwargs and count not in (None, len(record.classes)):

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import OPTIMIZERS
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
@@ -27,6 +28,8 @@ WHOLE_NUMBERS = {
     'randomness.seed': 0,
 }
 """Settings that are whole numbers, and the least that each may be."""
+NUMBERS = {f'optim_wrapper.optimizer.{name}': 0 for name in ('lr', 'weight_decay')}
+"""Settings that are numbers, and the least that each may be."""
 OTHER_SETTINGS = (
     *('auto_scale_lr', 'custom_imports', 'sync_bn', 'compile', 'find_unused_parameters', 'model_wrapper_cfg'),
     *('tta_model', 'tta_pipeline', 'train_pipeline', 'test_pipeline', 'data_root', 'metainfo'),
@@ -186,19 +189,27 @@ def reads_data_root(config: Config) -> bool:
 
 
 def check_numbers(config: Config) -> None:
-    """Check the numbers of a config that mmengine takes as they are and fails on later.
+    """Check the numbers of a config that mmengine takes as they are and fails on later, and the optimizer's name.
 
     Raises:
-        ValueError: A value is no whole number, or too small.
+        ValueError: A value is no number, or too small; or there is no such optimizer.
     """
-    for place, least in WHOLE_NUMBERS.items():
+    kind = (config.optim_wrapper.get('optimizer') or {}).get('type')
+    if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+        close = difflib.get_close_matches(kind, OPTIMIZERS.module_dict, n=4, cutoff=0.5)
+        hint = (
+            f'did you mean {", ".join(close)}?' if close else f'choose from {", ".join(sorted(OPTIMIZERS.module_dict))}'
+        )
+        raise ValueError(f"optimizer '{kind}' is unknown; {hint}")
+    for place, least in (WHOLE_NUMBERS | NUMBERS).items():
         value: Any = config
         for key in place.split('.'):
             value = value.get(key) if isinstance(value, dict) or value is config else None
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f'{place} is {value!r}; give a whole number of {least} or more')
+        kind, called = (int, 'whole number') if place in WHOLE_NUMBERS else ((int, float), 'number')
+        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
+            raise ValueError(f'{place} is {value!r}; give a {called} of {least} or more')
 
 
 def move_data_root(config: Config, data_root: str) -> None:

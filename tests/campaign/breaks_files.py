@@ -123,8 +123,9 @@ def number_out_of_range(scene: Scene) -> None:
     set_one(scene, settings)
 
 
-@breaks('configs', TRAINED)
+@breaks('configs', TRAINED, EITHER)
 def section_missing(scene: Scene) -> None:
+    """The settings of the command line may be all that a section needs."""
     section = scene.rng.choice(('optim_wrapper', 'train_dataloader', 'train_cfg', 'model', 'val_evaluator'))
     own_config(scene, f'{section} = {scene.rng.choice(("None", "dict(_delete_=True)"))}\n')
 
@@ -178,8 +179,9 @@ def edit_weights(scene: Scene, change: Callable[[dict], object]) -> None:
     torch.save(content, checkpoint_of(scene))
 
 
-@weighed
+@breaks('checkpoints', WEIGHED, EITHER)
 def byte_of_a_checkpoint_flipped(scene: Scene) -> None:
+    """A byte may lie between the tensors, where it says nothing."""
     path = checkpoint_of(scene)
     content = bytearray(path.read_bytes())
     place = scene.rng.randrange(len(content) // 5, len(content) * 4 // 5)
