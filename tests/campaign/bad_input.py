@@ -94,17 +94,18 @@ class Allowed:
         refuse: End in one line.
         accept: End with the results of the input that was not broken.
         says: Text that must be among the output where the command accepts.
-        leaves_out: The command may go on without what is broken, and then has other results.
+        differs: The results may be others, where the command says what it has left out or filled in.
     """
 
     refuse: bool = True
     accept: bool = False
     says: str = ''
-    leaves_out: bool = False
+    differs: bool = False
 
 
 REFUSE, EITHER, ACCEPT = Allowed(), Allowed(accept=True), Allowed(refuse=False, accept=True)
-LEAVE_OUT = Allowed(accept=True, says='left out', leaves_out=True)
+LEAVE_OUT = Allowed(accept=True, says='left out', differs=True)
+FILL_IN = Allowed(accept=True, says='filled in or corrected', differs=True)
 
 
 @dataclass(frozen=True)
@@ -291,8 +292,8 @@ class BadInput:
             return 'silent', [f'exit status 0: {output[-300:]}']
         found, right = READERS[scene.reader][1](scene.out), self.right[scene.reader]
         differing = sorted(name for name in {*found, *right} if found.get(name) != right.get(name))
-        if differing and not allowed.leaves_out:
+        if differing and not allowed.differs:
             return 'wrong', [f'exit status 0 with other results: {", ".join(differing[:4])}']
         if allowed.says and allowed.says not in output:
             return 'unsaid', [f'mended, and not said: no "{allowed.says}"']
-        return ('left out' if allowed.leaves_out else 'mended') if allowed.says else 'harmless', []
+        return ('left out' if allowed is LEAVE_OUT else 'mended') if allowed.says else 'harmless', []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from campaign.bad_input import ACCEPT, EITHER, LEAVE_OUT, REFUSE, Allowed, Scene, breaks
+from campaign.bad_input import ACCEPT, EITHER, FILL_IN, LEAVE_OUT, REFUSE, Allowed, Scene, breaks
 
 CLASSIFIERS = ('classifier training', 'cache writing', 'robustness run', 'explain')
 DETECTORS = ('detector training', 'detector test')
@@ -190,7 +190,7 @@ def list_empty(scene: Scene) -> None:
     )
 
 
-@annotated
+@breaks('annotations', DETECTORS, FILL_IN)
 def box_that_is_none(scene: Scene) -> None:
     wrong = scene.rng.choice((None, 'box', [], [1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 'x', 4], [1, 2, None, 4]))
     scene.edit_json(annotations_of(scene), lambda c: entry_of(scene, c, 'annotations').update(bbox=wrong))
