@@ -10,9 +10,6 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from distill.base.seeding import seed_everything
-from distill.downstream.checks.files import check_files
-from distill.downstream.checks.hook import base_datasets
-from distill.downstream.checks.sample import name_label_maps
 from distill.downstream.pictures import draw_boxes, draw_labels, enlarge, side_by_side
 from distill.training.experiment import SCOPES
 from distill.training.runner import named_data
@@ -39,9 +36,7 @@ def browse(config: Config, split: str, count: int, seed: int) -> Iterator[tuple[
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')), named_data(settings):
         dataset = DATASETS.build(settings)
     if config.get('default_scope') in SCOPES:
-        for base in base_datasets(dataset):
-            check_files(base)
-            name_label_maps(base.pipeline)
+        check_scenes(dataset)
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
     for index in chosen:
         if config.get('default_scope') in SCOPES:
@@ -49,6 +44,17 @@ def browse(config: Config, split: str, count: int, seed: int) -> Iterator[tuple[
             yield draw_scene(dataset[index], dataset.metainfo['classes'], index)
         else:
             yield draw_views(dataset, index)
+
+
+def check_scenes(dataset) -> None:
+    """Check the files of a detector's or segmenter's data set; views of a student are drawn without mmcv and mmdet."""
+    from distill.downstream.checks.files import check_files
+    from distill.downstream.checks.hook import base_datasets
+    from distill.downstream.checks.sample import name_label_maps
+
+    for base in base_datasets(dataset):
+        check_files(base)
+        name_label_maps(base.pipeline)
 
 
 def draw_scene(sample: dict, classes: tuple[str, ...], index: int) -> tuple[str, Tensor]:

@@ -11,8 +11,6 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-from distill.downstream.loading import decode_array
-
 PALETTE = [
     (230, 159, 0),
     (86, 180, 233),
@@ -53,6 +51,9 @@ class PictureHook(Hook):
         """Draw the images of a batch that are due."""
         if not is_main_process():
             return
+        # It needs mmcv, without which pictures of students are drawn.
+        from distill.downstream.loading import decode_array
+
         classes = runner.test_dataloader.dataset.metainfo['classes']
         for sample in outputs:
             self.count += 1

@@ -52,7 +52,6 @@ JUDGE = [
     'robustness one.pth two.pth --data-root shapes/imagenet --out judged --suite clean sketch --workers 0',
     'explain one.pth two.pth --images shapes/imagenet/val --out explained --count 4 --shown 1 --workers 0',
     'report judged explained --out report',
-    'benchmark corruptions --images 10 --repeats 1 --out benchmark.json',
 ]
 DISTIL = [
     f'train robust-resnet-tiny_shapes --data-root shapes/imagenet --cfg-options {STUDENT}',
