@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> dict:
     from distill.training.experiment import build_runner, check_numbers, load_config, resume_from
 
     config = load_config(args)
-    missing = [name for name in ('train_dataloader', 'train_cfg', 'optim_wrapper') if config.get(name) is None]
+    missing = [name for name in ('train_dataloader', 'train_cfg', 'optim_wrapper') if not config.get(name)]
+    if not missing and not config.train_dataloader.get('dataset'):
+        missing = ['train_dataloader.dataset']
     if missing:
         raise ValueError(f"config '{args.config}' has no {missing[0]}, which training needs; add it")
     check_numbers(config)
