@@ -22,7 +22,9 @@ from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner, bare_model
 
 WHOLE_NUMBERS = {
-    **{f'train_cfg.{name}': 1 for name in ('max_epochs', 'max_iters', 'val_interval')},
+    'train_cfg.val_interval': 1,
+    # That a run takes no step, the runner says.
+    **{f'train_cfg.{name}': 0 for name in ('max_epochs', 'max_iters')},
     **{f'{part}_dataloader.batch_size': 1 for part in ('train', 'val', 'test')},
     **{f'{part}_dataloader.num_workers': 0 for part in ('train', 'val', 'test')},
     'randomness.seed': 0,
