@@ -1,15 +1,11 @@
-"""Endings of image files, and what a folder has of them."""
+"""The files of a folder, and which endings they have."""
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-IMAGE_SUFFIXES = (
-    '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.apng', '.bmp', '.dib', '.gif', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
-    '.pbm', '.pnm', '.jp2', '.j2k'
-)  # fmt: skip
-"""Endings of images in lower case."""
+from distill.base.folders import is_image
 
 
 def files_inside(folder: str | os.PathLike) -> list[str]:
@@ -19,9 +15,7 @@ def files_inside(folder: str | os.PathLike) -> list[str]:
 
 def images_that_are_none(folder: str | os.PathLike) -> list[str]:
     """Paths below a folder that are named like images and are folders, or links to nothing."""
-    named = (
-        (name, entry) for name, entry in _entries(os.fspath(folder)) if Path(name).suffix.lower() in IMAGE_SUFFIXES
-    )
+    named = ((name, entry) for name, entry in _entries(os.fspath(folder)) if is_image(entry.name))
     return sorted(name for name, entry in named if not entry.is_file())
 
 

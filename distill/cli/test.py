@@ -82,12 +82,10 @@ def run(args: argparse.Namespace) -> dict:
     from distill.downstream.scores import to_results
     from distill.downstream.testing import augment_test_time, dump_predictions
     from distill.results.files import write_results
-    from distill.training.experiment import build_runner, check_weights, load_config, resume_from
+    from distill.training.experiment import build_runner, check_sections, check_weights, load_config, resume_from
 
     config = load_config(args)
-    missing = [name for name in ('test_dataloader', 'test_cfg', 'test_evaluator') if config.get(name) is None]
-    if missing:
-        raise ValueError(f"config '{args.config}' has no {missing[0]}, which a test needs; add it")
+    check_sections(config, 'a test', 'test_dataloader.dataset', 'test_evaluator')
     config.load_from = resume_from(args.checkpoint, config.work_dir)[1]
     if config.load_from is None:
         raise _no_checkpoint(config.work_dir)

@@ -49,14 +49,10 @@ def run(args: argparse.Namespace) -> dict:
     from distill.base.files import remove_leftovers
     from distill.base.processes import default_device
     from distill.downstream.complete import complete
-    from distill.training.experiment import build_runner, check_numbers, load_config, resume_from
+    from distill.training.experiment import build_runner, check_numbers, check_sections, load_config, resume_from
 
     config = load_config(args)
-    missing = [name for name in ('train_dataloader', 'train_cfg', 'optim_wrapper') if not config.get(name)]
-    if not missing and not config.train_dataloader.get('dataset'):
-        missing = ['train_dataloader.dataset']
-    if missing:
-        raise ValueError(f"config '{args.config}' has no {missing[0]}, which training needs; add it")
+    check_sections(config, 'training', 'train_dataloader.dataset', 'train_cfg', 'optim_wrapper')
     check_numbers(config)
     if args.amp:
         if default_device() == 'cpu':

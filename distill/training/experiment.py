@@ -190,13 +190,37 @@ def reads_data_root(config: Config) -> bool:
     return isinstance(root, str) and lies_inside(used)
 
 
+def check_sections(config: Config, purpose: str, *places: str) -> None:
+    """Check that a config has what a run needs.
+
+    Args:
+        config: The config.
+        purpose: What needs the sections, for the error.
+        places: Keys, with dots between those of inner settings; an empty section is a missing one.
+
+    Raises:
+        ValueError: A section is missing.
+    """
+    missing = [place for place in places if not value_at(config, place)]
+    if missing:
+        raise ValueError(f"config '{config.filename}' has no {missing[0]}, which {purpose} needs; add it")
+
+
+def value_at(config: Config, place: str) -> Any:
+    """A value of a config, given by keys with dots between them; None where it is not there."""
+    value: Any = config
+    for key in place.split('.'):
+        value = value.get(key) if isinstance(value, (dict, Config)) else None
+    return value
+
+
 def check_numbers(config: Config) -> None:
     """Check the numbers of a config that mmengine takes as they are and fails on later, and the optimizer's name.
 
     Raises:
         ValueError: A value is no number, or too small; or there is no such optimizer.
     """
-    kind = (config.optim_wrapper.get('optimizer') or {}).get('type')
+    kind = value_at(config, 'optim_wrapper.optimizer.type')
     if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
         close = difflib.get_close_matches(kind, OPTIMIZERS.module_dict, n=4, cutoff=0.5)
         hint = (
@@ -204,9 +228,7 @@ def check_numbers(config: Config) -> None:
         )
         raise ValueError(f"optimizer '{kind}' is unknown; {hint}")
     for place, least in (WHOLE_NUMBERS | NUMBERS).items():
-        value: Any = config
-        for key in place.split('.'):
-            value = value.get(key) if isinstance(value, dict) or value is config else None
+        value = value_at(config, place)
         if value is None:
             continue
         kind, called = (int, 'whole number') if place in WHOLE_NUMBERS else ((int, float), 'number')

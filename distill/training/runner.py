@@ -13,8 +13,9 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 from torch.utils.data import DataLoader
 
+from distill.base.folders import is_image
 from distill.base.processes import default_device, rank_and_count, unwrap
-from distill.base.suffixes import IMAGE_SUFFIXES, count_suffixes, files_inside
+from distill.base.suffixes import count_suffixes, files_inside
 from distill.training.checkpoints import (
     WEIGHTS_ALONE,
     check_optimizer,
@@ -260,7 +261,7 @@ def empty_message(datasets: Sequence[dict]) -> str:
 
 def _other_endings(folder: str, dataset: dict) -> str:
     """The rest of the error about a folder without images, which may have some that end otherwise."""
-    images = [name for name in files_inside(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    images = [name for name in files_inside(folder) if is_image(Path(name).name)]
     if not images:
         return '; set data_root, data_prefix and img_suffix to where images are'
     endings = {Path(name).suffix for name in images}

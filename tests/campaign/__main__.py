@@ -53,7 +53,7 @@ def repeat(trial: Callable[[int], list[Trial]], count: int | None, seconds: floa
 def main() -> int:
     """Run the campaign; the exit status is 1 if it has found anything."""
     args = build_parser().parse_args()
-    from campaign import breaks_data, breaks_files  # noqa: F401
+    from campaign import breaks_configs, breaks_data, breaks_stored  # noqa: F401
     from campaign.bad_input import BadInput
     from campaign.hostile import TRICKS, Hostile
     from campaign.kills import kill

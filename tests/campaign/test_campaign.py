@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from campaign import breaks_data, breaks_files  # noqa: F401
+from campaign import breaks_configs, breaks_data, breaks_stored  # noqa: F401
 from campaign.bad_input import BREAKS, SPREAD
 
 TESTS = Path(__file__).parents[1]

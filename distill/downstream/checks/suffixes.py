@@ -4,7 +4,8 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
-from distill.base.suffixes import IMAGE_SUFFIXES, count_suffixes, files_inside, images_that_are_none
+from distill.base.folders import is_image
+from distill.base.suffixes import count_suffixes, files_inside, images_that_are_none
 
 __all__ = ['check_suffixes', 'count_suffixes']
 
@@ -93,7 +94,7 @@ def images_beside(folder: str, labels: str) -> set[str]:
 def is_other(name: str, ending: str) -> bool:
     """Whether a file is an image of another ending. Those of the same, such as views of the other eye, are a choice."""
     own = os.path.splitext(name)[1]
-    return own != ending and own.lower() in IMAGE_SUFFIXES
+    return own != ending and is_image(os.path.basename(name))
 
 
 def other_stem(name: str, suffix: str) -> str:
