@@ -1,6 +1,11 @@
-"""Importing this package puts its models into timm's registry: ``timm.create_model`` then knows their names."""
+"""Importing this package puts its models into timm's registry: ``timm.create_model`` then knows their names.
+
+`load` makes a model of whatever a user has.
+"""
 
 from backbones import robust_resnet as robust_resnet
+from backbones.loading import LoadedModel as LoadedModel
+from backbones.loading import load as load
 from backbones.relatives import cbam_resnet as cbam_resnet
 from backbones.relatives import coatnet as coatnet
 from backbones.relatives import condensenet as condensenet

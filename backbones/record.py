@@ -9,6 +9,10 @@ from pathlib import Path
 
 from backbones.files import atomic_write
 
+CROP_MODES = ('center', 'squash', 'border')
+INTERPOLATIONS = ('bicubic', 'bilinear', 'nearest', 'box', 'hamming', 'lanczos', 'random')
+"""timm's names."""
+
 
 @dataclass(frozen=True)
 class ModelRecord:
@@ -25,6 +29,9 @@ class ModelRecord:
         input_size: Channels, height and width of the validation images, in pixels.
         mean: Mean of each channel, of values in [0, 1], by which the input is normalised.
         std: Standard deviation of each channel, of values in [0, 1], by which the input is normalised.
+        crop_pct: The share of the resized image's side that is shown, above 0 and at most 1.
+        crop_mode: How the rest is cut off: ``center``, ``squash`` or ``border``, as timm's.
+        interpolation: How images are resized: ``bicubic``, ``bilinear`` or another of timm's names.
         epoch: Epochs of training.
         seed: Seed of the run.
         weights_sha256: Hash of the weights, see `backbones.checkpoint.weights_sha256`.
@@ -38,6 +45,9 @@ class ModelRecord:
     input_size: list[int] | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
+    crop_pct: float | None = None
+    crop_mode: str | None = None
+    interpolation: str | None = None
     epoch: int | None = None
     seed: int | None = None
     weights_sha256: str | None = None
@@ -141,6 +151,9 @@ _EXPECTED = {
         lambda value: _is_list(value, _is_number) and value and min(value) > 0,
         'a number above 0 for each channel',
     ),
+    'crop_pct': (lambda value: _is_number(value) and 0 < value <= 1, 'a number above 0 and at most 1'),
+    'crop_mode': (lambda value: value in CROP_MODES, f'one of {", ".join(CROP_MODES)}'),
+    'interpolation': (lambda value: value in INTERPOLATIONS, f'one of {", ".join(INTERPOLATIONS)}'),
     'epoch': (_is_whole, 'a whole number'),
     'seed': (_is_whole, 'a whole number'),
     'weights_sha256': (_is_text, 'a hash'),

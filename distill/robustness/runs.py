@@ -9,8 +9,9 @@ from timm.data import resolve_data_config, resolve_model_data_config
 from torch import Tensor, nn
 
 from backbones.checkpoint import build_model, fixed_size, weights_sha256
+from backbones.class_names import known_classes
 from backbones.record import ModelRecord
-from distill.base.classes import known_classes, match_classes
+from distill.base.classes import match_classes
 from distill.base.folders import class_folders
 from distill.base.images import normalise
 from distill.results.entries import RunRecord

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from torch import Tensor, tensor
 
+from backbones.class_names import known_classes
 from backbones.record import ModelRecord
-from distill.base.classes import known_classes, match_classes
+from distill.base.classes import match_classes
 from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor
 from distill.data.readers import class_names

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from backbones.checkpoint import build_model, fixed_size
+from backbones.class_names import known_classes
 from backbones.record import ModelRecord
-from distill.base.classes import known_classes, match_classes
+from distill.base.classes import match_classes
 from distill.base.forward import compiled, layer_channels
 from distill.base.images import renormalise
 from distill.data.batch import ViewBatch

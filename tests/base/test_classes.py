@@ -3,7 +3,8 @@
 import pytest
 from timm.data import ImageNetInfo
 
-from distill.base.classes import known_classes, match_classes
+from backbones.class_names import known_classes
+from distill.base.classes import match_classes
 
 
 def test_the_same_names_in_another_order_are_found():

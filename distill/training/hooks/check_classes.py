@@ -6,8 +6,9 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from backbones.class_names import known_classes
 from backbones.record import ModelRecord
-from distill.base.classes import first, known_classes, match_classes
+from distill.base.classes import first, match_classes
 from distill.base.processes import unwrap
 
 
