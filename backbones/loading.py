@@ -48,7 +48,7 @@ class LoadedModel:
         """Arguments of ``timm.data.create_transform`` for evaluation, without mean and standard deviation."""
         record = self.record
         return {
-            'input_size': tuple(record.input_size[-2:]),
+            'input_size': tuple((record.input_size or [])[-2:]),
             'interpolation': record.interpolation,
             'crop_pct': record.crop_pct,
             'crop_mode': record.crop_mode,
