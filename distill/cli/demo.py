@@ -17,7 +17,7 @@ from distill.cli.command import run_command
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from distill.transfer.steps import Step
+    from distill.matrix.steps import Step
 
 RUNS = {
     # run: (config, teacher)
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> dict:
     check(args)
     from rich.console import Console
 
-    from distill.transfer.steps import Workplace, run_steps
+    from distill.matrix.steps import Workplace, run_steps
 
     console = Console()
     work = args.work_dir.resolve()
@@ -70,7 +70,7 @@ def plan(work: Path) -> 'list[Step]':
     Args:
         work: Folder that everything goes to.
     """
-    from distill.transfer.steps import Step
+    from distill.matrix.steps import Step
 
     data = work / 'data'
     sizes = '--size 32 --train 6000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
@@ -91,7 +91,7 @@ def plan(work: Path) -> 'list[Step]':
 
 def training(run: str, work: Path) -> 'Step':
     """The step that trains a run of `RUNS`."""
-    from distill.transfer.steps import Step
+    from distill.matrix.steps import Step
 
     config, teacher = RUNS[run]
     command = ['train', f'distill/configs/shapes/{config}.py', '--work-dir', str(work / run), '--resume']
@@ -110,7 +110,7 @@ def downstream(task: str, config: str, data: str, work: Path) -> 'list[Step]':
         data: Name of the embedded data set.
         work: Folder that everything goes to.
     """
-    from distill.transfer.steps import Step
+    from distill.matrix.steps import Step
 
     config, folder = f'downstream_configs/{task}/{config}.py', work / task
     common = ['--work-dir', str(folder), '--data-root', str(work / 'data' / data)]

@@ -16,8 +16,8 @@ from distill.cli.command import run_command
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from distill.transfer.matrix import Matrix
-    from distill.transfer.steps import Workplace
+    from distill.matrix.matrix import Matrix
+    from distill.matrix.steps import Workplace
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,10 +59,10 @@ def run(args: argparse.Namespace) -> dict:
 
     from backbones.files import atomic_write
     from distill.base.files import write_json
-    from distill.transfer.collect import collect, to_markdown, to_tables
-    from distill.transfer.matrix import load_matrix
-    from distill.transfer.plan import trainings
-    from distill.transfer.steps import Workplace
+    from distill.matrix.collect import collect, to_markdown, to_tables
+    from distill.matrix.matrix import load_matrix
+    from distill.matrix.plan import trainings
+    from distill.matrix.steps import Workplace
 
     matrix = load_matrix(args.matrix, args.data_root, args.work_dir)
     console = Console()
@@ -94,9 +94,9 @@ def run_experiment(matrix: 'Matrix', place: 'Workplace', say: Callable[[str], No
     Returns:
         For each group of taught runs the epochs that its student alone has time for, if the matrix asks for equal time.
     """
-    from distill.transfer.plan import evaluations, training, trainings
-    from distill.transfer.steps import run_steps
-    from distill.transfer.timing import epochs_at_equal_time, longer_runs
+    from distill.matrix.plan import evaluations, training, trainings
+    from distill.matrix.steps import run_steps
+    from distill.matrix.timing import epochs_at_equal_time, longer_runs
 
     run_steps(trainings(matrix), place, say)
     epochs = epochs_at_equal_time(matrix, place) if matrix.equal_time else {}

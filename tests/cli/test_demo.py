@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from distill.cli.demo import RUNS, plan
-from distill.transfer.steps import Step, Workplace, run_step, run_steps
+from distill.matrix.steps import Step, Workplace, run_step, run_steps
 
 
 def test_every_command_is_understood_and_every_step_has_its_inputs(tmp_path):

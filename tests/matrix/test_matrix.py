@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from distill.matrix.collect import collect, mean_and_interval, to_markdown, to_tables
+from distill.matrix.matrix import Matrix, Run, load_matrix
+from distill.matrix.plan import cache_name, evaluations, training, trainings
+from distill.matrix.steps import Workplace
+from distill.matrix.timing import epochs_at_equal_time, longer_runs
 from distill.results.files import new_results, write_results
 from distill.results.schema import FILE_NAME
-from distill.transfer.collect import collect, mean_and_interval, to_markdown, to_tables
-from distill.transfer.matrix import Matrix, Run, load_matrix
-from distill.transfer.plan import cache_name, evaluations, training, trainings
-from distill.transfer.steps import Workplace
-from distill.transfer.timing import epochs_at_equal_time, longer_runs
 
 MATRICES = sorted((Path(__file__).parents[2] / 'distill' / 'matrices').glob('*.py'))
 LOSS = dict(kd=[dict(type='soft_target_kl')])

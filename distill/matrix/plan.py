@@ -7,8 +7,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from distill.base.files import write_text
-from distill.transfer.matrix import Matrix, Run
-from distill.transfer.steps import Step
+from distill.matrix.matrix import Matrix, Run
+from distill.matrix.steps import Step
 
 
 def trainings(matrix: Matrix) -> list[Step]:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from distill.base.markdown import table
+from distill.matrix.matrix import Matrix, Run
+from distill.matrix.timing import longer_runs
 from distill.results.files import read_results
 from distill.results.statistics import mean_and_half_width95
-from distill.transfer.matrix import Matrix, Run
-from distill.transfer.timing import longer_runs
 
 Scores = Mapping[str, Mapping[str, float]]
 """Percent by run and suite."""

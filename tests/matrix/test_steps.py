@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from distill.transfer.steps import Step, Workplace
+from distill.matrix.steps import Step, Workplace
 
 
 @pytest.mark.parametrize(
