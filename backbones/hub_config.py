@@ -102,6 +102,8 @@ def config_of(network: nn.Module, record: ModelRecord, facts: Mapping[str, Any] 
         raise ValueError(f"an argument of '{record.model}' cannot be written as JSON ({error}); leave it out") from None
     shown = {name: getattr(record, name) for name in SHOWN if getattr(record, name) is not None}
     pretrained_cfg = {name: told[name] for name in OF_THE_ARCHITECTURE if name in told}
+    if 'pool_size' in pretrained_cfg and input_size[1:] != list(told['input_size'][1:]):
+        pretrained_cfg['pool_size'] = None  # As in timm: the map that is pooled has another size.
     pretrained_cfg |= {'custom_load': False, **shown, 'input_size': input_size, 'num_classes': model.num_classes}
     pretrained_cfg |= {name: facts[name] for name in FACTS if facts.get(name) and name not in LABELS}
     labels = {name: facts[name] for name in LABELS if facts.get(name)}

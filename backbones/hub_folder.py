@@ -19,7 +19,7 @@ from torch import nn
 from backbones.checkpoint import weights_sha256, write_weights
 from backbones.checkpoint_file import ENDINGS
 from backbones.files import atomic_folder
-from backbones.hub_config import OWN_KEY, SHOWN, config_of, record_of
+from backbones.hub_config import OWN_KEY, SHOWN, config_of, facts_of, record_of
 from backbones.record import ModelRecord
 
 CONFIG = 'config.json'
@@ -53,6 +53,23 @@ def read_folder(path: str | os.PathLike) -> tuple[ModelRecord, Path | None]:
         raise FileNotFoundError(f"folder '{folder}' does not exist; correct the path")
     record = record_of(_read_config(folder), str(folder / CONFIG))
     return record, _weights(folder)
+
+
+def facts_of_source(source: str, network: nn.Module) -> dict[str, Any]:
+    """What is known of a model's weights by where they come from, see `backbones.hub_config.config_of`.
+
+    Args:
+        source: What `backbones.load` has taken.
+        network: What it has made of it.
+    """
+    folder, name = Path(source.removeprefix('local-dir:')), source.partition('.')[0]
+    if folder.is_dir():
+        return facts_of(_read_config(folder))
+    if source.startswith('hf-hub:'):
+        cfg: Any = network.pretrained_cfg
+        return facts_of(cfg)
+    pretrained_cfg = timm.get_pretrained_cfg(source) if timm.is_model(name) and not folder.exists() else None
+    return facts_of(pretrained_cfg.to_dict()) if pretrained_cfg is not None else {}
 
 
 def write_folder(
