@@ -1,10 +1,13 @@
 """Arguments that several commands share, and checks of arguments and paths that need no heavy import."""
 
 import argparse
+import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from distill.base.extras import TRACKERS
 from distill.base.packaged import CONFIG, ENDINGS, find
 from distill.cli.cfg_options import CfgOptions
 
@@ -69,6 +72,24 @@ def find_config(text: str) -> str:
     if Path(path).stem.lower() != Path(text).stem.lower():
         print(f'config: {Path(path).stem}', file=sys.stderr)
     return path
+
+
+def add_tracker_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--track``, which `check_trackers` checks."""
+    parser.add_argument(
+        '--track', nargs='+', choices=TRACKERS, default=[], metavar='TRACKER', help=f'log to {", ".join(TRACKERS)} too'
+    )
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Check that trackers are installed.
+
+    Raises:
+        ModuleNotFoundError: One is not.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from distill.cli.arguments import add_config_arguments, check_at_least, check_config_arguments, check_is_file
+from distill.cli.arguments import (
+    add_config_arguments,
+    add_tracker_argument,
+    check_at_least,
+    check_config_arguments,
+    check_is_file,
+    check_trackers,
+)
 from distill.cli.command import prepare_torch, run_command
 
 if TYPE_CHECKING:
@@ -31,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--shifts', type=int, metavar='N', help='score a student on shifted images every N epochs (distillation)'
     )
+    add_tracker_argument(parser)
     return parser
 
 
@@ -38,6 +46,7 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
     check_config_arguments(args)
     check_at_least(args, 1, 'shifts')
+    check_trackers(args.track)
     if args.resume not in (None, 'auto'):
         check_is_file(args.resume, 'checkpoint', 'pass another or --resume alone')
 
@@ -50,6 +59,7 @@ def run(args: argparse.Namespace) -> dict:
     from distill.base.processes import default_device
     from distill.downstream.complete import complete
     from distill.training.experiment import build_runner, check_numbers, check_sections, load_config, resume_from
+    from distill.training.tracking import track
 
     config = load_config(args)
     check_sections(config, 'training', 'train_dataloader.dataset', 'train_cfg', 'optim_wrapper')
@@ -66,7 +76,8 @@ def run(args: argparse.Namespace) -> dict:
     remove_leftovers(config.work_dir)
     if args.resume:
         config.resume, config.load_from = resume_from(args.resume, config.work_dir)
-    runner = build_runner(config, shift_hooks(config, args.shifts), notes=complete(config))
+    hooks = [*shift_hooks(config, args.shifts), *track(config, args.track, resume=bool(args.resume))]
+    runner = build_runner(config, hooks, notes=complete(config))
     runner.train()
     return {'work_dir': config.work_dir, 'epoch': runner.epoch, 'iter': runner.iter}
 
