@@ -14,7 +14,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, TRANSFORMS, DefaultScope, init_default_scope
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from backbones.checkpoint import weights_sha256
@@ -215,11 +214,11 @@ def load_scene_model(
     import_modules(settings)
     complete(settings)
     _without_pretraining(settings.model)
-    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    # A backbone whose name stands beside its weights alone is built from these.
     read_safely()
     network = _build(settings)
     check_weights(network, path)
-    content = prepare(CheckpointLoader.load_checkpoint(path, 'cpu'), network, path, resume=False)
+    content = prepare(read_checkpoint(path), network, path, resume=False)
     network.load_state_dict(content['state_dict'], strict=False)
     meta = content.get('meta') if isinstance(content.get('meta'), dict) else {}
     names = list(classes or saved_classes(meta) or classes_of(_first_dataset(settings), settings))
@@ -250,8 +249,8 @@ def _without_pretraining(model: dict) -> None:
 def _build(config: Config) -> nn.Module:
     """Build a model by OpenMMLab's own function, without weights, and without its guess of classes."""
     init_default_scope(config.default_scope)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+    # Recorded, because mmdet itself asks for what it warns about to be shown: that it guesses classes.
+    with warnings.catch_warnings(record=True):
         if config.default_scope == 'mmdet':
             from mmdet.apis import init_detector
 

@@ -13,6 +13,8 @@ from PIL import Image
 
 from distill.predict.photos import ImageLike, open_photo
 
+IN_WORDS = 3
+"""Classes that the summary of an image names at the most."""
 SHOWN_PX = 900
 """Longer side of a picture in a notebook, at the most."""
 
@@ -146,10 +148,10 @@ class Classification(Prediction):
         return bool(np.isfinite(self.probabilities).all())
 
     def summary(self) -> str:
-        """The classes with their probabilities."""
+        """The first few classes with their probabilities."""
         if not self.is_finite:
             return 'no decision: the logits are not finite'
-        return ', '.join(f'{one.title} {100 * one.probability:.1f} %' for one in self.top)
+        return ', '.join(f'{one.title} {percent(one.probability)}' for one in self.top[:IN_WORDS])
 
     def to_json(self) -> dict:
         """The image, and its most probable classes."""
@@ -246,7 +248,7 @@ class Segmentation(Prediction):
 
     def summary(self) -> str:
         """The classes with their shares of the pixels."""
-        return ', '.join(f'{name} {100 * share:.1f} %' for name, share in self.shares.items())
+        return ', '.join(f'{name} {percent(share)}' for name, share in self.shares.items())
 
     def to_json(self) -> dict:
         """The image, and how many pixels each class has; the labels themselves are a file."""
@@ -271,6 +273,11 @@ class Segmentation(Prediction):
         from distill.predict.pictures import draw_segmentation
 
         return draw_segmentation(canvas, self)
+
+
+def percent(share: float) -> str:
+    """A share for people: a small one is not called nothing."""
+    return '<\u00a00.1\u00a0%' if 0 < share < 0.0005 else f'{100 * share:.1f}\u00a0%'
 
 
 def plain_float(value: float) -> float:

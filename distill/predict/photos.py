@@ -9,12 +9,14 @@ prediction, and an image without either gives the same pixels bit for bit.
 import os
 import warnings
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from distill.base.images import MODES, is_deep, to_rgb, unknown_range
+from distill.base.images import MODES, as_rgb, is_deep, unknown_range
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 """What a user may show to a model."""
@@ -83,6 +85,7 @@ def open_photo(source: ImageLike) -> Photo:
         raise FileNotFoundError(f"image '{path}' does not exist; correct the path")
     if not os.path.isfile(path):
         raise ValueError(f"image '{path}' is no regular file; give an image file")
+    _learn_heif()
     try:
         with warnings.catch_warnings():
             # From half the limit on Pillow warns; the limit itself is an error.
@@ -101,6 +104,15 @@ def open_photo(source: ImageLike) -> Photo:
         raise ValueError(f"image '{path}' cannot be decoded ({_reason(path, error)}") from None
 
 
+@cache
+def _learn_heif() -> None:
+    """Have Pillow read HEIC too, if the package for it is installed."""
+    if find_spec('pillow_heif') is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
 def _reason(path: str, error: Exception) -> str:
     """Why a file cannot be decoded, with the way out behind a closing bracket."""
     if not isinstance(error, UnidentifiedImageError):
@@ -108,7 +120,7 @@ def _reason(path: str, error: Exception) -> str:
     with open(path, 'rb') as file:
         start = file.read(12)
     if start[4:8] == b'ftyp' and start[8:12] in HEIF_BRANDS:
-        return "it is HEIC, which Pillow does not read by itself); save it as JPEG, e.g. by `heif-convert`"
+        return 'it is HEIC, which Pillow does not read by itself); pip install pillow-heif, or save it as JPEG'
     return 'it is empty or no image); replace or delete it'
 
 
@@ -132,6 +144,8 @@ def _upright(image: Image.Image, path: str | None) -> Photo:
         # Pillow turns some formats by itself when it loads them; these have no orientation any more.
         image = ImageOps.exif_transpose(image)
     image = _to_rgb(image, notes)
+    # What the file says about turning and transparency has been done, and is not done again to the result.
+    image.info = {}
     return Photo(image, path, orientation, tuple(notes))
 
 
@@ -147,7 +161,7 @@ def _orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     if is_deep(image):
         notes.append('16 bits a channel scaled to 8')
-        return to_rgb(image)
+        return as_rgb(image)
     if image.mode in WITH_ALPHA or 'transparency' in image.info:
         layered = image.convert('LA').convert('RGBA') if image.mode == 'La' else image.convert('RGBA')
         if layered.getchannel('A').getextrema()[0] < 255:

@@ -13,7 +13,7 @@ from distill.predict.drawing import (
     make_canvas,
     with_panel,
 )
-from distill.predict.outputs import Classification, Detection, Segmentation
+from distill.predict.outputs import Classification, Detection, Segmentation, percent
 
 FIRST, OTHERS = (0, 114, 178), (86, 180, 233)
 """Colours of the bars of the most probable class and of the others."""
@@ -30,7 +30,7 @@ def draw_classification(image: Image.Image, prediction: Classification) -> Image
     if not prediction.is_finite:
         return with_panel(canvas, [], 'no decision: the logits are not finite')
     rows = [
-        Row(one.title, f'{100 * one.probability:.1f} %', OTHERS if place else FIRST, one.probability)
+        Row(one.title, percent(one.probability), OTHERS if place else FIRST, one.probability)
         for place, one in enumerate(prediction.top)
     ]
     return with_panel(canvas, rows)
@@ -98,7 +98,7 @@ def draw_segmentation(image: Image.Image, prediction: Segmentation) -> Image.Ima
     canvas = make_canvas(image, least=(14, 4), draw=add_labels)
     present = list(prediction.pixels.items())
     rows = [
-        Row(prediction.class_name(index), f'{100 * count / labels.size:.1f} %', class_color(index))
+        Row(prediction.class_name(index), percent(count / labels.size), class_color(index))
         for index, count in present[:LEGEND_ROWS]
     ]
     left = len(present) - len(rows)
