@@ -4,9 +4,13 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.base.packaged import CONFIG, ENDINGS, find
 from distill.cli.cfg_options import CfgOptions
+
+if TYPE_CHECKING:
+    from distill.training.experiment import Experiment
 
 LAUNCHERS = {
     'none': None,
@@ -18,7 +22,7 @@ LAUNCHERS = {
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add OpenMMLab's arguments and ``--data-root``, which `distill.training.experiment.load_config` reads."""
+    """Add OpenMMLab's arguments and ``--data-root``, of which `experiment_of` makes what is run."""
     parser.add_argument('config', help='config file, or a name of `robust-backbones configs`; a unique part suffices')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
     parser.add_argument('--data-root', help="the data set's folder, in place of the config's data_root")
@@ -53,6 +57,14 @@ def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
             check_is_folder(args.data_root, 'data root', 'make or unpack the data there, or pass another --data-root')
         check_can_write(args.work_dir, '--work-dir', is_folder=True)
         check_launcher(args.launcher)
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+
+def experiment_of(args: argparse.Namespace) -> 'Experiment':
+    """The config and what is set beside it, of the arguments that `add_config_arguments` has added."""
+    from distill.training.experiment import Experiment
+
+    return Experiment(args.config, args.data_root, args.work_dir, args.cfg_options or {}, args.launcher)
 
 
 def find_config(text: str) -> str:
