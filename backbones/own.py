@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 PREFIX = 'own:'
 
@@ -127,3 +127,31 @@ def unaltered(network: nn.Module) -> Iterator[None]:
             module.training = training
             module._parameters.update(own_parameters)
             module._buffers.update(buffers)
+
+
+def count_classes(network: nn.Module, size: tuple[int, int], name: str) -> int:
+    """Show a network a black image and count the logits.
+
+    Args:
+        network: The network, which stays as it is.
+        size: Height and width of the image in pixels.
+        name: Names the network in an error.
+
+    Raises:
+        ValueError: The network fails on the image, or its answer is no tensor [1, K].
+    """
+    tensor = next((one for one in network.parameters() if one.is_floating_point()), torch.zeros(1))
+    image = torch.zeros(1, 3, *size, device=tensor.device, dtype=tensor.dtype)
+    with unaltered(network), torch.no_grad():
+        try:
+            logits = network.eval()(image)
+        except Exception as error:
+            reason = ' '.join(str(error).split())
+            raise ValueError(
+                f'{name} does not take images [B, 3, {size[0]}, {size[1]}] ({type(error).__name__}: {reason}); '
+                'give the size that it takes as input_size'
+            ) from error
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f'{name} answers images with {shape}; wrap it, so that it gives logits [B, K]')
+    return logits.shape[1]

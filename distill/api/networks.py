@@ -6,10 +6,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import Tensor, nn
+from torch import nn
 
 from backbones import own
 from backbones.loading import LoadedModel
@@ -134,13 +133,17 @@ def _network(given: Given) -> tuple[nn.Module | None, dict]:
     if isinstance(given, Mapping) and isinstance(given.get('model'), nn.Module):
         said = {key: value for key, value in given.items() if key != 'model'}
         if unknown := [key for key in said if key not in KNOWN + OF_TEACHERS]:
-            raise ValueError(f"'{unknown[0]}' is nothing that a network is described by; choose from {', '.join(KNOWN)}")
+            raise ValueError(
+                f"'{unknown[0]}' is nothing that a network is described by; choose from {', '.join(KNOWN)}"
+            )
         return given['model'], said
     if isinstance(given, Mapping):
         return None, dict(given)
     if isinstance(given, (str, os.PathLike)):
         return None, {}
-    raise ValueError(f'a model is given as {given!r}; give a name, a path, a network, or a dict with a network as model')
+    raise ValueError(
+        f'a model is given as {given!r}; give a name, a path, a network, or a dict with a network as model'
+    )
 
 
 def describe(network: nn.Module, said: Mapping[str, Any], config: Config, role: str) -> OwnModel:
@@ -164,7 +167,7 @@ def describe(network: nn.Module, said: Mapping[str, Any], config: Config, role: 
         raise ValueError(f'the {role} has mean {mean} and std {std}; give three numbers each, of values in [0, 1]')
     size = _pair(said.get('input_size'), role)
     side = value_at(config, 'train_dataloader.dataset.transform.input_size')
-    count = count_classes(network, size or _pair(side, role) or (224, 224), role)
+    count = own.count_classes(network, size or _pair(side, role) or (224, 224), f'the {role} {type(network).__name__}')
     classes = None if said.get('classes') is None else [str(name) for name in said['classes']]
     for told, what in ((classes and len(classes), 'classes'), (said.get('num_classes'), 'num_classes')):
         if told not in (None, count):
@@ -180,27 +183,3 @@ def _pair(size: Any, role: str) -> tuple[int, int] | None:
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise ValueError(f'input_size of the {role} is {size!r}; give height and width in pixels')
     return sides[0], sides[1]
-
-
-def count_classes(network: nn.Module, size: tuple[int, int], role: str) -> int:
-    """Show a network a black image and count the logits.
-
-    Raises:
-        ValueError: The network fails on the image, or its answer is no tensor [1, K].
-    """
-    name = f'{role} {type(network).__name__}'
-    tensor = next((one for one in network.parameters() if one.is_floating_point()), torch.zeros(1))
-    image = torch.zeros(1, 3, *size, device=tensor.device, dtype=tensor.dtype)
-    with own.unaltered(network), torch.no_grad():
-        try:
-            logits = network.eval()(image)
-        except Exception as error:
-            reason = ' '.join(str(error).split())
-            raise ValueError(
-                f'the {name} does not take images [B, 3, {size[0]}, {size[1]}] ({type(error).__name__}: {reason}); '
-                'give the size that it takes as input_size'
-            ) from error
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f'the {name} answers images with {shape}; wrap it, so that it gives logits [B, K]')
-    return logits.shape[1]

@@ -84,9 +84,7 @@ class TrainResult:
         """The history as a table, for notebooks."""
         rows = self.history
         head = list(dict.fromkeys(key for row in rows for key in row))
-        cells = ''.join(
-            f'<tr>{"".join(f"<td>{_shown(row.get(key))}</td>" for key in head)}</tr>' for row in rows
-        )
+        cells = ''.join(f'<tr>{"".join(f"<td>{_shown(row.get(key))}</td>" for key in head)}</tr>' for row in rows)
         table = f'<table><tr>{"".join(f"<th>{escape(key)}</th>" for key in head)}</tr>{cells}</table>' if rows else ''
         best = ', '.join(f'{name} {_shown(value)}' for name, value in self.best.items())
         where = escape(str(self.student_best or self.checkpoint or self.work_dir))

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.base.packaged import CONFIG, ENDINGS, find
+from distill.base.paths import check_can_write as check_can_write
+from distill.base.paths import check_ending as check_ending
+from distill.base.paths import check_is_file as check_is_file
+from distill.base.paths import check_is_folder as check_is_folder
 from distill.cli.cfg_options import CfgOptions
 
 if TYPE_CHECKING:
@@ -84,15 +88,8 @@ def find_config(text: str) -> str:
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``; `cuda_or_cpu` is its default."""
+    """Add ``--device``; `distill.base.processes.cuda_or_cpu` is its default."""
     parser.add_argument('--device', help='device of torch (default: cuda if there is one, otherwise cpu)')
-
-
-def cuda_or_cpu() -> str:
-    """The default of ``--device``, which takes torch to know."""
-    import torch
-
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
@@ -112,36 +109,6 @@ def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
             raise ValueError(f'--{name.replace("_", "-")} is {value}; give {least} or more')
 
 
-def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -> None:
-    """Check that a file's name tells a known format.
-
-    Raises:
-        ValueError: It does not.
-    """
-    if Path(path).suffix not in endings:
-        raise ValueError(f"{what} '{path}' has no known ending; choose {', '.join(endings)}")
-
-
-def check_is_file(path: str | os.PathLike, what: str, way_out: str) -> None:
-    """Check that a file exists.
-
-    Raises:
-        FileNotFoundError: It does not.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
-
-
-def check_is_folder(path: str | os.PathLike, what: str, way_out: str) -> None:
-    """Check that a folder exists.
-
-    Raises:
-        FileNotFoundError: It does not.
-    """
-    if not Path(path).is_dir():
-        raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
-
-
 def check_launcher(launcher: str) -> None:
     """Check that ``--launcher`` names what has started this process.
 
@@ -154,31 +121,3 @@ def check_launcher(launcher: str) -> None:
             raise ValueError(
                 f'--launcher {launcher} finds no {variable} in the environment; start the command by {program}'
             )
-
-
-def check_can_write(path: str | os.PathLike | None, option: str, is_folder: bool = False) -> None:
-    """Check that a file or folder can be written, whose parents may be yet to be made, if it is given.
-
-    Args:
-        path: The file or folder, or None.
-        option: The option that names the path, for the error.
-        is_folder: Whether the path shall be a folder.
-
-    Raises:
-        ValueError: There is a file where a folder shall be, or the reverse.
-        OSError: The folder cannot be made, or cannot be written.
-    """
-    if path is None:
-        return
-    path = Path(path)
-    if is_folder and path.is_file():
-        raise ValueError(f"{option} '{path}' is a file; give a folder")
-    if not is_folder and path.is_dir():
-        raise ValueError(f"{option} '{path}' is a folder; give a file")
-    absolute = path.absolute()
-    folders = (absolute, *absolute.parents) if is_folder else absolute.parents
-    nearest = next(folder for folder in folders if folder.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"{option} '{path}' cannot be made, since '{nearest}' is a file; choose another")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise PermissionError(f"{option} '{path}' cannot be written, since '{nearest}' is protected; choose another")

@@ -7,7 +7,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from distill.cli.arguments import add_config_arguments, check_at_least, check_can_write, check_config_arguments, experiment_of
+from distill.cli.arguments import (
+    add_config_arguments,
+    check_at_least,
+    check_can_write,
+    check_config_arguments,
+    experiment_of,
+)
 from distill.cli.command import prepare_torch, run_command
 
 

@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 from distill.base.packaged import ENDINGS
-from distill.cli.arguments import add_config_arguments, check_can_write, check_config_arguments, check_ending, experiment_of
+from distill.cli.arguments import (
+    add_config_arguments,
+    check_can_write,
+    check_config_arguments,
+    check_ending,
+    experiment_of,
+)
 from distill.cli.command import run_command
 
 

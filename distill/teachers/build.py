@@ -14,8 +14,9 @@ def build_teacher(config: Mapping | Sequence[Mapping], compile: bool | Mapping =
     """Build a teacher from a config.
 
     Args:
-        config: Arguments of `LiveTeacher`, or of `OwnTeacher` for a network of a user's own; or, with the key ``cache``, those of `CachedTeacher`; or a list of such
-            for the mean of several, each with an optional ``weight`` (1).
+        config: Arguments of `LiveTeacher`, or of `OwnTeacher` for a network of a user's own; or, with the key
+            ``cache``, those of `CachedTeacher`; or a list of such for the mean of several, each with an optional
+            ``weight`` (1).
         compile: Options of `torch.compile`, or whether to compile.
 
     Raises:

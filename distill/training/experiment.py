@@ -3,7 +3,7 @@
 import copy
 import difflib
 import os
-from collections.abc import Sequence, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -71,7 +71,9 @@ def _check_names(config: Config, options: Mapping[str, Any]) -> None:
             raise ValueError(f'{key} is a variable, which nothing reads any more; give {VARIABLES[root]} in its place')
         if root not in known:
             close = difflib.get_close_matches(root, known, n=3)
-            hint = f'did you mean {", ".join(close)}?' if close else f'{config.filename} has {", ".join(sorted(config))}'
+            hint = (
+                f'did you mean {", ".join(close)}?' if close else f'{config.filename} has {", ".join(sorted(config))}'
+            )
             raise ValueError(f"setting {key} sets '{root}', which nothing reads; {hint}")
 
 
