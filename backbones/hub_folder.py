@@ -71,7 +71,7 @@ def read_folder(path: str | os.PathLike) -> tuple[ModelRecord, Path | None]:
     _expect(isinstance(pretrained_cfg, dict), source, 'pretrained_cfg', pretrained_cfg, 'an object')
     _check_sources(pretrained_cfg, source)
     architecture = _architecture(config.get('architecture'), source)
-    model_args = _model_args(config.get('model_args') or {}, source)
+    model_args = check_model_args(config.get('model_args') or {}, source)
     shown = _shown(pretrained_cfg, model_args, source)
     kwargs = _model_kwargs(config, pretrained_cfg, model_args, shown['input_size'], source)
     names = _label_names(config, pretrained_cfg, source)
@@ -142,7 +142,7 @@ def _architecture(name: object, source: str) -> str:
     return architecture
 
 
-def _model_args(model_args: object, source: str) -> dict:
+def check_model_args(model_args: object, source: str) -> dict:
     """The arguments of the architecture."""
     _expect(isinstance(model_args, dict), source, 'model_args', model_args, 'arguments by name')
     assert isinstance(model_args, dict)
