@@ -1,9 +1,10 @@
 """Draw where two models look and how alike they are inside."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -67,6 +68,7 @@ def explain_pair(
     workers: int = 1,
     seed: int = 0,
     device: str | None = None,
+    model_options: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Explanation:
     """Draw receptive fields, attribution and the similarity of stages of two models.
@@ -83,6 +85,7 @@ def explain_pair(
         workers: Processes that decode images.
         seed: Seed of the receptive field.
         device: Device of torch; None for cuda if there is one, otherwise cpu.
+        model_options: What is said of both models, as keywords of `backbones.load`.
         progress: Show a progress bar.
 
     Returns:
@@ -97,8 +100,11 @@ def explain_pair(
     folder = Path(out)
     check_replaceable(folder)
     remove_leftovers(folder, folder / 'explain')
-    runs = [load_run(os.fspath(model), device or cuda_or_cpu()) for model in models]
-    with counting_progress(Console(), disable=not progress) as bar:
+    runs = [load_run(os.fspath(model), device or cuda_or_cpu(), **(model_options or {})) for model in models]
+    console = Console(quiet=not progress)
+    for note in (f'{run.name}: {note}' for run in runs for note in run.notes):
+        console.print(note)
+    with counting_progress(console, disable=not progress) as bar:
         task = bar.add_task('images', total=count)
         settings = Settings(
             Path(images), folder, count, shown, batch_size, workers, seed, lambda done: bar.advance(task, done)

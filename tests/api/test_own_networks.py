@@ -40,9 +40,9 @@ def test_a_teacher_is_used_as_it_is_and_left_as_it_was(shapes, tmp_path):
     # It teaches: another one, or another normalisation of its images, makes another student.
     for number, other in enumerate((Net(16, seed=2), teacher)):
         again = distill.train(TAUGHT, shapes, tmp_path / f'b{number}', teacher=other, **SHORT)
-        assert not torch.equal(
-            *(torch.load(one.student_best)['head.fc.weight'] for one in (result, again))
-        ), 'the teacher makes no difference'
+        assert not torch.equal(*(torch.load(one.student_best)['head.fc.weight'] for one in (result, again))), (
+            'the teacher makes no difference'
+        )
 
 
 def test_a_teacher_answers_as_the_same_network_by_its_checkpoint(trained, shapes, tmp_path):
@@ -67,7 +67,9 @@ def test_the_order_of_a_teachers_classes_is_found_by_their_names(shapes, tmp_pat
     for key, value in ends[0].items():
         assert torch.allclose(ends[1][key], value, atol=1e-5), key
     with pytest.raises(ValueError, match='both must name the same classes'):
-        distill.train(TAUGHT, shapes, tmp_path / 'x', teacher=dict(model=teacher, classes=[*names[1:], 'tree']), **SHORT)
+        distill.train(
+            TAUGHT, shapes, tmp_path / 'x', teacher=dict(model=teacher, classes=[*names[1:], 'tree']), **SHORT
+        )
 
 
 def test_a_student_is_copied_and_comes_back_trained(shapes, tmp_path):
@@ -98,7 +100,15 @@ def test_a_student_without_its_class_is_one_line_with_the_way_out(shapes, tmp_pa
     with pytest.raises(ValueError, match=r'api_runs\.Net.*place of the name'):
         distill.train(ALONE, shapes, tmp_path, resume=True, student={'model': 'own:api_runs.Net'}, **settings)
     # The config of the work directory, in another process.
-    command = [sys.executable, '-m', 'distill', 'train', str(tmp_path / f'{ALONE}.py'), '--work-dir', str(tmp_path / 'x')]
+    command = [
+        sys.executable,
+        '-m',
+        'distill',
+        'train',
+        str(tmp_path / f'{ALONE}.py'),
+        '--work-dir',
+        str(tmp_path / 'x'),
+    ]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if 'error' in line]
@@ -152,7 +162,9 @@ def test_an_evaluated_network_stays_as_it_was(shapes):
     before = weights(network), state(network)
     names = sorted(path.name for path in (shapes / 'val').iterdir())
     given = dict(model=network, mean=[0.5] * 3, std=[0.2] * 3, classes=names, input_size=32)
-    results = distill.evaluate({'mine': given, 'other': dict(given, model=Net(seed=3))}, shapes, 'clean', progress=False)
+    results = distill.evaluate(
+        {'mine': given, 'other': dict(given, model=Net(seed=3))}, shapes, 'clean', progress=False
+    )
     assert set(results.scores) == {'mine', 'other'}
     assert_same(before[0], network.state_dict())
     assert before[1] == state(network)

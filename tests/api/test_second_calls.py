@@ -77,10 +77,11 @@ def test_students_detectors_and_segmenters_in_any_order(scenes, shapes, trained_
         'seg': (SEGMENTER, scenes / 'ade20k', dict(tiny, iters=2)),
     }
     expected = {}
-    for task, (config, data, settings) in tasks.items():
-        options = [f'batch_size=4 num_workers=0 train_cfg.val_interval=2 {"epochs" if task == "det" else "iters"}=2']
+    for task, (config, data, _) in tasks.items():
+        length = 'epochs=2' if task == 'det' else 'iters=2'
+        options = ['batch_size=4', 'num_workers=0', 'train_cfg.val_interval=2', length]
         done = run_tool('train.py', config, '--data-root', data, '--work-dir', tmp_path / task, '--cfg-options',
-                        *options[0].split())  # fmt: skip
+                        *options)  # fmt: skip
         assert done.returncode == 0, done.stderr
         expected[task] = tmp_path / task / ('epoch_2.pth' if task == 'det' else 'iter_2.pth')
     for number, task in enumerate(('det', 'student', 'seg', 'det', 'student', 'seg')):
@@ -95,7 +96,9 @@ def test_students_detectors_and_segmenters_in_any_order(scenes, shapes, trained_
         assert result.student_best is None
         assert any(name.endswith(('bbox_mAP', 'mIoU')) for name in result.scores)
         assert result.history
-        found, wanted = (torch.load(path, weights_only=True)['state_dict'] for path in (result.checkpoint, expected[task]))
+        found, wanted = (
+            torch.load(path, weights_only=True)['state_dict'] for path in (result.checkpoint, expected[task])
+        )
         assert_same(found, wanted)
         tested = distill.run_test(config, 'auto', data, work_dir, num_workers=0)
         assert set(tested.scores) & {'bbox_mAP', 'mIoU'}
