@@ -14,7 +14,7 @@ from rich.progress import track
 from distill.api.checks import check_least
 from distill.api.configs import experiment_of
 from distill.api.networks import Given, networks
-from distill.api.session import session
+from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.base.paths import check_can_write
 from distill.base.processes import default_device
@@ -42,7 +42,7 @@ class TeacherCache:
     rank: int = 0
 
 
-@session()
+@call
 def cache_teacher(
     config: str | os.PathLike | Config | Mapping,
     out: str | os.PathLike,

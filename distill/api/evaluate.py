@@ -18,7 +18,7 @@ from backbones.loading import LoadedModel
 from backbones.own import class_name, unaltered
 from distill.api.checks import check_evaluation, check_least
 from distill.api.results import Results
-from distill.api.session import session
+from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.base.processes import cuda_or_cpu
 from distill.base.records import DEFINITIONS
@@ -35,7 +35,7 @@ Model = str | os.PathLike | nn.Module | LoadedModel | Mapping
 """A model to judge: a source of `backbones.load`, a network, or what `backbones.load` takes as a dictionary."""
 
 
-@session()
+@call
 def evaluate(
     models: Model | Sequence[Model],
     data_root: str | os.PathLike | None = None,
@@ -212,7 +212,7 @@ def _command(runs: Sequence[str], data_root: str, suites: Sequence[str] | None) 
 def _with_progress(
     runs: list[Run], suites: list[Suite], settings: Settings, progress: bool, absent: Sequence[str]
 ) -> Mapping[str, Any]:
-    """Evaluate under a progress bar, and say before it what was done to load the models, and which suites are not there.
+    """Evaluate under a progress bar. Before it stands what was done to load the models, and which suites are not there.
 
     Returns:
         The contents of results.json.

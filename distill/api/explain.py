@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from distill.api.checks import check_explanation
-from distill.api.session import session
+from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.base.processes import cuda_or_cpu
 from distill.base.screen import counting_progress
@@ -56,7 +56,7 @@ class Explanation:
         return ''.join(f'<img alt="{escape(name)}" src="data:image/png;base64,{data}">' for name, data in found.items())
 
 
-@session()
+@call
 def explain_pair(
     models: Sequence[str | os.PathLike],
     images: str | os.PathLike,

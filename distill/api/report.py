@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.api.checks import check_report
+from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.report.write import write_report as write
 
@@ -38,6 +39,7 @@ class Report:
         return f'<a href="{escape(str(self.html))}">{escape(str(self.html))}</a>'
 
 
+@call
 def write_report(
     folders: str | os.PathLike | Sequence[str | os.PathLike],
     out: str | os.PathLike | None = None,

@@ -10,10 +10,10 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from backbones.record import ModelRecord
-from distill.api.brief import BriefRunner
+from distill.api.brief import BriefRunner, without_library_warnings
 from distill.api.configs import experiment_of
 from distill.api.networks import Given, networks
-from distill.api.session import session
+from distill.api.session import call
 from distill.api.train_result import NOT_SCORES, TrainResult
 from distill.base.files import remove_leftovers
 from distill.base.processes import default_device, unwrap
@@ -24,7 +24,7 @@ from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner
 
 
-@session()
+@call
 def train(
     config: str | os.PathLike | Config | Mapping,
     data_root: str | os.PathLike | None = None,
@@ -84,7 +84,7 @@ def train(
     _set_precision(settings, amp)
     _set_scaling(settings, auto_scale_lr)
     hooks = _shift_hooks(settings, shifts)
-    with networks(settings, student, teacher) as lines:
+    with without_library_warnings(verbose), networks(settings, student, teacher) as lines:
         remove_leftovers(settings.work_dir)
         if resume:
             choice = 'auto' if resume is True else os.fspath(resume)
