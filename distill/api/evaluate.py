@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from torch import distributed, nn
 
 import backbones
@@ -22,7 +21,7 @@ from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.base.processes import cuda_or_cpu
 from distill.base.records import DEFINITIONS
-from distill.base.screen import counting_progress
+from distill.base.screen import counting_progress, screen
 from distill.results.provenance import command_line
 from distill.robustness.evaluate import Settings
 from distill.robustness.evaluate import evaluate as evaluate_runs
@@ -218,7 +217,7 @@ def _with_progress(
         The contents of results.json.
     """
     is_first = not distributed.is_initialized() or distributed.get_rank() == 0
-    console = Console(quiet=not (progress and is_first))
+    console = screen(quiet=not (progress and is_first))
     for note in (f'{run.name}: {note}' for run in runs for note in run.notes):
         console.print(note)
     if absent:

@@ -6,13 +6,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from distill.api.checks import check_explanation
 from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.base.processes import cuda_or_cpu
-from distill.base.screen import counting_progress
+from distill.base.screen import counting_progress, screen
 from distill.explain.pair import Settings
 from distill.explain.pair import explain_pair as explain
 from distill.explain.write import check_replaceable, write_pair
@@ -101,7 +99,7 @@ def explain_pair(
     check_replaceable(folder)
     remove_leftovers(folder, folder / 'explain')
     runs = [load_run(os.fspath(model), device or cuda_or_cpu(), **(model_options or {})) for model in models]
-    console = Console(quiet=not progress)
+    console = screen(quiet=not progress)
     for note in (f'{run.name}: {note}' for run in runs for note in run.notes):
         console.print(note)
     with counting_progress(console, disable=not progress) as bar:
