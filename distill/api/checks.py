@@ -12,6 +12,13 @@ from distill.robustness.suite_table import IMAGENET_SUITES, OWN_SUITES, SUITE_NA
 
 SCORES, PREDICTIONS = '.json', ('.pkl', '.pickle')
 """Endings of a test's files."""
+LAUNCHERS = {
+    'none': None,
+    'pytorch': ('RANK', 'torchrun'),
+    'slurm': ('SLURM_PROCID', 'srun'),
+    'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
+}
+"""How processes may be started: for each a variable that it sets in the environment, and the program to start."""
 Say = Callable[[str], str]
 """What a user knows a parameter by: `as_option` or `as_keyword`."""
 
@@ -24,6 +31,22 @@ def as_option(name: str) -> str:
 def as_keyword(name: str) -> str:
     """A parameter as a call's keyword."""
     return name
+
+
+def check_launcher(launcher: str, say: Say = as_keyword) -> None:
+    """Check that a launcher is known, and has started this process.
+
+    Raises:
+        ValueError: It is unknown, or its variable is not in the environment.
+    """
+    if launcher not in LAUNCHERS:
+        raise ValueError(f"{say('launcher')} '{launcher}' is unknown; choose from {', '.join(LAUNCHERS)}")
+    if LAUNCHERS[launcher] is not None:
+        variable, program = LAUNCHERS[launcher]
+        if variable not in os.environ:
+            raise ValueError(
+                f'{say("launcher")} {launcher} finds no {variable} in the environment; start the command by {program}'
+            )
 
 
 def check_least(least: int, say: Say = as_keyword, **values: int | None) -> None:

@@ -15,7 +15,7 @@ import backbones
 from backbones.checkpoint import weights_sha256
 from backbones.loading import LoadedModel
 from backbones.own import class_name, unaltered
-from distill.api.checks import check_evaluation, check_least
+from distill.api.checks import check_evaluation, check_launcher, check_least
 from distill.api.results import Results
 from distill.api.session import call
 from distill.base.files import remove_leftovers
@@ -159,6 +159,7 @@ def _join(launcher: str, device: str | None, out: str | os.PathLike | None) -> s
     """Join the processes of an evaluation; returns the device of this one."""
     if launcher not in ('none', 'pytorch'):
         raise ValueError(f"launcher '{launcher}' is unknown; choose from none, pytorch")
+    check_launcher(launcher)
     device = device or cuda_or_cpu()
     if launcher == 'none':
         return device

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.api.checks import LAUNCHERS, as_option, check_launcher
 from distill.base.packaged import CONFIG, ENDINGS, find
 from distill.base.paths import check_can_write as check_can_write
 from distill.base.paths import check_ending as check_ending
@@ -16,14 +17,6 @@ from distill.cli.cfg_options import CfgOptions
 
 if TYPE_CHECKING:
     from distill.training.experiment import Experiment
-
-LAUNCHERS = {
-    'none': None,
-    'pytorch': ('RANK', 'torchrun'),
-    'slurm': ('SLURM_PROCID', 'srun'),
-    'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
-}
-"""The choices of ``--launcher``: for each a variable that it sets in the environment, and the program to start."""
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +54,7 @@ def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
         if args.data_root:
             check_is_folder(args.data_root, 'data root', 'make or unpack the data there, or pass another --data-root')
         check_can_write(args.work_dir, '--work-dir', is_folder=True)
-        check_launcher(args.launcher)
+        check_launcher(args.launcher, as_option)
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
 
 
@@ -178,17 +171,3 @@ def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             raise ValueError(f'--{name.replace("_", "-")} is {value}; give {least} or more')
-
-
-def check_launcher(launcher: str) -> None:
-    """Check that ``--launcher`` names what has started this process.
-
-    Raises:
-        ValueError: The launcher's variable is not in the environment.
-    """
-    if LAUNCHERS[launcher] is not None:
-        variable, program = LAUNCHERS[launcher]
-        if variable not in os.environ:
-            raise ValueError(
-                f'--launcher {launcher} finds no {variable} in the environment; start the command by {program}'
-            )

@@ -10,13 +10,12 @@ import os
 import sys
 from pathlib import Path
 
-from distill.api.checks import as_option, check_evaluation
+from distill.api.checks import as_option, check_evaluation, check_launcher
 from distill.base.records import DEFINITIONS
 from distill.cli.arguments import (
     add_device_argument,
     add_model_arguments,
     check_at_least,
-    check_launcher,
     model_arguments,
 )
 from distill.cli.command import prepare_torch, run_command
@@ -52,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
-    check_launcher(args.launcher)
+    check_launcher(args.launcher, as_option)
     model_arguments(args)
     check_at_least(args, 1, 'corruption_limit', 'batch_size')
     check_at_least(args, 0, 'workers', 'seed')

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.cli.arguments import LAUNCHERS, check_at_least, check_can_write, check_launcher
+from distill.api.checks import LAUNCHERS, as_option, check_launcher
+from distill.cli.arguments import check_at_least, check_can_write
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / 'distill' / 'configs' / 'shapes' / 'robust-resnet-tiny_shapes.py')
@@ -128,6 +129,6 @@ def test_a_launcher_has_left_its_mark(launcher, variable, monkeypatch):
     check_launcher('none')
     monkeypatch.delenv(variable, raising=False)
     with pytest.raises(ValueError, match=f'--launcher {launcher} finds no {variable} in the environment'):
-        check_launcher(launcher)
+        check_launcher(launcher, as_option)
     monkeypatch.setenv(variable, '0')
     check_launcher(launcher)
