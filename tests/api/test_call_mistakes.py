@@ -1,7 +1,7 @@
 """Mistakes in a call are a ValueError or a FileNotFoundError of one line, before the work begins."""
 
 import pytest
-from api_runs import ALONE, SHORT
+from api_runs import ALONE, SHORT, TAUGHT
 
 import distill
 
@@ -39,7 +39,7 @@ def test_mistakes_of_a_training(shapes, tmp_path):
         (dict(config='nothing-like-it'), 'does not exist, as a file or as a name'),
         (dict(data_root=tmp_path / 'none'), 'data root .* does not exist'),
         (dict(resume='gone.pth'), "checkpoint 'gone.pth' does not exist"),
-        (dict(teacher='gone.pth'), "checkpoint 'gone.pth' does not exist"),
+        (dict(config=TAUGHT, teacher='gone.pth'), "checkpoint 'gone.pth' does not exist"),
     ):
         with pytest.raises((FileNotFoundError, ValueError), match=message):
             distill.train(**{'config': ALONE, 'data_root': shapes, 'work_dir': tmp_path / 'run', **SHORT, **given})
