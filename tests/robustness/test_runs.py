@@ -115,5 +115,5 @@ def test_a_run_says_what_was_named_and_where_its_classes_are_from(tmp_path):
     run = load_run(f'test_vit@{tmp_path}/imagenet.pth', 'cpu')
     assert (run.classes[0], run.record['classes_from']) == ('n01440764', 'assumed')
     torch.save(timm.create_model('test_vit', num_classes=0).state_dict(), tmp_path / 'headless.pth')
-    with pytest.raises(ValueError, match='has no classifier .*nothing to judge'):
+    with pytest.raises(ValueError, match=r'has no classifier .*nothing to judge'):
         load_run(f'test_vit,num_classes=0@{tmp_path}/headless.pth', 'cpu')
