@@ -20,6 +20,7 @@ from distill.base.processes import default_device, unwrap
 from distill.downstream.complete import complete
 from distill.training.experiment import build_runner, check_numbers, check_sections, load_config, resume_from
 from distill.training.hooks.save_student import SaveStudentHook
+from distill.training.options import places
 from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner
 
@@ -77,7 +78,11 @@ def train(
         FileNotFoundError: The config, the data or a checkpoint does not exist.
         ValueError: A keyword, a setting, a model or the data does not fit; the message says what, and the way out.
     """
-    experiment = experiment_of(config, data_root, work_dir, {**(cfg_options or {}), **overrides}, launcher)
+    options = {**(cfg_options or {}), **overrides}
+    for name, given in (('student', student), ('teacher', teacher)):
+        if twice := [key for key in places(options) if given is not None and f'{key}.'.startswith(f'model.{name}.')]:
+            raise ValueError(f'{name} and {twice[0]} set the same; drop one')
+    experiment = experiment_of(config, data_root, work_dir, options, launcher)
     settings, notes = load_config(experiment)
     check_sections(settings, 'training', 'train_dataloader.dataset', 'train_cfg', 'optim_wrapper')
     check_numbers(settings)

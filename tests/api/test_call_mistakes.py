@@ -22,6 +22,10 @@ def test_mistakes_of_a_training(shapes, tmp_path):
         (dict(launcher='slurm'), 'finds no SLURM_PROCID in the environment'),
         (dict(shifts=0), 'shifts is 0; give 1 or more'),
         (dict(student='resnet1'), "model 'resnet1' is unknown; did you mean"),
+        (
+            dict(student='resnet18', model=dict(student=dict(depths=[1]))),
+            'student and model.student.depths set the same',
+        ),
         (dict(model=dict(losses=[dict(type='kl')])), 'kl'),
     ]
     for given, message in cases:
@@ -85,7 +89,7 @@ def test_mistakes_of_the_other_calls(trained, shapes, tmp_path):
     for call, args, given, message in cases:
         with pytest.raises(ValueError, match=message):
             call(*args, **given)
-    with pytest.raises(FileNotFoundError, match='holds no results.json'):
+    with pytest.raises(FileNotFoundError, match=r'holds no results\.json'):
         distill.write_report(tmp_path)
     with pytest.raises(FileNotFoundError, match='has no checkpoint; train first'):
         distill.run_test(ALONE, 'auto', shapes, tmp_path / 'empty', num_workers=0)
