@@ -41,12 +41,12 @@ def check_launcher(launcher: str, say: Say = as_keyword) -> None:
     """
     if launcher not in LAUNCHERS:
         raise ValueError(f"{say('launcher')} '{launcher}' is unknown; choose from {', '.join(LAUNCHERS)}")
-    if LAUNCHERS[launcher] is not None:
-        variable, program = LAUNCHERS[launcher]
-        if variable not in os.environ:
-            raise ValueError(
-                f'{say("launcher")} {launcher} finds no {variable} in the environment; start the command by {program}'
-            )
+    mark = LAUNCHERS[launcher]
+    if mark is not None and mark[0] not in os.environ:
+        variable, program = mark
+        raise ValueError(
+            f'{say("launcher")} {launcher} finds no {variable} in the environment; start the command by {program}'
+        )
 
 
 def check_least(least: int, say: Say = as_keyword, **values: int | None) -> None:
@@ -92,7 +92,7 @@ def check_evaluation(
     for name in suites or ():
         check_suite(name, data_root)
     for folder in images:
-        plain_suite(folder)
+        plain_suite(Path(folder))
     check_can_write(out, say('out'), is_folder=True)
     for source in sources:
         source.check()
@@ -114,7 +114,7 @@ def check_suite(name: str, data_root: str | os.PathLike | None) -> None:
     named = [suite for suite in IMAGENET_SUITES + OWN_SUITES if suite.name == name]
     if not named:
         raise ValueError(f"suite '{name}' is unknown; choose from {', '.join(SUITE_NAMES)}")
-    if data_root and not any(find_folder(suite, data_root) for suite in named):
+    if data_root and not any(find_folder(suite, Path(data_root)) for suite in named):
         folder = Path(data_root) / named[0].folders[0]
         raise FileNotFoundError(f"suite '{name}' needs the folder '{folder}'; make it or leave it out")
 

@@ -50,8 +50,8 @@ def experiment_of(
         raise ValueError(f'config is a {type(config).__name__}; give a name, a path, a Config or a dict')
     check_launcher(launcher)
     check_can_write(work_dir, 'work_dir', is_folder=True)
-    folders = [os.fspath(path) if path is not None else None for path in (data_root, work_dir)]
-    return Experiment(found, *folders, options=options, launcher=launcher)
+    data, work = (os.fspath(path) if path is not None else None for path in (data_root, work_dir))
+    return Experiment(found, data, work, options, launcher)
 
 
 def _unnamed(content: Mapping) -> Config:

@@ -105,11 +105,11 @@ def evaluate(
     with ExitStack() as stack:
         runs = [_run(source, model, device, options, stack) for source, model in named.items()]
         find_classes(runs, root or None)
-        chosen, absent = choose_suites(names, root, runs[0].classes) if root else ([], [])
-        chosen += [plain_suite(folder) for folder in folders]
+        chosen, absent = choose_suites(names, root, runs[0].classes or []) if root else ([], [])
+        chosen += [plain_suite(Path(folder)) for folder in folders]
         missing = [suite.name for suite in absent]
         temporary = tempfile.TemporaryDirectory(prefix='robustness-') if out is None else None
-        folder = Path(out if out is not None else temporary.name)
+        folder = Path(temporary.name if temporary is not None else str(out))
         remove_leftovers(folder, folder / 'samples', *folder.glob('predictions/*'))
         settings = Settings(
             data_root=root,
@@ -131,11 +131,13 @@ def evaluate(
 
 def _named(models: Model | Sequence[Model]) -> dict[Source, Any]:
     """The models by the name of their run and where they come from."""
+    given: list[tuple[str | None, Any]]
     if isinstance(models, Mapping) and not isinstance(models.get('model'), nn.Module):
         given = [(str(name), model) for name, model in models.items()]
+    elif isinstance(models, Sequence) and not isinstance(models, str):
+        given = [(None, model) for model in models]
     else:
-        several = isinstance(models, Sequence) and not isinstance(models, str)
-        given = [(None, model) for model in (models if several else [models])]
+        given = [(None, models)]
     found: dict[Source, Any] = {}
     names = []
     for name, model in given:

@@ -47,9 +47,10 @@ def networks(config: Config, student: Given | None, teacher: Given | Sequence[Gi
         if student is not None:
             set_student(config, student, stack, notes)
         if teacher is not None:
-            each = [teacher] if not isinstance(teacher, (list, tuple)) else teacher
+            several = isinstance(teacher, (list, tuple))
+            each: Any = teacher if several else [teacher]
             found = [set_teacher(config, one, stack, notes) for one in each]
-            config.model.teacher = found if isinstance(teacher, (list, tuple)) else found[0]
+            config.model.teacher = found if several else found[0]
         yield notes
 
 
@@ -78,9 +79,10 @@ def set_student(config: Config, student: Given, stack: ExitStack, notes: list[st
         config.model.student = settings
         return
     described = describe(network, said, config, 'student')
-    described.network = own.copy_on_cpu(network)
-    if not hasattr(described.network, 'num_classes'):
-        described.network.num_classes = described.num_classes
+    copied: Any = own.copy_on_cpu(network)
+    if not hasattr(copied, 'num_classes'):
+        copied.num_classes = described.num_classes
+    described.network = copied
     name = stack.enter_context(own.kept(described))
     config.model.student = {'model': name}
     if said.get('mean') is not None or said.get('std') is not None:

@@ -65,5 +65,5 @@ def write_report(
     check_report(found, out)
     folder = Path(out if out is not None else found[0])
     remove_leftovers(folder, folder / 'figures')
-    content, paths = write(found, out and str(out), title)
+    content, paths = write(found, None if out is None else Path(out), title)
     return Report(paths['html'], paths['markdown'], paths['figures'], paths['results'], content)

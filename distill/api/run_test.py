@@ -50,7 +50,7 @@ class TestResult:
     @property
     def scores(self) -> dict[str, float]:
         """Numbers by name: top-1 in percent, mAP and mIoU as fractions."""
-        section = next(
+        section: dict = next(
             (self.content[key] for key in ('scores', 'detection', 'segmentation') if key in self.content), {}
         )
         return {key: value for key, value in section.items() if isinstance(value, float)}
@@ -143,7 +143,7 @@ def run_test(
     if predictions is not None:
         temporary = predictions.with_name(f'.{predictions.stem}.{os.getpid()}.tmp.pkl')
         dump_predictions(settings, temporary)
-    hooks = [PictureHook(pictures_to, show_interval)] if pictures_to is not None else []
+    hooks = [PictureHook(str(pictures_to), show_interval)] if pictures_to is not None else []
     with without_library_warnings(verbose):
         runner = build_runner(settings, hooks, notes, Runner if verbose else BriefRunner)
         check_weights(runner.model, settings.load_from)

@@ -23,7 +23,8 @@ from distill.base.extras import missing_extra
 from distill.base.mistakes import config_mistake
 from distill.base.processes import is_connected, leave_processes
 
-P, T = ParamSpec('P'), TypeVar('T')
+P = ParamSpec('P')
+T = TypeVar('T')
 
 
 def call(function: Callable[P, T]) -> Callable[P, T]:

@@ -137,7 +137,7 @@ def _meant(config: Config, key: str, value: Any) -> tuple[dict, list[str]]:
     if key in ('epochs', 'iters'):
         if not config.get('train_cfg'):
             raise ValueError(f'{config.filename} has no train_cfg, which {key} sets; add it')
-        return stretched(config, value, EPOCHS if key == 'epochs' else ITERS)
+        return stretched(config, int(value), EPOCHS if key == 'epochs' else ITERS)
     if key == 'seed':
         place = ['randomness.seed']
     elif key == 'lr':
