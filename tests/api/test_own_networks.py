@@ -12,6 +12,7 @@ from torch import nn
 
 import backbones
 import distill
+from backbones import own
 from backbones.record import ModelRecord
 
 REPO = Path(__file__).parents[2]
@@ -138,7 +139,6 @@ class Pair(Net):
 
 
 def test_networks_that_cannot_be_used_are_said_before_the_work(shapes, tmp_path):
-    feature_loss = [dict(type='feature_mse', layers=[(0, 0)])]
     cases = [
         (dict(teacher=nn.Linear(3, 4)), 'teacher Linear does not take images'),
         (dict(teacher=Pair()), 'teacher Pair answers images with tuple; wrap it'),
@@ -148,13 +148,16 @@ def test_networks_that_cannot_be_used_are_said_before_the_work(shapes, tmp_path)
         (dict(teacher=3), 'give a name, a path, a network, or a dict with a network as model'),
         (dict(student=dict(model=Net(), input_size='big')), "input_size of the student is 'big'"),
         (dict(teacher=nn.Sequential(nn.Flatten(), nn.Linear(3072, 7))), 'teacher has 7 classes and the student 10'),
+        (
+            dict(teacher=Net(), **{'model.losses': [dict(type='fitnet', layers=[(-1, -1)])]}),
+            'teacher Net gives no feature',
+        ),
         (dict(model=dict(teacher=Net())), 'give a network as student or teacher'),
     ]
     for given, message in cases:
         with pytest.raises(ValueError, match=message):
             distill.train(TAUGHT, shapes, tmp_path / 'run', **{**SHORT, **given})
     assert not list(tmp_path.rglob('*.pth'))
-    assert feature_loss
 
 
 def test_an_evaluated_network_stays_as_it_was(shapes):
@@ -170,3 +173,41 @@ def test_an_evaluated_network_stays_as_it_was(shapes):
     assert before[1] == state(network)
     with torch.no_grad():
         assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_a_network_that_was_moved_and_frozen_comes_back_as_it_was():
+    """To another type, as to a device: the tensors that it had are put back, and nothing is left of the others."""
+    network = Net().train()
+    before = weights(network), state(network)
+
+    def move_and_stop() -> None:
+        with own.unaltered(network):
+            network.double().eval().requires_grad_(False)
+            network.num_classes = 10
+            assert network.head.weight.dtype == torch.float64
+            raise RuntimeError('stopped')
+
+    with pytest.raises(RuntimeError, match='stopped'):
+        move_and_stop()
+    assert_same(before[0], network.state_dict())
+    assert before[1] == state(network)
+
+
+def test_a_copy_shares_nothing_and_keeps_ties_and_frozen_parameters():
+    network = Net()
+    network.tied = network.head
+    network.stem[0].weight.requires_grad_(False)
+    copied = own.copy_on_cpu(network)
+    assert_same(network.state_dict(), copied.state_dict())
+    assert copied.tied is copied.head
+    assert not copied.stem[0].weight.requires_grad
+    pointers = [{tensor.data_ptr() for tensor in one.state_dict().values()} for one in (network, copied)]
+    assert not pointers[0] & pointers[1]
+
+
+def test_two_networks_of_a_class_have_two_names():
+    described = [own.OwnModel(Net(seed=seed), [0.5] * 3, [0.2] * 3, 10) for seed in range(3)]
+    with own.kept(described[0]) as first, own.kept(described[1]) as second, own.kept(described[2]) as third:
+        assert [first, second, third] == ['own:api_runs.Net', 'own:api_runs.Net#2', 'own:api_runs.Net#3']
+        assert own.find(second) is described[1]
+    assert not own.is_kept(first)
