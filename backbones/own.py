@@ -80,15 +80,19 @@ def find(name: str) -> OwnModel:
         ValueError: None is, as in another process than the one that it was given to.
     """
     if name not in _kept:
-        path = name.removeprefix(PREFIX).partition('#')[0]
-        short = path.rpartition('.')[2]
-        raise ValueError(
-            f"'{name}' is a network of a class of your own ({path}), which no name leads to; make it, and give it in "
-            f'place of the name: network = {short}(…); for weights of a file, '
-            'network.load_state_dict(backbones.checkpoint.read_weights(FILE)), then backbones.load(network, mean=…, '
-            'std=…, classes=…)'
-        )
+        raise nameless(name)
     return _kept[name]
+
+
+def nameless(name: str) -> ValueError:
+    """The error about a name that leads to no network, which says how to come by one."""
+    path = name.removeprefix(PREFIX).partition('#')[0]
+    return ValueError(
+        f"'{name}' is a network of a class of your own ({path}), which no name leads to; make it, and give it in "
+        f'place of the name: network = {path.rpartition(".")[2]}(…); for weights of a file, '
+        'network.load_state_dict(backbones.checkpoint.read_weights(FILE)), then backbones.load(network, mean=…, '
+        'std=…, classes=…)'
+    )
 
 
 def copy_on_cpu(network: nn.Module) -> nn.Module:
@@ -114,6 +118,7 @@ def unaltered(network: nn.Module) -> Iterator[None]:
     A block may move, freeze and convert the network; the tensors that it had are kept, and no copies are made here.
     """
     parameters = [(one, one.data, one.requires_grad) for one in network.parameters()]
+    attributes = set(vars(network))
     modules = [
         (module, module.training, dict(module._parameters), dict(module._buffers)) for module in network.modules()
     ]
@@ -123,6 +128,8 @@ def unaltered(network: nn.Module) -> Iterator[None]:
         for parameter, data, requires_grad in parameters:
             parameter.data = data
             parameter.requires_grad_(requires_grad)
+        for name in vars(network).keys() - attributes:
+            delattr(network, name)
         for module, training, own_parameters, buffers in modules:
             module.training = training
             module._parameters.update(own_parameters)

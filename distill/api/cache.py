@@ -8,16 +8,16 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from rich.console import Console
 from rich.progress import track
 
 from distill.api.checks import check_least
 from distill.api.configs import experiment_of
 from distill.api.networks import Given, networks
-from distill.api.session import session
+from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.base.paths import check_can_write
 from distill.base.processes import default_device
+from distill.base.screen import screen
 from distill.teachers.cache.manifest import DTYPES
 from distill.teachers.cache.writer import CacheWriter, join_processes, size_bytes
 from distill.training.experiment import load_config
@@ -42,7 +42,7 @@ class TeacherCache:
     rank: int = 0
 
 
-@session()
+@call
 def cache_teacher(
     config: str | os.PathLike | Config | Mapping,
     out: str | os.PathLike,
@@ -99,7 +99,7 @@ def cache_teacher(
         remove_leftovers(folder)
         writer = CacheWriter(settings, folder, views, topk, dtype, default_device(), number)
         shown = progress and writer.rank == 0
-        console = Console(quiet=not shown)
+        console = screen(quiet=not shown)
 
         def bar(batches: Iterable, total: int) -> Iterable:
             return track(batches, 'predicting', total, console=console, disable=not shown)

@@ -14,6 +14,13 @@ from distill.robustness.suite_table import IMAGENET_SUITES, OWN_SUITES, SUITE_NA
 
 SCORES, PREDICTIONS = '.json', ('.pkl', '.pickle')
 """Endings of a test's files."""
+LAUNCHERS = {
+    'none': None,
+    'pytorch': ('RANK', 'torchrun'),
+    'slurm': ('SLURM_PROCID', 'srun'),
+    'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
+}
+"""How processes may be started: for each a variable that it sets in the environment, and the program to start."""
 Say = Callable[[str], str]
 """What a user knows a parameter by: `as_option` or `as_keyword`."""
 
@@ -26,6 +33,22 @@ def as_option(name: str) -> str:
 def as_keyword(name: str) -> str:
     """A parameter as a call's keyword."""
     return name
+
+
+def check_launcher(launcher: str, say: Say = as_keyword) -> None:
+    """Check that a launcher is known, and has started this process.
+
+    Raises:
+        ValueError: It is unknown, or its variable is not in the environment.
+    """
+    if launcher not in LAUNCHERS:
+        raise ValueError(f"{say('launcher')} '{launcher}' is unknown; choose from {', '.join(LAUNCHERS)}")
+    mark = LAUNCHERS[launcher]
+    if mark is not None and mark[0] not in os.environ:
+        variable, program = mark
+        raise ValueError(
+            f'{say("launcher")} {launcher} finds no {variable} in the environment; start the command by {program}'
+        )
 
 
 def check_least(least: int, say: Say = as_keyword, **values: int | None) -> None:
@@ -85,7 +108,7 @@ def check_evaluation(
     for name in suites or ():
         check_suite(name, data_root)
     for folder in images:
-        plain_suite(folder)
+        plain_suite(Path(folder))
     check_can_write(out, say('out'), is_folder=True)
     for source in sources:
         source.check()
@@ -107,7 +130,7 @@ def check_suite(name: str, data_root: str | os.PathLike | None) -> None:
     named = [suite for suite in IMAGENET_SUITES + OWN_SUITES if suite.name == name]
     if not named:
         raise ValueError(f"suite '{name}' is unknown; choose from {', '.join(SUITE_NAMES)}")
-    if data_root and not any(find_folder(suite, data_root) for suite in named):
+    if data_root and not any(find_folder(suite, Path(data_root)) for suite in named):
         folder = Path(data_root) / named[0].folders[0]
         raise FileNotFoundError(f"suite '{name}' needs the folder '{folder}'; make it or leave it out")
 

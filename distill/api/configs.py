@@ -6,7 +6,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from distill.base.packaged import CONFIG, find
+from distill.api.checks import check_launcher
+from distill.base.packaged import CONFIG, ENDINGS, find
+from distill.base.paths import check_can_write, check_ending
 from distill.training.experiment import Experiment
 
 UNNAMED = 'config.py'
@@ -32,8 +34,9 @@ def experiment_of(
 
     Raises:
         FileNotFoundError: There is no such config.
-        TypeError: The config is of none of these kinds.
-        ValueError: Several names fit.
+        OSError: The work directory cannot be written.
+        ValueError: Several names fit, the config is of none of these kinds, or the launcher has not started this
+            process.
     """
     found: str | Config
     if isinstance(config, Config):
@@ -42,10 +45,13 @@ def experiment_of(
         found = _unnamed(config)
     elif isinstance(config, (str, os.PathLike)):
         found = find(os.fspath(config), CONFIG)
+        check_ending(found, 'config', ENDINGS)
     else:
-        raise TypeError(f'config is a {type(config).__name__}; give a name, a path, a Config or a dict')
-    folders = [os.fspath(path) if path is not None else None for path in (data_root, work_dir)]
-    return Experiment(found, *folders, options=options, launcher=launcher)
+        raise ValueError(f'config is a {type(config).__name__}; give a name, a path, a Config or a dict')
+    check_launcher(launcher)
+    check_can_write(work_dir, 'work_dir', is_folder=True)
+    data, work = (os.fspath(path) if path is not None else None for path in (data_root, work_dir))
+    return Experiment(found, data, work, options, launcher)
 
 
 def _unnamed(content: Mapping) -> Config:

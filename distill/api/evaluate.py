@@ -5,27 +5,27 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
 from torch import distributed, nn
 
 import backbones
+from backbones.checkpoint import weights_sha256
 from backbones.loading import LoadedModel
-from backbones.own import class_name, count_classes, unaltered
-from distill.api.checks import check_evaluation, check_least
+from backbones.own import class_name, unaltered
+from distill.api.checks import check_evaluation, check_launcher, check_least
 from distill.api.results import Results
-from distill.api.session import session
+from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.base.processes import cuda_or_cpu
 from distill.base.records import DEFINITIONS
-from distill.base.screen import counting_progress
+from distill.base.screen import counting_progress, screen
 from distill.results.provenance import command_line
 from distill.robustness.evaluate import Settings
 from distill.robustness.evaluate import evaluate as evaluate_runs
-from distill.robustness.runs import Run, find_classes, load_run, teacher_name
+from distill.robustness.runs import Run, find_classes, load_run, make_run
 from distill.robustness.sources import Source
 from distill.robustness.suite_table import Suite, plain_suite
 from distill.robustness.suites import choose_suites
@@ -34,7 +34,7 @@ Model = str | os.PathLike | nn.Module | LoadedModel | Mapping
 """A model to judge: a source of `backbones.load`, a network, or what `backbones.load` takes as a dictionary."""
 
 
-@session()
+@call
 def evaluate(
     models: Model | Sequence[Model],
     data_root: str | os.PathLike | None = None,
@@ -52,6 +52,7 @@ def evaluate(
     seed: int = 0,
     device: str | None = None,
     launcher: str = 'none',
+    model_options: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Results:
     """Judge models side by side, on the same images.
@@ -78,6 +79,8 @@ def evaluate(
         seed: Seed of the corruptions.
         device: Device of torch; None for cuda if there is one, otherwise cpu.
         launcher: ``pytorch`` if torchrun has started this process, otherwise ``none``.
+        model_options: What is said of all models that are named, as keywords of `backbones.load`: ``mean``, ``std``,
+            ``crop_pct``, ``classes``, ``num_classes``.
         progress: Show a progress bar.
 
     Returns:
@@ -97,15 +100,16 @@ def evaluate(
         raise ValueError(f"definition '{definition}' is unknown; choose from {', '.join(DEFINITIONS)}")
     check_evaluation(list(named), data_root, names, folders, out)
     device = _join(launcher, device, out)
+    options = {**(model_options or {})} | ({'input_size': input_size} if input_size is not None else {})
     root = os.fspath(data_root) if data_root is not None else ''
     with ExitStack() as stack:
-        runs = [_run(source, model, device, input_size, stack) for source, model in named.items()]
+        runs = [_run(source, model, device, options, stack) for source, model in named.items()]
         find_classes(runs, root or None)
-        chosen, absent = choose_suites(names, root, runs[0].classes) if root else ([], [])
-        chosen += [plain_suite(folder) for folder in folders]
+        chosen, absent = choose_suites(names, root, runs[0].classes or []) if root else ([], [])
+        chosen += [plain_suite(Path(folder)) for folder in folders]
         missing = [suite.name for suite in absent]
         temporary = tempfile.TemporaryDirectory(prefix='robustness-') if out is None else None
-        folder = Path(out if out is not None else temporary.name)
+        folder = Path(temporary.name if temporary is not None else str(out))
         remove_leftovers(folder, folder / 'samples', *folder.glob('predictions/*'))
         settings = Settings(
             data_root=root,
@@ -127,11 +131,13 @@ def evaluate(
 
 def _named(models: Model | Sequence[Model]) -> dict[Source, Any]:
     """The models by the name of their run and where they come from."""
+    given: list[tuple[str | None, Any]]
     if isinstance(models, Mapping) and not isinstance(models.get('model'), nn.Module):
         given = [(str(name), model) for name, model in models.items()]
+    elif isinstance(models, Sequence) and not isinstance(models, str):
+        given = [(None, model) for model in models]
     else:
-        several = isinstance(models, Sequence) and not isinstance(models, str)
-        given = [(None, model) for model in (models if several else [models])]
+        given = [(None, models)]
     found: dict[Source, Any] = {}
     names = []
     for name, model in given:
@@ -155,6 +161,7 @@ def _join(launcher: str, device: str | None, out: str | os.PathLike | None) -> s
     """Join the processes of an evaluation; returns the device of this one."""
     if launcher not in ('none', 'pytorch'):
         raise ValueError(f"launcher '{launcher}' is unknown; choose from none, pytorch")
+    check_launcher(launcher)
     device = device or cuda_or_cpu()
     if launcher == 'none':
         return device
@@ -165,67 +172,36 @@ def _join(launcher: str, device: str | None, out: str | os.PathLike | None) -> s
     return f'cuda:{os.environ["LOCAL_RANK"]}' if device == 'cuda' else device
 
 
-def _run(source: Source, model: Any, device: str, input_size: int | None, stack: ExitStack) -> Run:
+def _run(source: Source, model: Any, device: str, options: Mapping[str, Any], stack: ExitStack) -> Run:
     """The run of a model.
 
     Args:
         source: The name of the run, and where the model comes from.
         model: The model as the user gives it.
         device: Where it runs.
-        input_size: Side of the images in pixels in place of the model's own.
+        options: What is said of models that are named, as keywords of `backbones.load`.
         stack: Gives a network back as it was.
     """
     if isinstance(model, (str, os.PathLike)):
-        return load_run(f'{source.name}={source.path}', device, input_size)
+        return load_run(f'{source.name}={source.path}', device, **options)
     given = model.get('model') if isinstance(model, Mapping) else model
-    stack.enter_context(unaltered(getattr(given, 'network', given)))
-    if not isinstance(given, LoadedModel):
-        described = {key: value for key, value in model.items() if key != 'model'} if isinstance(model, Mapping) else {}
-        given = backbones.load(given, **described)
-    record, transform = given.record, given.transform
-    fixed, size = given.fixed_size, transform['input_size']
-    if input_size:
-        if fixed not in (None, (input_size, input_size)):
-            raise ValueError(f"'{source.name}' takes images of {fixed[0]}x{fixed[1]} pixels only; leave out input_size")
-        size = (input_size, input_size)
-    network = given.network.eval().to(device)
-    if not hasattr(network, 'num_classes'):
-        network = Counted(network, count_classes(network, size, f"'{source.name}'"))
-    entry: Any = {
-        'model': record.model,
-        'model_kwargs': record.model_kwargs,
-        'teacher': teacher_name(record.teacher),
-        'params': sum(parameter.numel() for parameter in network.parameters()),
-        'checkpoint': given.source if Path(given.source).is_file() else None,
-        'weights_sha256': record.weights_sha256,
-        'input_size': [3, *size],
-        'mean': record.mean,
-        'std': record.std,
-    }
-    transform = {key: transform[key] for key in ('interpolation', 'crop_pct')}
-    return Run(
-        source.name,
-        network,
-        record.classes,
-        record.mean or [],
-        record.std or [],
-        {'input_size': size, **transform},
-        entry,
-        fixed,
-        device,
-    )
-
-
-class Counted(nn.Module):
-    """A network that tells how many classes it has, as a timm model does."""
-
-    def __init__(self, network: nn.Module, num_classes: int):
-        super().__init__()
-        self.network, self.num_classes = network, num_classes
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits [B, K] of normalised images [B, 3, H, W]."""
-        return self.network(images)
+    network: Any = getattr(given, 'network', given)
+    stack.enter_context(unaltered(network))
+    said = {key: value for key, value in model.items() if key != 'model'} if isinstance(model, Mapping) else {}
+    if isinstance(given, LoadedModel):
+        record, side = given.record, options.get('input_size')
+        if side and given.fixed_size not in (None, (side, side)):
+            sides = 'x'.join(map(str, given.fixed_size))
+            raise ValueError(f"'{source.name}' takes images of {sides} pixels only; leave out input_size")
+        record = replace(record, input_size=[3, side, side] if side else record.input_size)
+        # Of the weights as they are now: the network may have been trained since it was loaded.
+        record = replace(record, weights_sha256=weights_sha256(network.state_dict()))
+    else:
+        given = backbones.load(network, **{**options, **said})
+        record = replace(given.record, model=class_name(network))
+    params = sum(parameter.numel() for parameter in network.parameters())
+    network = network.eval().to(device)
+    return make_run(source.name, network, record, device, params, given.source, given.file, given.notes)
 
 
 def _command(runs: Sequence[str], data_root: str, suites: Sequence[str] | None) -> str:
@@ -238,13 +214,15 @@ def _command(runs: Sequence[str], data_root: str, suites: Sequence[str] | None) 
 def _with_progress(
     runs: list[Run], suites: list[Suite], settings: Settings, progress: bool, absent: Sequence[str]
 ) -> Mapping[str, Any]:
-    """Evaluate under a progress bar, and say before it which suites are not there.
+    """Evaluate under a progress bar. Before it stands what was done to load the models, and which suites are not there.
 
     Returns:
         The contents of results.json.
     """
     is_first = not distributed.is_initialized() or distributed.get_rank() == 0
-    console = Console(quiet=not (progress and is_first))
+    console = screen(quiet=not (progress and is_first))
+    for note in (f'{run.name}: {note}' for run in runs for note in run.notes):
+        console.print(note)
     if absent:
         console.print(f'not there, left out: {", ".join(absent)}')
     with counting_progress(console, disable=console.quiet) as bar:

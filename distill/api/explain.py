@@ -1,17 +1,16 @@
 """Draw where two models look and how alike they are inside."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-
-from rich.console import Console
+from typing import Any
 
 from distill.api.checks import check_explanation
-from distill.api.session import session
+from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.base.processes import cuda_or_cpu
-from distill.base.screen import counting_progress
+from distill.base.screen import counting_progress, screen
 from distill.explain.pair import Settings
 from distill.explain.pair import explain_pair as explain
 from distill.explain.write import check_replaceable, write_pair
@@ -55,7 +54,7 @@ class Explanation:
         return ''.join(f'<img alt="{escape(name)}" src="data:image/png;base64,{data}">' for name, data in found.items())
 
 
-@session()
+@call
 def explain_pair(
     models: Sequence[str | os.PathLike],
     images: str | os.PathLike,
@@ -67,6 +66,7 @@ def explain_pair(
     workers: int = 1,
     seed: int = 0,
     device: str | None = None,
+    model_options: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Explanation:
     """Draw receptive fields, attribution and the similarity of stages of two models.
@@ -83,6 +83,7 @@ def explain_pair(
         workers: Processes that decode images.
         seed: Seed of the receptive field.
         device: Device of torch; None for cuda if there is one, otherwise cpu.
+        model_options: What is said of both models, as keywords of `backbones.load`.
         progress: Show a progress bar.
 
     Returns:
@@ -97,8 +98,11 @@ def explain_pair(
     folder = Path(out)
     check_replaceable(folder)
     remove_leftovers(folder, folder / 'explain')
-    runs = [load_run(os.fspath(model), device or cuda_or_cpu()) for model in models]
-    with counting_progress(Console(), disable=not progress) as bar:
+    runs = [load_run(os.fspath(model), device or cuda_or_cpu(), **(model_options or {})) for model in models]
+    console = screen(quiet=not progress)
+    for note in (f'{run.name}: {note}' for run in runs for note in run.notes):
+        console.print(note)
+    with counting_progress(console, disable=not progress) as bar:
         task = bar.add_task('images', total=count)
         settings = Settings(
             Path(images), folder, count, shown, batch_size, workers, seed, lambda done: bar.advance(task, done)

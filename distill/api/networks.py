@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -13,6 +12,7 @@ from torch import nn
 from backbones import own
 from backbones.loading import LoadedModel
 from backbones.own import OwnModel
+from backbones.sources import Source
 from distill.teachers.own import own_sha256
 from distill.training.options import holdable, value_at
 
@@ -47,9 +47,10 @@ def networks(config: Config, student: Given | None, teacher: Given | Sequence[Gi
         if student is not None:
             set_student(config, student, stack, notes)
         if teacher is not None:
-            each = [teacher] if not isinstance(teacher, (list, tuple)) else teacher
+            several = isinstance(teacher, (list, tuple))
+            each: Any = teacher if several else [teacher]
             found = [set_teacher(config, one, stack, notes) for one in each]
-            config.model.teacher = found if isinstance(teacher, (list, tuple)) else found[0]
+            config.model.teacher = found if several else found[0]
         yield notes
 
 
@@ -70,18 +71,18 @@ def set_student(config: Config, student: Given, stack: ExitStack, notes: list[st
     if network is None:
         settings = said
         if isinstance(student, (str, os.PathLike)):
+            settings, is_named = _by_source(student)
             count = value_at(config, 'model.student.num_classes')
-            is_file = Path(student).exists()
-            settings = {'checkpoint': os.fspath(student)} if is_file else {'model': str(student)}
-            if count is not None and not is_file:
+            if is_named and count is not None:
                 settings['num_classes'] = count
                 notes.append(f'student: {student} with num_classes={count} and random weights')
         config.model.student = settings
         return
     described = describe(network, said, config, 'student')
-    described.network = own.copy_on_cpu(network)
-    if not hasattr(described.network, 'num_classes'):
-        described.network.num_classes = described.num_classes
+    copied: Any = own.copy_on_cpu(network)
+    if not hasattr(copied, 'num_classes'):
+        copied.num_classes = described.num_classes
+    described.network = copied
     name = stack.enter_context(own.kept(described))
     config.model.student = {'model': name}
     if said.get('mean') is not None or said.get('std') is not None:
@@ -108,9 +109,8 @@ def set_teacher(config: Config, teacher: Given, stack: ExitStack, notes: list[st
     if network is None:
         if not isinstance(teacher, (str, os.PathLike)):
             return said
-        source = os.fspath(teacher)
-        named = '@' not in source and not Path(source).exists() and Path(source).suffix != '.pth'
-        return {'model': source, 'pretrained': True} if named else {'checkpoint': source}
+        settings, is_named = _by_source(teacher)
+        return {**settings, 'pretrained': True} if is_named else settings
     others = {key: said[key] for key in OF_TEACHERS if key in said}
     described = describe(network, {key: said[key] for key in said if key not in others}, config, 'teacher')
     stack.enter_context(own.unaltered(network))
@@ -120,6 +120,13 @@ def set_teacher(config: Config, teacher: Given, stack: ExitStack, notes: list[st
     if said.get('mean') is None and not hasattr(network, 'pretrained_cfg'):
         notes.append('teacher: shown images in the normalisation of the student, since its mean and std are not given')
     return {'model': name, 'weights_sha256': own_sha256(name), **holdable(others, 'teacher')}
+
+
+def _by_source(given: str | os.PathLike) -> tuple[dict, bool]:
+    """The settings of a model that is named as `backbones.load` reads names, and whether the name is timm's alone."""
+    source = Source.parse(given)
+    is_named = source.path is None and source.repo is None
+    return {'model' if is_named else 'checkpoint': source.text}, is_named
 
 
 def _network(given: Given) -> tuple[nn.Module | None, dict]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.api.checks import check_report
+from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.report.write import write_report as write
 
@@ -38,6 +39,7 @@ class Report:
         return f'<a href="{escape(str(self.html))}">{escape(str(self.html))}</a>'
 
 
+@call
 def write_report(
     folders: str | os.PathLike | Sequence[str | os.PathLike],
     out: str | os.PathLike | None = None,
@@ -63,5 +65,5 @@ def write_report(
     check_report(found, out)
     folder = Path(out if out is not None else found[0])
     remove_leftovers(folder, folder / 'figures')
-    content, paths = write(found, out and str(out), title)
+    content, paths = write(found, None if out is None else Path(out), title)
     return Report(paths['html'], paths['markdown'], paths['figures'], paths['results'], content)

@@ -9,10 +9,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from distill.api.brief import BriefRunner
+from distill.api.brief import BriefRunner, without_library_warnings
 from distill.api.checks import PREDICTIONS, check_test
 from distill.api.configs import experiment_of
-from distill.api.session import session
+from distill.api.session import call
 from distill.base.records import SEVERITIES, choose_kinds
 from distill.downstream.complete import complete
 from distill.downstream.corruption import Cells, measure
@@ -50,7 +50,7 @@ class TestResult:
     @property
     def scores(self) -> dict[str, float]:
         """Numbers by name: top-1 in percent, mAP and mIoU as fractions."""
-        section = next(
+        section: dict = next(
             (self.content[key] for key in ('scores', 'detection', 'segmentation') if key in self.content), {}
         )
         return {key: value for key, value in section.items() if isinstance(value, float)}
@@ -71,7 +71,7 @@ class TestResult:
         return f'<table><tr><th>score</th><th></th></tr>{rows}</table><code>{escape(str(self.path))}</code>'
 
 
-@session()
+@call
 def run_test(
     config: str | os.PathLike | Config | Mapping,
     checkpoint: str | os.PathLike = 'auto',
@@ -143,10 +143,11 @@ def run_test(
     if predictions is not None:
         temporary = predictions.with_name(f'.{predictions.stem}.{os.getpid()}.tmp.pkl')
         dump_predictions(settings, temporary)
-    hooks = [PictureHook(pictures_to, show_interval)] if pictures_to is not None else []
-    runner = build_runner(settings, hooks, notes, Runner if verbose else BriefRunner)
-    check_weights(runner.model, settings.load_from)
-    scores = runner.test()
+    hooks = [PictureHook(str(pictures_to), show_interval)] if pictures_to is not None else []
+    with without_library_warnings(verbose):
+        runner = build_runner(settings, hooks, notes, Runner if verbose else BriefRunner)
+        check_weights(runner.model, settings.load_from)
+        scores = runner.test()
     pictures = sorted(pictures_to.glob('*.png')) if pictures_to is not None else []
     results = to_results(runner, scores, settings, pictures, scores_to.parent)
     if runner.rank == 0:

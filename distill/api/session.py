@@ -5,13 +5,16 @@ and switches of torch, and keeps loggers, visualizers, message hubs and a defaul
 finds again. In a notebook the next run is the next cell.
 """
 
+import difflib
+import functools
+import inspect
 import multiprocessing
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +22,29 @@ import torch
 from distill.base.extras import missing_extra
 from distill.base.mistakes import config_mistake
 from distill.base.processes import is_connected, leave_processes
+
+P = ParamSpec('P')
+T = TypeVar('T')
+
+
+def call(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function one of this project's calls: it runs in a `session`, and a keyword that it does not take is a
+    ValueError with the nearest one that it does.
+    """
+    known = [name for name, one in inspect.signature(function).parameters.items() if one.kind is not one.VAR_KEYWORD]
+    takes_others = len(known) < len(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        unknown = [] if takes_others else [name for name in kwargs if name not in known]
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], known, n=1)
+            hint = f'did you mean {close[0]}?' if close else f'choose from {", ".join(known)}'
+            raise ValueError(f"{function.__name__} takes no '{unknown[0]}'; {hint}")
+        with session():
+            return function(*args, **kwargs)
+
+    return called
 
 
 @contextmanager

@@ -10,23 +10,24 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from backbones.record import ModelRecord
-from distill.api.brief import BriefRunner
+from distill.api.brief import BriefRunner, without_library_warnings
 from distill.api.checks import check_trackers
 from distill.api.configs import experiment_of
 from distill.api.networks import Given, networks
-from distill.api.session import session
+from distill.api.session import call
 from distill.api.train_result import NOT_SCORES, TrainResult
 from distill.base.files import remove_leftovers
 from distill.base.processes import default_device, unwrap
 from distill.downstream.complete import complete
 from distill.training.experiment import build_runner, check_numbers, check_sections, load_config, resume_from
 from distill.training.hooks.save_student import SaveStudentHook
+from distill.training.options import places
 from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner
 from distill.training.tracking import track as follow
 
 
-@session()
+@call
 def train(
     config: str | os.PathLike | Config | Mapping,
     data_root: str | os.PathLike | None = None,
@@ -84,14 +85,18 @@ def train(
     """
     trackers = [track] if isinstance(track, str) else list(track)
     check_trackers(trackers)
-    experiment = experiment_of(config, data_root, work_dir, {**(cfg_options or {}), **overrides}, launcher)
+    options = {**(cfg_options or {}), **overrides}
+    for name, given in (('student', student), ('teacher', teacher)):
+        if twice := [key for key in places(options) if given is not None and f'{key}.'.startswith(f'model.{name}.')]:
+            raise ValueError(f'{name} and {twice[0]} set the same; drop one')
+    experiment = experiment_of(config, data_root, work_dir, options, launcher)
     settings, notes = load_config(experiment)
     check_sections(settings, 'training', 'train_dataloader.dataset', 'train_cfg', 'optim_wrapper')
     check_numbers(settings)
     _set_precision(settings, amp)
     _set_scaling(settings, auto_scale_lr)
     hooks = _shift_hooks(settings, shifts)
-    with networks(settings, student, teacher) as lines:
+    with without_library_warnings(verbose), networks(settings, student, teacher) as lines:
         remove_leftovers(settings.work_dir)
         if resume:
             choice = 'auto' if resume is True else os.fspath(resume)

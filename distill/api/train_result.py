@@ -64,15 +64,19 @@ class TrainResult:
 
         if self._network is None:
             return backbones.load(self.student_best)
-        from backbones.checkpoint import load_all, read_weights_for
+        from backbones.checkpoint import read_weights_for
+        from backbones.fit import load_all
         from backbones.own import copy_on_cpu
         from backbones.record import ModelRecord
 
         network, path = copy_on_cpu(self._network), self.student_best
-        load_all(network, *read_weights_for(network, path), type(network).__name__)
-        record = ModelRecord.read(path)
-        shown = {key: getattr(record, key, None) for key in ('classes', 'mean', 'std', 'input_size')}
-        return replace(backbones.load(network, **shown), source=str(path))
+        read = read_weights_for(network, path)
+        load_all(network, read.weights, read.source, type(network).__name__)
+        stored = ModelRecord.read(path) or ModelRecord('')
+        shown = {key: getattr(stored, key) for key in ('classes', 'mean', 'std', 'input_size')}
+        loaded = backbones.load(network, **shown)
+        found = {key: getattr(loaded.record, key) for key in ('crop_pct', 'crop_mode', 'interpolation')}
+        return replace(loaded, record=replace(stored, **found), source=str(path), file=str(path))
 
     def __repr__(self) -> str:
         shown = ', '.join(f'{name} {value:.4g}' for name, value in self.best.items())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backbones.files import atomic_write
 from distill.api.checks import check_least
+from distill.api.session import call
 from distill.base.files import write_json
 from distill.base.packaged import MATRIX, find
 from distill.base.paths import check_can_write, check_is_folder
@@ -48,6 +49,7 @@ class TransferResult:
         return ''.join(parts)
 
 
+@call
 def transfer(
     matrix: str | os.PathLike,
     data_root: str | os.PathLike | None = None,

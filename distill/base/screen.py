@@ -1,10 +1,25 @@
 """What is shown to people: progress bars and tables, drawn by rich."""
 
 from collections.abc import Collection, Iterable, Sequence
+from importlib.util import find_spec
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
+
+
+def screen(quiet: bool = False) -> Console:
+    """Where a call draws: the terminal, or below a notebook's cell.
+
+    Without ipywidgets nothing moves below a cell, and rich would warn in its place; a bar is then drawn when it ends.
+
+    Args:
+        quiet: Draw nothing.
+    """
+    console = Console(quiet=quiet)
+    if console.is_jupyter and find_spec('ipywidgets') is None:
+        return Console(quiet=quiet, force_jupyter=False)
+    return console
 
 
 def counting_progress(console: Console, **options) -> Progress:

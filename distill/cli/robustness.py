@@ -10,9 +10,14 @@ import os
 import sys
 from pathlib import Path
 
-from distill.api.checks import as_option, check_evaluation
+from distill.api.checks import as_option, check_evaluation, check_launcher
 from distill.base.records import DEFINITIONS
-from distill.cli.arguments import add_device_argument, check_at_least, check_launcher
+from distill.cli.arguments import (
+    add_device_argument,
+    add_model_arguments,
+    check_at_least,
+    model_arguments,
+)
 from distill.cli.command import prepare_torch, run_command
 from distill.robustness.sources import Source
 from distill.robustness.suite_table import SUITE_NAMES
@@ -21,7 +26,8 @@ from distill.robustness.suite_table import SUITE_NAMES
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('models', nargs='+', help='checkpoints, ONNX files or timm names; NAME=… names a run')
+    parser.add_argument('models', nargs='+', help='timm names, folders, NAME@FILE, files that tell their model, ONNX '
+                        'files; RUN=… names a run (docs/models_in.md)')  # fmt: skip
     parser.add_argument('--data-root', help='folder with val/, stylized/, rendition/, …')
     parser.add_argument('--out', required=True, type=Path, help='folder for results.json, predictions and samples')
     parser.add_argument(
@@ -29,7 +35,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--images', nargs='+', metavar='FOLDER', default=[], help='plain folders of images as well, '
                         'with class folders or without labels')  # fmt: skip
-    parser.add_argument('--input-size', type=int, metavar='PX', help="show images at this size, not the model's own")
     parser.add_argument('--corruption-limit', type=int, metavar='N', help='corrupt N images only, evenly chosen')
     parser.add_argument('--definition', choices=DEFINITIONS, default=DEFINITIONS[0], help='whose elastic and frost')
     parser.add_argument('--extra-corruptions', action='store_true', help='the four held-out kinds as well')
@@ -38,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', type=int, default=100)
     parser.add_argument('--workers', type=int, default=1, help='processes that decode and corrupt images')
     parser.add_argument('--seed', type=int, default=0, help='seed of the corruptions')
+    add_model_arguments(parser)
     add_device_argument(parser)
     parser.add_argument('--launcher', choices=('none', 'pytorch'), default='none', help='pytorch: started by torchrun')
     return parser
@@ -45,8 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
-    check_launcher(args.launcher)
-    check_at_least(args, 1, 'input_size', 'corruption_limit', 'batch_size')
+    check_launcher(args.launcher, as_option)
+    model_arguments(args)
+    check_at_least(args, 1, 'corruption_limit', 'batch_size')
     check_at_least(args, 0, 'workers', 'seed')
     sources = [Source.parse(text) for text in args.models]
     check_evaluation(sources, args.data_root, args.suite, args.images, args.out, as_option)
@@ -61,8 +68,9 @@ def run(args: argparse.Namespace) -> dict:
     from distill.api.evaluate import evaluate
     from distill.cli.screen import result_table
 
-    names = ('input_size', 'corruption_limit', 'definition', 'extra_corruptions', 'baselines', 'batch_size', 'workers')
+    names = ('corruption_limit', 'definition', 'extra_corruptions', 'baselines', 'batch_size', 'workers')
     given = {name: getattr(args, name) for name in (*names, 'images', 'out', 'seed', 'device', 'launcher')}
+    given['model_options'] = model_arguments(args)
     results = evaluate(args.models, args.data_root, args.suite, **given)
     # Of several processes the first speaks.
     console = Console(quiet=int(os.environ.get('RANK', 0)) > 0 and args.launcher != 'none')

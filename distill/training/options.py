@@ -54,10 +54,10 @@ def set_options(config: Config, options: Mapping[str, Any]) -> list[str]:
     plain = {key: holdable(value, key) for key, value in options.items() if key not in SHORTCUTS}
     _check_names(config, plain)
     _merge(config, plain)
-    given, lines = set(_places(plain)), []
+    given, lines = set(places(plain)), []
     for key, value in short.items():
         settings, changes = _meant(config, key, value)
-        if twice := sorted(given & {*_places(settings)} - {'param_scheduler'}):
+        if twice := sorted(given & {*places(settings)} - {'param_scheduler'}):
             raise ValueError(f'{key} and {twice[0]} set the same; drop one')
         _merge(config, settings)
         lines.append(f'{key}={value}: {"; ".join(changes) or "as the config has it"}')
@@ -115,11 +115,11 @@ def _merge(config: Config, settings: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _places(settings: Mapping[str, Any], above: str = '') -> Iterator[str]:
+def places(settings: Mapping[str, Any], above: str = '') -> Iterator[str]:
     """The dotted keys of all values that are no dictionaries."""
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
-            yield from _places(value, f'{above}{key}.')
+            yield from places(value, f'{above}{key}.')
         else:
             yield f'{above}{key}'
 
@@ -137,7 +137,7 @@ def _meant(config: Config, key: str, value: Any) -> tuple[dict, list[str]]:
     if key in ('epochs', 'iters'):
         if not config.get('train_cfg'):
             raise ValueError(f'{config.filename} has no train_cfg, which {key} sets; add it')
-        return stretched(config, value, EPOCHS if key == 'epochs' else ITERS)
+        return stretched(config, int(value), EPOCHS if key == 'epochs' else ITERS)
     if key == 'seed':
         place = ['randomness.seed']
     elif key == 'lr':

@@ -188,7 +188,7 @@ def test_the_process_is_left_as_it_was(shapes, tmp_path):
     before = state()
     distill.train(ALONE, shapes, tmp_path / 'run', **SHORT)
     assert state() == before
-    with pytest.raises(ValueError, match='not finite|is nan|is inf'):
+    with pytest.raises(ValueError, match=r'not finite|is nan|is inf'):
         distill.train(ALONE, shapes, tmp_path / 'bad', **{**SHORT, 'lr': 1e30})
     assert state() == before
 
