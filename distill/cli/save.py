@@ -88,7 +88,10 @@ def run(args: argparse.Namespace) -> dict:
     print(f"saved: {args.folder}; timm.create_model('local-dir:{args.folder}', pretrained=True) gives the same logits")
     done = {'folder': str(args.folder), 'weights_sha256': loaded.record.weights_sha256}
     if args.push:
-        done['url'] = push(args.folder, files, args.push, args.private)
+        try:
+            done['url'] = push(args.folder, files, args.push, args.private)
+        except OSError as error:
+            raise OSError(f"{error}; '{args.folder}' is complete: push it again with --overwrite") from error
         print(f'pushed: {done["url"]}')
     return done
 
