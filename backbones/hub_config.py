@@ -72,7 +72,7 @@ def record_of(config: Mapping, source: str) -> ModelRecord:
     )
     # Where this project says so, label_names are the names that the data had; elsewhere they may be words for them.
     recorded = names if own.get('classes') == LABEL_NAMES else None
-    classes = known_classes(recorded, {LABEL_NAMES: names}, kwargs['num_classes'])
+    classes = known_classes(recorded, {LABEL_NAMES: names}, kwargs['num_classes']) or None
     return replace(record, classes=classes)
 
 

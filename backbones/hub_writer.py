@@ -60,13 +60,17 @@ def write_folder(
     check_can_make(path, overwrite)
     record = replace(record, weights_sha256=weights_sha256(network.state_dict()))
     config = config_of(network, record, facts)
-    with atomic_folder(path) as folder:
-        write_weights(folder / WEIGHTS, network.state_dict())
-        (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
-        (folder / CARD).write_text(card, encoding='utf-8')
-        difference = _difference(folder, network, record)
-        if difference:
-            raise ValueError(f"'{record.model}' cannot be saved: timm makes another model of it ({difference})")
+    try:
+        with atomic_folder(path) as folder:
+            write_weights(folder / WEIGHTS, network.state_dict())
+            (folder / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+            (folder / CARD).write_text(card, encoding='utf-8')
+            difference = _difference(folder, network, record)
+            if difference:
+                raise ValueError(f"'{record.model}' cannot be saved: timm makes another model of it ({difference})")
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"model cannot be saved to '{path}' ({reason}); make room, or name another folder") from error
 
 
 def check_can_make(path: str | os.PathLike, overwrite: bool = False) -> None:
