@@ -61,7 +61,7 @@ def record_of(config: Mapping, source: str) -> ModelRecord:
     _expect(isinstance(pretrained_cfg, dict), quoted, 'pretrained_cfg', pretrained_cfg, 'an object')
     _check_sources(pretrained_cfg, quoted)
     architecture = _architecture(config.get('architecture'), quoted)
-    model_args = _model_args(config.get('model_args') or {}, quoted)
+    model_args = check_model_args(config.get('model_args') or {}, quoted)
     shown = _shown(pretrained_cfg, model_args, quoted)
     kwargs = _model_kwargs(config, pretrained_cfg, model_args, shown['input_size'], quoted)
     names = _label_names(config, pretrained_cfg, quoted)
@@ -72,7 +72,7 @@ def record_of(config: Mapping, source: str) -> ModelRecord:
     )
     # Where this project says so, label_names are the names that the data had; elsewhere they may be words for them.
     recorded = names if own.get('classes') == LABEL_NAMES else None
-    classes = known_classes(recorded, {LABEL_NAMES: names}, kwargs['num_classes'])
+    classes = known_classes(recorded, {LABEL_NAMES: names}, kwargs['num_classes']) or None
     return replace(record, classes=classes)
 
 
@@ -97,7 +97,7 @@ def config_of(network: nn.Module, record: ModelRecord, facts: Mapping[str, Any] 
     if told.get('fixed_input_size'):
         model_args.setdefault('img_size', input_size[1:])
     try:
-        model_args = _model_args(json.loads(json.dumps(model_args)), f"model '{record.model}'")
+        model_args = check_model_args(json.loads(json.dumps(model_args)), f"model '{record.model}'")
     except TypeError as error:
         raise ValueError(f"an argument of '{record.model}' cannot be written as JSON ({error}); leave it out") from None
     shown = {name: getattr(record, name) for name in SHOWN if getattr(record, name) is not None}
@@ -169,7 +169,7 @@ def _architecture(name: object, source: str) -> str:
     return architecture
 
 
-def _model_args(model_args: object, source: str) -> dict:
+def check_model_args(model_args: object, source: str) -> dict:
     """The arguments of the architecture."""
     _expect(isinstance(model_args, dict), source, 'model_args', model_args, 'arguments by name')
     assert isinstance(model_args, dict)

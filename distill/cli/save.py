@@ -17,6 +17,7 @@ from distill.results.schema import FILE_NAME
 
 if TYPE_CHECKING:
     from backbones.loading import LoadedModel
+    from backbones.record import ModelRecord
     from distill.report.model_card import Card
 
 
@@ -67,8 +68,8 @@ def run(args: argparse.Namespace) -> dict:
     check(args)
     prepare_torch()
     import backbones
-    from backbones.checkpoint import weights_sha256
-    from backbones.hub_folder import CARD, CONFIG, WEIGHTS, check_can_make, write_folder
+    from backbones.hub_folder import CARD, CONFIG, WEIGHTS
+    from backbones.hub_writer import check_can_make, write_folder
     from distill.report.hub import check_repository, push
     from distill.report.model_card import render_card
 
@@ -77,10 +78,10 @@ def run(args: argparse.Namespace) -> dict:
     if args.push:
         check_repository(args.push, files, args.overwrite)
     loaded = backbones.load(args.model)
-    loaded = replace(loaded, record=replace(loaded.record, weights_sha256=weights_sha256(loaded.network.state_dict())))
+    trained = loaded.record
     if args.deploy:
         loaded = plain_form(loaded)
-    card = make_card(args, loaded)
+    card = make_card(args, loaded, trained)
     facts = {**card.facts, **({'license': card.license} if card.license else {})}
     write_folder(args.folder, loaded.network, loaded.record, render_card(card), facts, args.overwrite)
     for note in loaded.notes:
@@ -88,7 +89,10 @@ def run(args: argparse.Namespace) -> dict:
     print(f"saved: {args.folder}; timm.create_model('local-dir:{args.folder}', pretrained=True) gives the same logits")
     done = {'folder': str(args.folder), 'weights_sha256': loaded.record.weights_sha256}
     if args.push:
-        done['url'] = push(args.folder, files, args.push, args.private)
+        try:
+            done['url'] = push(args.folder, files, args.push, args.private)
+        except OSError as error:
+            raise OSError(f"{error}; '{args.folder}' is complete: push it again with --overwrite") from error
         print(f'pushed: {done["url"]}')
     return done
 
@@ -110,22 +114,27 @@ def plain_form(loaded: 'LoadedModel') -> 'LoadedModel':
     return replace(loaded, network=network, record=record)
 
 
-def make_card(args: argparse.Namespace, loaded: 'LoadedModel') -> 'Card':
+def make_card(args: argparse.Namespace, loaded: 'LoadedModel', trained: 'ModelRecord') -> 'Card':
     """What the model card is written from.
+
+    Args:
+        args: Parsed arguments.
+        loaded: The model that is saved.
+        trained: Record of the model as it was loaded.
 
     Raises:
         ValueError: The results are of other weights, or the licence is no identifier.
     """
     import timm
 
-    from backbones.hub_folder import facts_of_source
+    from backbones.hub_writer import facts_of_source
     from backbones.zoo import FAMILIES
     from distill.report.card_scores import measured
     from distill.report.model_card import LICENSE, Card
     from distill.report.recipe import find_recipe
     from distill.robustness.runs import teacher_name
 
-    record, facts = loaded.record, facts_of_source(loaded.source, loaded.network)
+    record, facts = loaded.record, facts_of_source(loaded.source, loaded.file)
     license_ = args.license or facts.get('license')
     if license_ and not LICENSE.fullmatch(license_):
         raise ValueError(
@@ -151,7 +160,9 @@ def make_card(args: argparse.Namespace, loaded: 'LoadedModel') -> 'Card':
         is_own=is_own,
         measured=measured(args.results, record.weights_sha256),
         teacher=teacher_name(record.teacher),
-        recipe=find_recipe(loaded.source, loaded.record.model, record.seed) if record.epoch is not None else None,
+        recipe=find_recipe(loaded.file, trained.model, trained.seed)
+        if loaded.file and trained.epoch is not None
+        else None,
         deployed=args.deploy,
         license=license_,
         datasets=args.dataset,

@@ -74,7 +74,8 @@ def _one_kind_of_error(repo: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if type(error).__module__.partition('.')[0] not in (*HTTP_LIBRARIES, 'huggingface_hub'):
+        of_the_way = type(error).__module__.partition('.')[0] in (*HTTP_LIBRARIES, 'huggingface_hub')
+        if not of_the_way and not isinstance(error, (OSError, RuntimeError)):
             raise
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise OSError(

@@ -117,8 +117,7 @@ def _mlflow(backend: dict, place: Place) -> None:
 def _aim(backend: dict, place: Place) -> None:
     options = backend.setdefault('init_kwargs', {})
     options.setdefault('experiment', place.work_dir.name)
-    if 'AIM_REPO' not in os.environ:
-        options.setdefault('repo', str(place.work_dir))
+    options.setdefault('repo', str(place.work_dir))
     if place.run is not None:
         options['run_hash'] = place.run
 
