@@ -128,7 +128,7 @@ def predict_with_progress(
     from distill.cli.screen import counting_progress
     from distill.predict.folder import Settings, predict_files
 
-    with counting_progress(console, transient=True) as progress:
+    with counting_progress(console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task('images', total=len(found.files))
         settings = Settings(
             out=args.out,

@@ -29,6 +29,8 @@ DETECTION, SEGMENTATION = 'detection', 'segmentation'
 TASKS = dict(zip(SCOPES, (DETECTION, SEGMENTATION), strict=True))
 NOT_FOR_PHOTOS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'CheckSample')
 """Steps of a test pipeline that look for annotations, or into a data set's file."""
+NARROW = 100
+"""How many times longer than wide an image is that a resize may leave no pixel of."""
 SCOPE = re.compile(rf"^default_scope\s*=\s*['\"]({'|'.join(SCOPES)})['\"]", re.M)
 """The line of a dumped config that tells a detector's or segmenter's."""
 
@@ -119,7 +121,9 @@ class SceneModel:
         except Exception as error:
             if isinstance(error, (MemoryError, ImportError)):
                 raise
-            raise ValueError(f'the test pipeline cannot take it ({_first_line(error)})') from None
+            narrow = max(image.shape[:2]) > NARROW * min(image.shape[:2])
+            reason = 'it is too narrow to be resized' if narrow else _first_line(error)
+            raise ValueError(f'the test pipeline cannot take it ({reason})') from None
         if packed is None:
             raise ValueError('the test pipeline leaves it out')
         return packed

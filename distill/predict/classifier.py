@@ -129,8 +129,9 @@ def load_classifier(source: str | os.PathLike | nn.Module, device: str, topk: in
     count = getattr(run.network, 'num_classes', None) or len(run.classes or ())
     if not count:
         raise ValueError(f"model '{source}' has no classes to predict; give one with a classifier")
-    if run.classes and len(run.classes) != count:
-        raise ValueError(f"model '{source}' has {count} classes, and {len(run.classes)} names are given; name each one")
+    named = given.get('classes') or run.classes or ()
+    if named and len(named) != count:
+        raise ValueError(f"model '{source}' has {count} classes, and {len(named)} names are given; name each one")
     names, origin = _names(run, count, 'given' if given.get('classes') else 'the model')
     name = str(source) if not isinstance(source, nn.Module) else type(source).__name__
     return Classifier(run, name, model, sha256, names, origin, crop_mode, min(topk, count), tuple(notes))

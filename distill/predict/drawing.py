@@ -92,7 +92,7 @@ def make_canvas(image: Image.Image, least: tuple[int, int] = (0, 0), draw: Calla
     resized = image.resize((width, height), way) if factor != 1 else image.copy()
     if draw is not None:
         resized = draw(resized)
-    type_px = min(max(round(max(width, height) / 55), 13), 30)
+    type_px = min(max(round(max(width, height) / 50), 14), 40)
     across, down = max(width, least[0] * type_px), max(height, least[1] * type_px)
     corner = (across - width) // 2, (down - height) // 2
     if (across, down) != (width, height):
