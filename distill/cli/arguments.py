@@ -1,9 +1,11 @@
 """Arguments that several commands share, and checks of arguments and paths that need no heavy import."""
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from distill.base.packaged import CONFIG, ENDINGS, find
 from distill.cli.cfg_options import CfgOptions
@@ -74,6 +76,76 @@ def find_config(text: str) -> str:
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``; `cuda_or_cpu` is its default."""
     parser.add_argument('--device', help='device of torch (default: cuda if there is one, otherwise cpu)')
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, input_size: bool = True) -> None:
+    """Add what can be said of models beside their names; `model_arguments` makes keywords of `backbones.load` of it.
+
+    Args:
+        parser: The command's.
+        input_size: Whether to add ``--input-size``, too.
+    """
+    group = parser.add_argument_group('of the models', 'what is known of them need not be said; see docs/models_in.md')
+    group.add_argument('--model-name', metavar='NAME', help="timm's name of the model of a file; NAME@FILE says it too")
+    group.add_argument('--num-classes', type=int, metavar='N', help='classes of the model')
+    group.add_argument('--mean', type=float, nargs='+', metavar='X', help='mean of each channel, of values in [0, 1]')
+    group.add_argument('--std', type=float, nargs='+', metavar='X', help='standard deviation, likewise')
+    group.add_argument('--crop-pct', type=float, metavar='X', help="share of the resized image's side that is shown")
+    if input_size:
+        group.add_argument('--input-size', type=int, metavar='PX', help="side of the images, not the model's own")
+    group.add_argument('--class-names', metavar='FILE', help='names of the classes in the order of the logits: a line '
+                       'each, or a JSON list')  # fmt: skip
+
+
+def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Check what `add_model_arguments` has added, and make keyword arguments of `backbones.load` of it.
+
+    Raises:
+        FileNotFoundError: The file of class names does not exist.
+        ValueError: A value is out of range, or the file is none of class names.
+    """
+    check_at_least(args, 1, 'num_classes', 'input_size')
+    for name in ('mean', 'std'):
+        values = getattr(args, name)
+        if values is not None and not all(0 <= value <= 1 for value in values):
+            raise ValueError(f'--{name} is {" ".join(map(str, values))}; give numbers for pixels from 0 to 1')
+    given = {
+        'model': args.model_name,
+        'num_classes': args.num_classes,
+        'mean': args.mean,
+        'std': args.std,
+        'crop_pct': args.crop_pct,
+        'input_size': args.input_size,
+        'classes': read_class_names(args.class_names) if args.class_names is not None else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def read_class_names(path: str | os.PathLike) -> list[str]:
+    """Read the names of classes: a line each, or a JSON list, or a JSON object with a name for each index.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds no text, or no such names, or a name twice.
+    """
+    check_is_file(path, 'file of class names', 'write one with a name a line')
+    try:
+        text = Path(path).read_text(encoding='utf-8-sig')
+        content = json.loads(text) if text.lstrip().startswith(('[', '{')) else text.splitlines()
+    except ValueError as error:
+        raise ValueError(f"file of class names '{path}' is no text or JSON ({error}); write a name a line") from None
+    if isinstance(content, dict):
+        content = [content.get(str(index)) for index in range(len(content))]
+    if not all(isinstance(name, str) for name in content):
+        raise ValueError(f"file of class names '{path}' holds other things than names; write a name a line")
+    names = [name.strip() for name in content]
+    while names and not names[-1]:
+        names.pop()
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice or not names or '' in names:
+        problem = f"has '{twice[0]}' twice" if twice else 'has an empty line' if names else 'is empty'
+        raise ValueError(f"file of class names '{path}' {problem}; write a name for each class, a line each")
+    return names
 
 
 def cuda_or_cpu() -> str:

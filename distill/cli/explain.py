@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from distill.cli.arguments import (
     add_device_argument,
+    add_model_arguments,
     check_at_least,
     check_can_write,
     check_is_folder,
     cuda_or_cpu,
+    model_arguments,
 )
 from distill.cli.command import prepare_torch, run_command
 from distill.robustness.sources import Source
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('models', nargs=2, metavar='MODEL', help='checkpoints or timm names; NAME=… names one')
+    parser.add_argument('models', nargs=2, metavar='MODEL', help='timm names, folders, NAME@FILE, or files that tell '
+                        'their model; RUN=… names one (docs/models_in.md)')  # fmt: skip
     parser.add_argument('--images', required=True, type=Path, metavar='DIR', help='images, in any folders below it')
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='folder for results.json and explain/')
     parser.add_argument('--count', type=int, default=64, metavar='N', help='images, evenly chosen (%(default)s)')
@@ -35,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', type=int, default=16, metavar='N', help='(%(default)s)')
     parser.add_argument('--workers', type=int, default=1, metavar='N', help='processes that decode images')
     parser.add_argument('--seed', type=int, default=0, help='seed of the receptive field (%(default)s)')
+    add_model_arguments(parser)
     add_device_argument(parser)
     return parser
 
@@ -43,6 +47,7 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
     check_at_least(args, 1, 'shown', 'batch_size')
     check_at_least(args, 0, 'workers')
+    model_arguments(args)
     check_is_folder(args.images, 'image folder', 'give a folder with images')
     check_can_write(args.out, '--out', is_folder=True)
     sources = [Source.parse(text) for text in args.models]
@@ -68,8 +73,10 @@ def run(args: argparse.Namespace) -> dict:
 
     check_replaceable(args.out)
     remove_leftovers(args.out, args.out / 'explain')
-    runs = [load_run(source, args.device or cuda_or_cpu()) for source in args.models]
+    runs = [load_run(source, args.device or cuda_or_cpu(), **model_arguments(args)) for source in args.models]
     console = Console()
+    for note in (f'{run.name}: {note}' for run in runs for note in run.notes):
+        console.print(note)
     with counting_progress(console) as progress:
         task = progress.add_task('images', total=args.count)
         names = ('images', 'out', 'count', 'shown', 'batch_size', 'workers', 'seed')

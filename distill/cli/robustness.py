@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from distill.base.records import DEFINITIONS
 from distill.cli.arguments import (
     add_device_argument,
+    add_model_arguments,
     check_at_least,
     check_can_write,
     check_is_folder,
     check_launcher,
     cuda_or_cpu,
+    model_arguments,
 )
 from distill.cli.command import prepare_torch, run_command
 from distill.robustness.sources import Source
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('models', nargs='+', help='checkpoints, ONNX files or timm names; NAME=… names a run')
+    parser.add_argument('models', nargs='+', help='timm names, folders, NAME@FILE, files that tell their model, ONNX '
+                        'files; RUN=… names a run (docs/models_in.md)')  # fmt: skip
     parser.add_argument('--data-root', help='folder with val/, stylized/, rendition/, …')
     parser.add_argument('--out', required=True, type=Path, help='folder for results.json, predictions and samples')
     parser.add_argument(
@@ -44,7 +47,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--images', nargs='+', metavar='FOLDER', default=[], help='plain folders of images as well, '
                         'with class folders or without labels')  # fmt: skip
-    parser.add_argument('--input-size', type=int, metavar='PX', help="show images at this size, not the model's own")
     parser.add_argument('--corruption-limit', type=int, metavar='N', help='corrupt N images only, evenly chosen')
     parser.add_argument('--definition', choices=DEFINITIONS, default=DEFINITIONS[0], help='whose elastic and frost')
     parser.add_argument('--extra-corruptions', action='store_true', help='the four held-out kinds as well')
@@ -53,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', type=int, default=100)
     parser.add_argument('--workers', type=int, default=1, help='processes that decode and corrupt images')
     parser.add_argument('--seed', type=int, default=0, help='seed of the corruptions')
+    add_model_arguments(parser)
     add_device_argument(parser)
     parser.add_argument('--launcher', choices=('none', 'pytorch'), default='none', help='pytorch: started by torchrun')
     return parser
@@ -61,7 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
     check_launcher(args.launcher)
-    check_at_least(args, 1, 'input_size', 'corruption_limit', 'batch_size')
+    model_arguments(args)
+    check_at_least(args, 1, 'corruption_limit', 'batch_size')
     check_at_least(args, 0, 'workers', 'seed')
     if not args.data_root and not args.images:
         raise ValueError('nothing to evaluate on; pass --data-root, or --images')
@@ -113,7 +117,9 @@ def run(args: argparse.Namespace) -> dict:
         if device == 'cuda':
             device = f'cuda:{os.environ["LOCAL_RANK"]}'
     console = Console(quiet=distributed.is_initialized() and distributed.get_rank() > 0)
-    runs = [load_run(source, device, args.input_size) for source in args.models]
+    runs = [load_run(source, device, **model_arguments(args)) for source in args.models]
+    for note in (f'{run.name}: {note}' for run in runs for note in run.notes):
+        console.print(note)
     find_classes(runs, args.data_root)
     suites, absent = choose_suites(args.suite, args.data_root, runs[0].classes) if args.data_root else ([], [])
     suites += [plain_suite(folder) for folder in args.images]

@@ -57,7 +57,7 @@ class Distiller(BaseModel):
         sync_bn: bool = False,
     ):
         super().__init__(data_preprocessor or ViewPreprocessor())
-        self.student = speed_up_depthwise(build_model(**student))
+        self.student = speed_up_depthwise(build_model(**student, new_head=True))
         if sync_bn:
             self.student = share_statistics(self.student)
         self.student_config = dict(student)
