@@ -71,13 +71,13 @@ def test_the_first_images_alone(checkpoint, photos, tmp_path):
 def test_classes_are_named_by_a_file(checkpoint, photos, tmp_path, capsys):
     names = tmp_path / 'names.txt'
     names.write_text('\n'.join(f'thing {k}' for k in range(10)))
-    more = ['--no-pictures', '--classes', names]
+    more = ['--no-pictures', '--class-names', names]
     assert run(photos / 'a.png', '--model', checkpoint, '--out', tmp_path / 'out', *more) == 0
     content = json.loads((tmp_path / 'out' / FILE_NAME).read_text())
     assert content['images'][0]['top'][0]['class'].startswith('thing ')
     names.write_text('one\n')
     assert run(photos / 'a.png', '--model', checkpoint, '--out', tmp_path / 'other', *more) == 1
-    assert '10 classes' in capsys.readouterr().err
+    assert 'has 10' in capsys.readouterr().err
     assert not (tmp_path / 'other').exists()
 
 
