@@ -20,9 +20,17 @@ from distill.predict.photos import ImageLike, Photo, open_photo
 class Model(Protocol):
     """A model under prediction: what `Predictor` calls, and all that another kind of model has to have."""
 
-    task: str
-    classes: Sequence[str]
-    notes: tuple[str, ...]
+    @property
+    def task(self) -> str:
+        """``classification``, ``detection`` or ``segmentation``."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes, in the order of their labels."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth a line to the user about how the model was loaded."""
 
     def prepare(self, photo: Photo) -> Any:
         """What the network is shown of an image; may run in another process. Raises ValueError if it cannot be."""
@@ -198,7 +206,9 @@ class Predictor:
             shown = [item.shown for item in items if item.shown is not None]
             predictions = self.model.predict([item.sample for item in items], shown)
         except torch.OutOfMemoryError:
-            raise ValueError(f'{len(items)} images at once take more memory than there is; lower the batch size') from None
+            raise ValueError(
+                f'{len(items)} images at once take more memory than there is; lower the batch size'
+            ) from None
         # Of networks that cannot take an image of a few pixels each raises something else.
         except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
             if len(items) > 1:
@@ -236,8 +246,8 @@ def _flatten(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
             yield from _flatten(image)
     else:
         raise ValueError(
-            f'{type(images).__name__} is no image; give a path, an image of Pillow, an array uint8 [height, width, 3] in '
-            'RGB, or a list of these'
+            f'{type(images).__name__} is no image; give a path, an image of Pillow, an array uint8 [height, width, 3] '
+            'in RGB, or a list of these'
         )
 
 

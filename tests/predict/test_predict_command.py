@@ -81,7 +81,9 @@ def test_classes_are_named_by_a_file(checkpoint, photos, tmp_path, capsys):
     assert not (tmp_path / 'other').exists()
 
 
-@pytest.mark.parametrize('options', [['--topk', '0'], ['--score-threshold', '7'], ['--limit', '0'], ['--workers', '-1']])
+@pytest.mark.parametrize(
+    'options', [['--topk', '0'], ['--score-threshold', '7'], ['--limit', '0'], ['--workers', '-1']]
+)
 def test_a_wrong_option_is_one_line(checkpoint, photos, tmp_path, capsys, options):
     assert main([str(photos), '--model', str(checkpoint), '--out', str(tmp_path / 'out'), *options]) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
