@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import TRANSFORMS, DefaultScope, init_default_scope
+from mmengine.registry import TRANSFORMS, DefaultScope
 from torch import Tensor, nn
 
 from backbones.checkpoint import weights_sha256
@@ -253,10 +253,13 @@ def _without_pretraining(model: dict) -> None:
 
 
 def _build(config: Config) -> nn.Module:
-    """Build a model by OpenMMLab's own function, without weights, and without its guess of classes."""
-    init_default_scope(config.default_scope)
+    """Build a model by OpenMMLab's own function, without weights, and without its guess of classes.
+
+    The scope of this process, which that function would set for good, stays as it is.
+    """
+    scope = DefaultScope.overwrite_default_scope(config.default_scope)
     # Recorded, because mmdet itself asks for what it warns about to be shown: that it guesses classes.
-    with warnings.catch_warnings(record=True):
+    with scope, warnings.catch_warnings(record=True):
         if config.default_scope == 'mmdet':
             from mmdet.apis import init_detector
 

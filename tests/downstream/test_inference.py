@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from downstream_runs import CONFIGS, FOLDER, arguments
+from mmengine.registry import DefaultScope
 from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
@@ -114,6 +115,21 @@ def test_the_config_is_found_beside_the_checkpoint_or_asked_for(checkpoints, ima
     assert load_predictor(alone, device='cpu').task == 'detection'
     with pytest.raises(ValueError, match='lacks'):
         load_predictor(alone, FOLDER / CONFIGS['seg'], device='cpu')
+
+
+def test_a_predictor_leaves_the_scope_of_the_process_as_it_was(checkpoints, images):
+    before = DefaultScope.get_current_instance()
+    for task in ('mask', 'seg'):
+        load_predictor(checkpoints[task], device='cpu').predict(images[task][0])
+        now = DefaultScope.get_current_instance()
+        assert (now and now.scope_name) == (before and before.scope_name)
+
+
+def test_a_backbone_is_built_without_the_file_that_training_began_with(checkpoints, tmp_path):
+    """The checkpoint has all weights; what the backbone was pretrained as may lie elsewhere by now."""
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = '{FOLDER / CONFIGS['mask']}'\nmodel = dict(backbone=dict(checkpoint='gone.pth'))\n")
+    assert load_predictor(checkpoints['mask'], config, device='cpu').task == 'detection'
 
 
 def test_classes_are_those_of_the_checkpoint(checkpoints):

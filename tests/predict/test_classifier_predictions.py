@@ -177,5 +177,5 @@ def test_an_onnx_file_says_what_its_network_says(tmp_path, photo):
     predictor = load_predictor(path, device='cpu', mean=[0, 0, 0], std=[1, 1, 1], classes=list('abcd'))
     found = predictor.predict(photo)[0]
     shown = predictor.model.transform(photo)
-    logits = torch.from_numpy(shown.astype(np.float32) / 255).mean(dim=(1, 2)) @ torch.from_numpy(weight)
+    logits = (torch.as_tensor(shown).float() / 255).mean(dim=(1, 2)) @ torch.from_numpy(weight)
     np.testing.assert_allclose(found.probabilities, logits.softmax(0).numpy(), atol=1e-6)
