@@ -23,7 +23,7 @@ from backbones.files import atomic_write
 from backbones.fit import check_finite, fit_weights, load_all
 from backbones.found import Found, WeightsFile, find_model
 from backbones.hub_folder import CONFIG, WEIGHTS
-from backbones.openmmlab_names import classifier_names, find_head, rename_stem
+from backbones.openmmlab_names import HEADS, classifier_names, find_head, rename_stem
 from backbones.record import ModelRecord
 from backbones.sources import first_line, hub_client
 from backbones.torchvision_files import map_names, torchvision_name
@@ -115,6 +115,8 @@ def read_weights_for(
         weights = rename_stem(weights, own)
         if own.keys() - weights.keys() == set(classifier_names(network)):
             weights |= find_head(everything, network)
+            if any(name.startswith(HEADS) for name in everything) and own.keys() != weights.keys():
+                source += f", whose classifier stands in another place than {type(network).__name__}'s"
     if found is not None and own.keys() != weights.keys():
         mapped = _from_torchvision(everything, found)
         if mapped:

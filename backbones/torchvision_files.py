@@ -67,6 +67,12 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
 LEFT_OUT = ('AuxLogits.',)
 """Beginnings of the names of tensors that are used in training only."""
 
+ORDERS = (
+    ('.f.', re.compile(r'(trunk_output\..*?)\.(proj|f)\.'), ('f', 'proj')),
+    ('.cpb_mlp.', re.compile(r'(features\.\d+\.\d+)\.(norm1|attn|norm2|mlp)\.'), ('attn', 'norm1', 'mlp', 'norm2')),
+)
+"""Where blocks have the same parts in another order: a mark in the names, what names begin with, and timm's order."""
+
 TOLERANCE = 1e-5
 """Largest difference of the logits, as a share of the largest of them."""
 
@@ -141,7 +147,7 @@ def map_names(
         return {}
     network: Any = build(_classes(weights)).eval()
     own = network.state_dict()
-    mapped = _pair(_shortcuts_last(_split_qkv(weights, own)), own)
+    mapped = _pair(_in_timms_order(_split_qkv(weights, own)), own)
     error = f"{source} is of torchvision's {name}, which timm's {network.pretrained_cfg['architecture']}"
     if mapped is None:
         raise ValueError(f'{error} has no counterpart of all tensors of; name another model of timm')
@@ -206,14 +212,18 @@ def _split_qkv(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict
     return split
 
 
-def _shortcuts_last(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put the projection of each block of a RegNet behind the block's other tensors, as timm has them."""
-    blocks = {name: re.split(r'\.(?:proj|f)\.', name) for name in weights}
-    first: dict[str, int] = {}
-    for place, (block, *_) in enumerate(blocks.values()):
-        first.setdefault(block, place)
-    order = sorted(weights, key=lambda name: (first[blocks[name][0]], len(blocks[name]) > 1 and '.proj.' in name))
-    return {name: weights[name] for name in order} if any('.f.' in name for name in weights) else dict(weights)
+def _in_timms_order(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put the parts of each block of a RegNet and of a Swin-V2 into the order in which timm has them."""
+    order: tuple[str, ...]
+    found = next((one for one in ORDERS if any(one[0] in name for name in weights)), None)
+    if found is None:
+        return dict(weights)
+    _, pattern, order = found
+    parts = {name: pattern.match(name) for name in weights}
+    places = {name: part[1] if part else name for name, part in parts.items()}
+    first = {place: number for number, place in reversed(list(enumerate(places.values())))}
+    ranks = {name: order.index(part[2]) if part else 0 for name, part in parts.items()}
+    return {name: weights[name] for name in sorted(weights, key=lambda name: (first[places[name]], ranks[name]))}
 
 
 def _pair(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
