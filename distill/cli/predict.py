@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.cli.arguments import add_device_argument, check_at_least, check_can_write, check_is_file, find_config
+from distill.cli.arguments import (
+    add_device_argument,
+    add_model_arguments,
+    check_at_least,
+    check_can_write,
+    find_config,
+    model_arguments,
+)
 from distill.cli.command import prepare_torch, run_command
 from distill.predict.files import Found, find_files, shown
 from distill.robustness.sources import Source
@@ -39,7 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--model',
         required=True,
         metavar='SOURCE',
-        help='a classifier: timm name, checkpoint or ONNX file; a checkpoint of a detector or segmenter',
+        help='a classifier: timm name, folder, NAME@FILE, checkpoint (docs/models_in.md) or ONNX file; or a checkpoint '
+        'of a detector or segmenter',
     )
     parser.add_argument(
         '--config', help="a detector's or segmenter's config, by path or name (default: the one beside its checkpoint)"
@@ -49,28 +57,26 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--score-threshold', type=float, default=0.3, metavar='S', help='leave out objects below (%(default)s)'
     )
-    parser.add_argument('--classes', type=Path, metavar='FILE', help='names of the classes, one a line')
-    parser.add_argument('--input-size', type=int, metavar='PX', help="a classifier's image size, not the model's own")
     parser.add_argument('--batch-size', type=int, default=8, metavar='N', help='(%(default)s)')
     parser.add_argument('--workers', type=int, default=1, metavar='N', help='processes that decode (%(default)s)')
     parser.add_argument('--limit', type=int, metavar='N', help='the first N images only')
     parser.add_argument('--no-pictures', action='store_true', help='write predictions.json alone')
     parser.add_argument('--skip-broken', action='store_true', help='go on after an image that cannot be read')
+    add_model_arguments(parser)
     add_device_argument(parser)
     return parser
 
 
 def check(args: argparse.Namespace) -> Found:
     """Check what needs no heavy import; returns the images."""
-    check_at_least(args, 1, 'topk', 'input_size', 'batch_size', 'limit')
+    check_at_least(args, 1, 'topk', 'batch_size', 'limit')
     check_at_least(args, 0, 'workers')
     if not 0 <= args.score_threshold <= 1:
         raise ValueError(f'--score-threshold is {args.score_threshold}; give a number from 0 to 1')
     Source.parse(args.model).check()
     if args.config is not None:
         args.config = find_config(args.config)
-    if args.classes is not None:
-        check_is_file(args.classes, 'list of classes', 'write one name a line')
+    model_arguments(args)
     check_can_write(args.out, '--out', is_folder=True)
     found = find_files(args.images, args.out)
     if args.limit is not None:
@@ -96,31 +102,13 @@ def run(args: argparse.Namespace) -> dict:
         device,
         topk=args.topk,
         score_threshold=args.score_threshold,
-        classes=read_classes(args.classes),
-        input_size=args.input_size,
+        **model_arguments(args),
     )
     for note in predictor.notes:
         _say(console, note)
     report = predict_with_progress(args, predictor, found, device, console)
     print_report(report, predictor, args, Console())
     return {'predicted': report.images, 'skipped': len(report.skipped), 'counts': dict(report.counts)}
-
-
-def read_classes(path: Path | None) -> list[str] | None:
-    """The names of classes in a file, one a line.
-
-    Raises:
-        ValueError: The file is empty or no text.
-    """
-    if path is None:
-        return None
-    try:
-        names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise ValueError(f"list of classes '{path}' is no text in UTF-8; save it as such") from None
-    if not names:
-        raise ValueError(f"list of classes '{path}' is empty; write one name a line")
-    return names
 
 
 def predict_with_progress(
@@ -130,7 +118,7 @@ def predict_with_progress(
     from distill.cli.screen import counting_progress
     from distill.predict.folder import Settings, predict_files
 
-    with counting_progress(console, transient=True) as progress:
+    with counting_progress(console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task('images', total=len(found.files))
         settings = Settings(
             out=args.out,

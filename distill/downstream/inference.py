@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import TRANSFORMS, DefaultScope, init_default_scope
+from mmengine.registry import TRANSFORMS, DefaultScope
 from torch import Tensor, nn
 
 from backbones.checkpoint import weights_sha256
@@ -29,6 +29,8 @@ DETECTION, SEGMENTATION = 'detection', 'segmentation'
 TASKS = dict(zip(SCOPES, (DETECTION, SEGMENTATION), strict=True))
 NOT_FOR_PHOTOS = ('LoadAnnotations', 'LoadPanopticAnnotations', 'CheckSample')
 """Steps of a test pipeline that look for annotations, or into a data set's file."""
+NARROW = 100
+"""How many times longer than wide an image is that a resize may leave no pixel of."""
 SCOPE = re.compile(rf"^default_scope\s*=\s*['\"]({'|'.join(SCOPES)})['\"]", re.M)
 """The line of a dumped config that tells a detector's or segmenter's."""
 
@@ -64,7 +66,7 @@ class SceneModel:
         steps: The steps of the test pipeline that are run, by name.
     """
 
-    def __init__(self, network: nn.Module, config: Config, classes: list[str], weights_sha256: str):
+    def __init__(self, network: Any, config: Config, classes: list[str], weights_sha256: str):
         self.network, self.config, self.classes, self.weights_sha256 = network, config, classes, weights_sha256
         self.task = TASKS[config.default_scope]
         steps = [step for step in test_pipeline(config) if type_name(step) not in NOT_FOR_PHOTOS]
@@ -119,7 +121,9 @@ class SceneModel:
         except Exception as error:
             if isinstance(error, (MemoryError, ImportError)):
                 raise
-            raise ValueError(f'the test pipeline cannot take it ({_first_line(error)})') from None
+            narrow = max(image.shape[:2]) > NARROW * min(image.shape[:2])
+            reason = 'it is too narrow to be resized' if narrow else _first_line(error)
+            raise ValueError(f'the test pipeline cannot take it ({reason})') from None
         if packed is None:
             raise ValueError('the test pipeline leaves it out')
         return packed
@@ -161,7 +165,7 @@ def instances(found: Any) -> Instances:
 
 def test_pipeline(config: Config) -> list:
     """The steps that a config's test goes through."""
-    return list(next(datasets_inside(config.test_dataloader.dataset)).pipeline)
+    return list(first_dataset(config)['pipeline'])
 
 
 def config_beside(checkpoint: str | os.PathLike) -> Path | None:
@@ -207,7 +211,7 @@ def load_scene_model(
     settings = read_file(os.fspath(config))
     if settings.get('default_scope') not in SCOPES:
         raise ValueError(
-            f"config '{config}' is no detector's or segmenter's (its default_scope is {settings.get('default_scope')}); "
+            f"config '{config}' is no detector's or segmenter's (default_scope is {settings.get('default_scope')}); "
             'a student is predicted with by its student_best.pth, without a config'
         )
     check_sections(settings, 'prediction', 'model', 'test_dataloader.dataset')
@@ -220,8 +224,9 @@ def load_scene_model(
     check_weights(network, path)
     content = prepare(read_checkpoint(path), network, path, resume=False)
     network.load_state_dict(content['state_dict'], strict=False)
-    meta = content.get('meta') if isinstance(content.get('meta'), dict) else {}
-    names = list(classes or saved_classes(meta) or classes_of(_first_dataset(settings), settings))
+    meta = content.get('meta')
+    told = saved_classes(meta) if isinstance(meta, dict) else None
+    names = list(classes or told or classes_of(first_dataset(settings), settings))
     count = _number_of_classes(network)
     if count is not None and len(names) != count:
         raise ValueError(
@@ -232,7 +237,8 @@ def load_scene_model(
     return SceneModel(network.to(device).eval(), settings, names, digest)
 
 
-def _first_dataset(config: Config) -> dict:
+def first_dataset(config: Config) -> dict:
+    """The config of the data set that a test reads, out of the wrappers around it."""
     return next(datasets_inside(config.test_dataloader.dataset))
 
 
@@ -247,10 +253,13 @@ def _without_pretraining(model: dict) -> None:
 
 
 def _build(config: Config) -> nn.Module:
-    """Build a model by OpenMMLab's own function, without weights, and without its guess of classes."""
-    init_default_scope(config.default_scope)
+    """Build a model by OpenMMLab's own function, without weights, and without its guess of classes.
+
+    The scope of this process, which that function would set for good, stays as it is.
+    """
+    scope = DefaultScope.overwrite_default_scope(config.default_scope)
     # Recorded, because mmdet itself asks for what it warns about to be shown: that it guesses classes.
-    with warnings.catch_warnings(record=True):
+    with scope, warnings.catch_warnings(record=True):
         if config.default_scope == 'mmdet':
             from mmdet.apis import init_detector
 

@@ -1,8 +1,9 @@
 """A classifier under prediction: shown what the judge of `distill.robustness` shows it, and asked in the same way."""
 
+import copy
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,17 +12,18 @@ from timm.data import ImageNetInfo, create_transform
 from torch import Tensor, nn
 
 from backbones.loading import load
-from backbones.record import ModelRecord
 from distill.predict.outputs import Candidate, Classification, Shown
 from distill.predict.photos import Photo
 from distill.robustness import imagenet
-from distill.robustness.runs import Run, load_run
-from distill.robustness.sources import ONNX
+from distill.robustness.runs import Run, load_run, make_run
 
 LONGEST = 64
 """Of an image that is longer than so many times its width the middle is taken, before it is resized: timm's transform
 would enlarge a strip of 10,000 × 1 pixels to 2 million pixels, and cut the middle out of these."""
 ASSUMED = "ImageNet's, assumed from their number: the model does not tell its classes"
+
+
+UNKNOWN = 'numbers: the model does not tell its classes'
 
 
 @dataclass
@@ -30,31 +32,27 @@ class Classifier:
 
     Attributes:
         run: The network with its preprocessing, as the judge runs it.
-        source: What was asked for.
-        model: timm's name.
-        weights_sha256: Hash of the weights.
         classes: Names of the classes.
         classes_from: Where the names are from, in words.
-        crop_mode: What of the resized image is shown, as timm's.
         topk: How many classes are told.
-        notes: What is worth a line to the user.
+        titles: The names for people: a word for a WordNet id.
     """
 
     run: Run
-    source: str
-    model: str
-    weights_sha256: str
     classes: list[str]
     classes_from: str
-    crop_mode: str
     topk: int = 5
-    notes: tuple[str, ...] = ()
     task: str = 'classification'
 
     def __post_init__(self):
         self.transform = create_transform(**self.run.transform, use_prefetcher=True)
+        self.crop_mode = self.run.transform.get('crop_mode') or 'center'
         known = _descriptions()
         self.titles = [known.get(name, name) for name in self.classes]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.run.notes
 
     def prepare(self, photo: Photo) -> Tensor:
         """What the network is shown, before normalisation: uint8 [3, H, W]."""
@@ -95,8 +93,13 @@ class Classifier:
             'mean': list(self.run.mean),
             'std': list(self.run.std),
         }
-        model = {'source': self.source, 'name': self.model, 'weights_sha256': self.weights_sha256}
-        model['classes_from'] = self.classes_from
+        record = self.run.record
+        model = {
+            'source': record.get('source', record['model']),
+            'name': record['model'],
+            'weights_sha256': record['weights_sha256'],
+            'classes_from': self.classes_from,
+        }
         return {'model': model, 'preprocessing': preprocessing, 'settings': {'topk': self.topk}}
 
 
@@ -113,63 +116,24 @@ def load_classifier(source: str | os.PathLike | nn.Module, device: str, topk: in
         FileNotFoundError: There is no such file.
         ValueError: The model cannot be loaded, has no classes, or an argument does not fit it.
     """
-    is_onnx = not isinstance(source, nn.Module) and os.fspath(source).endswith(ONNX)
-    if is_onnx:
-        run, model, sha256, crop_mode, notes = *_onnx_run(os.fspath(source), device, given), ()
-    else:
-        loaded = load(source, **given)
-        record = loaded.record
-        network = loaded.network.to(device).to(memory_format=torch.channels_last)
-        entry: Any = {'model': record.model, 'weights_sha256': record.weights_sha256}
-        mean, std = record.mean or (), record.std or ()
-        run = Run(record.model, network, loaded.classes, mean, std, dict(loaded.transform), entry, device=device)
-        model, sha256, crop_mode, notes = (
-            record.model, record.weights_sha256 or '', record.crop_mode or 'center', loaded.notes
-        )  # fmt: skip
-    count = getattr(run.network, 'num_classes', None) or len(run.classes or ())
-    if not count:
-        raise ValueError(f"model '{source}' has no classes to predict; give one with a classifier")
-    if run.classes and len(run.classes) != count:
-        raise ValueError(f"model '{source}' has {count} classes, and {len(run.classes)} names are given; name each one")
-    names, origin = _names(run, count, 'given' if given.get('classes') else 'the model')
-    name = str(source) if not isinstance(source, nn.Module) else type(source).__name__
-    return Classifier(run, name, model, sha256, names, origin, crop_mode, min(topk, count), tuple(notes))
+    run = _own_run(source, device, given) if isinstance(source, nn.Module) else load_run(str(source), device, **given)
+    count: int = run.network.num_classes  # type: ignore[assignment]
+    if run.classes is not None and len(run.classes) != count:
+        raise ValueError(f"model '{source}' has {count} classes, and {len(run.classes)} names; name each one")
+    classes, origin = run.classes, 'given' if given.get('classes') else 'the model'
+    if classes is None:
+        classes, origin = [f'class {index}' for index in range(count)], UNKNOWN
+    elif run.record.get('classes_from') == 'assumed':
+        origin = ASSUMED
+    return Classifier(run, classes, origin, min(topk, count))
 
 
-def _onnx_run(path: str, device: str, given: dict) -> tuple[Run, str, str, str]:
-    """A run of an ONNX file, the name of its model, its hash and its crop mode."""
-    known = ('classes', 'input_size', 'mean', 'std', 'crop_pct', 'interpolation')
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise ValueError(f"an ONNX file takes no '{unknown[0]}'; choose from {', '.join(known)}")
-    size = given.get('input_size')
-    if size is not None and not isinstance(size, int):
-        sides = set(tuple(size)[-2:])
-        if len(sides) > 1:
-            raise ValueError(f'input_size {tuple(size)} of an ONNX file is not square; give one side')
-        size = sides.pop()
-    run = load_run(path, device, size)
-    transform = {**run.transform, **{key: given[key] for key in ('crop_pct', 'interpolation') if given.get(key)}}
-    record, beside = run.record, ModelRecord.read(path)
-    run = replace(
-        run,
-        # The judge assumes ImageNet's classes for a file that tells none; here that is said.
-        classes=list(given.get('classes') or (beside and beside.classes) or ()) or None,
-        mean=list(given.get('mean') or run.mean),
-        std=list(given.get('std') or run.std),
-        transform=transform,
-    )
-    return run, record['model'], record['weights_sha256'], transform.get('crop_mode') or 'center'
-
-
-def _names(run: Run, count: int, told_by: str) -> tuple[list[str], str]:
-    """The names of the classes, and where they are from."""
-    synsets = imagenet.synsets()
-    if run.classes is not None:
-        return list(run.classes), told_by
-    if count == len(synsets):
-        return list(synsets), ASSUMED
-    return [f'class {index}' for index in range(count)], 'numbers: the model does not tell its classes'
+def _own_run(network: nn.Module, device: str, given: dict[str, Any]) -> Run:
+    """A run of a network of a user's own, which stays where and as it is."""
+    loaded = load(copy.deepcopy(network), **given)
+    params = sum(parameter.numel() for parameter in loaded.network.parameters())
+    moved = loaded.network.to(device).to(memory_format=torch.channels_last)
+    return make_run(loaded.source, moved, loaded.record, device, params, loaded.source, loaded.file, loaded.notes)
 
 
 def _descriptions() -> dict[str, str]:

@@ -18,9 +18,11 @@ COLORS: tuple[Color, ...] = (
     *((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)),
     *((148, 103, 189), (140, 86, 75), (23, 190, 207), (188, 189, 34), (227, 26, 28), (51, 34, 136)),
 )
-"""Okabe and Ito's colours, which most colour-blind people tell apart, and six more; further classes get made-up ones."""
+"""Okabe and Ito's colours, which most colour-blind people tell apart, and six more; further ones are made up."""
 SMALLEST_PX, LARGEST_PX = 640, 2048
 """The longer side of a drawn image: smaller images are enlarged, larger ones shrunk."""
+STACKED = 6
+"""How many labels of boxes at one place are put one below the other."""
 GOLDEN = 0.618034
 """The golden ratio's fraction: hues that far apart stay apart however many there are."""
 
@@ -92,7 +94,7 @@ def make_canvas(image: Image.Image, least: tuple[int, int] = (0, 0), draw: Calla
     resized = image.resize((width, height), way) if factor != 1 else image.copy()
     if draw is not None:
         resized = draw(resized)
-    type_px = min(max(round(max(width, height) / 55), 13), 30)
+    type_px = min(max(round(max(width, height) / 58), 14), 36)
     across, down = max(width, least[0] * type_px), max(height, least[1] * type_px)
     corner = (across - width) // 2, (down - height) // 2
     if (across, down) != (width, height):
@@ -133,6 +135,7 @@ class Labels:
         left, top, right, bottom = box
         places = [(left, top - down), (left, top), (left, bottom), (left, bottom - down)]
         places += [(right - across, top - down), (right - across, bottom - down)]
+        places += [(left, top + row * down) for row in range(1, STACKED)]
         inside = [(min(max(x, 0), max(width - across, 0)), min(max(y, 0), max(height - down, 0))) for x, y in places]
         boxes = [(x, y, x + across, y + down) for x, y in inside]
         best = min(boxes, key=lambda one: sum(_overlap(one, other) for other in self.placed))

@@ -86,7 +86,11 @@ def predict_files(predictor: Predictor, files: Sequence[ImageFile], settings: Se
     check_replaceable(settings.out)
     remove_leftovers(settings.out, settings.out / PICTURES, settings.out / LABELS)
     report = Report(settings.out, predictor.task)
-    with PredictionFile(settings.out, _header(predictor, settings)) as record:
+    try:
+        record = PredictionFile(settings.out, _header(predictor, settings))
+    except OSError as error:
+        raise _with_rest(error, 0, settings) from None
+    with record:
         try:
             outcomes = predictor.stream(
                 [file.path for file in files], settings.batch_size, settings.workers, settings.pictures
@@ -95,8 +99,11 @@ def predict_files(predictor: Predictor, files: Sequence[ImageFile], settings: Se
                 _add(outcome, files[outcome.index], settings, record, report, lines)
                 settings.advance(1)
         except (BrokenImageError, OSError) as error:
-            raise _with_rest(error, record, settings) from None
+            if not report.images:
+                record.discard()
+            raise _with_rest(error, report.images, settings) from None
         if not report.images:
+            record.discard()
             raise ValueError(f'none of {len(files)} images can be predicted; the first: {report.skipped[0]}')
         counts = {'images': len(files), 'predicted': report.images, 'skipped': len(report.skipped)}
         report.path = record.finish(counts=counts)
@@ -178,11 +185,11 @@ def _installed(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _with_rest(error: Exception, record: PredictionFile, settings: Settings) -> Exception:
-    """An error that ends a run, with what is kept and the way out."""
-    kept = f"what was done before ({record.count} images) is in '{settings.out / PARTIAL_NAME}'"
+def _with_rest(error: Exception, images: int, settings: Settings) -> Exception:
+    """An error that ends a run, with the way out and what is kept of so many images."""
+    kept = f"; what was done before ({images} images) is in '{settings.out / PARTIAL_NAME}'" if images else ''
     if isinstance(error, BrokenImageError):
-        return BrokenImageError(f'{error}; or pass --skip-broken; {kept}')
+        return BrokenImageError(f'{error}; or pass --skip-broken{kept}')
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OSError(f"the disk of '{settings.out}' is full; make room or give another --out; {kept}")
-    return OSError(f'{error}; {kept}')
+        return OSError(f"the disk of '{settings.out}' is full; make room or give another --out{kept}")
+    return OSError(f'{error}{kept}')

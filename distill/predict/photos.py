@@ -164,7 +164,8 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
         return as_rgb(image)
     if image.mode in WITH_ALPHA or 'transparency' in image.info:
         layered = image.convert('LA').convert('RGBA') if image.mode == 'La' else image.convert('RGBA')
-        if layered.getchannel('A').getextrema()[0] < 255:
+        lowest: Any = layered.getchannel('A').getextrema()[0]
+        if lowest < 255:
             notes.append('transparent parts over white')
             background = Image.new('RGBA', layered.size, (*BACKGROUND, 255))
             return Image.alpha_composite(background, layered).convert('RGB')

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
+from distill.base.figures import short
 from distill.predict.drawing import (
     LARGEST_PX,
     Canvas,
@@ -55,7 +56,7 @@ def draw_detection(image: Image.Image, prediction: Detection) -> Image.Image:
     labels = Labels(canvas)
     boxes = [canvas.box(box) for box in prediction.boxes.tolist()]
     names = [
-        f'{prediction.classes[label]} {score:.2f}'
+        f'{short(prediction.classes[label])} {score:.2f}'
         for label, score in zip(prediction.labels.tolist(), prediction.scores.tolist(), strict=True)
     ]
     # The surest object chooses the place of its label first, and is drawn last.

@@ -20,9 +20,17 @@ from distill.predict.photos import ImageLike, Photo, open_photo
 class Model(Protocol):
     """A model under prediction: what `Predictor` calls, and all that another kind of model has to have."""
 
-    task: str
-    classes: Sequence[str]
-    notes: tuple[str, ...]
+    @property
+    def task(self) -> str:
+        """``classification``, ``detection`` or ``segmentation``."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes, in the order of their labels."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth a line to the user about how the model was loaded."""
 
     def prepare(self, photo: Photo) -> Any:
         """What the network is shown of an image; may run in another process. Raises ValueError if it cannot be."""
@@ -238,8 +246,8 @@ def _flatten(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
             yield from _flatten(image)
     else:
         raise ValueError(
-            f'{type(images).__name__} is no image; give a path, an image of Pillow, an array uint8 [height, width, 3] in '
-            'RGB, or a list of these'
+            f'{type(images).__name__} is no image; give a path, an image of Pillow, an array uint8 [height, width, 3] '
+            'in RGB, or a list of these'
         )
 
 

@@ -91,6 +91,11 @@ class PredictionFile:
         os.replace(self.partial, self.path)
         return self.path
 
+    def discard(self) -> None:
+        """Remove the file, which holds nothing worth keeping."""
+        self._file.close()
+        self.partial.unlink(missing_ok=True)
+
     def _footer(self, finished: bool, more: Mapping[str, Any] | None = None) -> bytes:
         lines = [
             f' {json.dumps(name)}: {_line(value)}' for name, value in {'finished': finished, **(more or {})}.items()
