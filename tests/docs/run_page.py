@@ -23,13 +23,20 @@ LOADERS = [
 ]
 LENGTHS = {
     'distillation': ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'train_dataloader.batch_size=20'],
-    'mmdet': ['train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'train_dataloader.batch_size=4'],
+    'mmdet': [
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=2',
+        'train_dataloader.batch_size=4',
+        'train_dataloader.dataset.indices=4',
+        'default_hooks.checkpoint.interval=1',
+    ],
     'mmseg': ['train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'train_dataloader.batch_size=4'],
 }
 SHORTER = {
-    'data': [*'--train 80 --val 40 --shifted 20 --scene-size 64 --scenes-train 8 --scenes-val 4'.split()],
+    'data': '--train 80 --val 40 --shifted 20 --scene-size 64 --scenes-train 8 --scenes-val 4'.split(),  # noqa: SIM905
     'robustness': ['--corruption-limit', '4', '--workers', '0'],
     'explain': ['--count', '8', '--shown', '2', '--workers', '0'],
+    'flops': ['--shape', '96'],
     'test': ['--severities', '3', '--corruption-limit', '2'],
 }
 """The one place where command lines of the pages are made shorter: options that each command gets at its end. Commands
@@ -74,9 +81,19 @@ def shortened(module: str, arguments: Sequence[str]) -> list[str]:
 
         config = read_file(find(arguments[0], CONFIG))
         length = LENGTHS[config.get('default_scope') if 'student' not in config.model else 'distillation']
-        options = [*LOADERS, *length, 'visualizer.vis_backends=[]']
+        options = [*LOADERS, *length, 'visualizer.vis_backends=[]', *smaller_images(config)]
         return [*arguments, *SHORTER.get(module, ()), '--cfg-options', *options]
     return [*arguments, *SHORTER.get(module, ())]
+
+
+def smaller_images(config) -> list[str]:
+    """Settings by which pipelines resize images to 96 pixels."""
+    return [
+        f'{part}_dataloader.dataset.pipeline.{place}.scale=(96,96)'
+        for part in ('train', 'val', 'test')
+        for place, step in enumerate(config[f'{part}_dataloader'].dataset.get('pipeline', ()))
+        if step['type'] == 'Resize' and max(step['scale']) > 128
+    ]
 
 
 def run_block(block: Block) -> None:
