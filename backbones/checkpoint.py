@@ -17,6 +17,7 @@ import timm
 import torch
 from torch import nn
 
+from backbones import own
 from backbones.checkpoint_file import read_checkpoint
 from backbones.files import atomic_write
 from backbones.record import ModelRecord
@@ -135,6 +136,9 @@ def check_model_name(name: str) -> str:
     """
     if timm.is_model(name.split('.')[0]) or name.startswith(('hf-hub:', 'local-dir:')):
         return name
+    if own.is_own(name):
+        own.find(name)
+        return name
     close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.5)
     hint = f'did you mean {", ".join(close)}?' if close else 'see timm.list_models()'
     raise ValueError(f"model '{name}' is unknown; {hint}")
@@ -166,6 +170,9 @@ def resolve_model(
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; train it first or correct the path")
     record = ModelRecord.read(checkpoint) if checkpoint is not None else None
+    if own.is_own(model):
+        kept = own.find(str(model))
+        return replace(record or ModelRecord(''), model=own.class_name(kept.network), classes=kept.classes)
     if record is None:
         if model is None:
             raise ValueError(
@@ -217,8 +224,12 @@ def build_model(
         ValueError: The name is unknown, or the checkpoint does not fit the model.
     """
     record = resolve_model(model, checkpoint, **model_kwargs)
+    network: Any
     try:
-        network = timm.create_model(record.model, pretrained=pretrained, **record.model_kwargs)
+        if own.is_own(model):
+            network = own.find(str(model)).network
+        else:
+            network = timm.create_model(record.model, pretrained=pretrained, **record.model_kwargs)
     except TypeError as error:
         refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if refused is None or refused[1] not in record.model_kwargs:

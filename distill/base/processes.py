@@ -24,6 +24,11 @@ def default_device() -> str:
     return found.type if found is not None else 'cpu'
 
 
+def cuda_or_cpu() -> str:
+    """Where models are judged unless a user says otherwise."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
 def rank_and_count() -> tuple[int, int]:
     """The rank of this process, from 0, and the number of processes of the run."""
     if distributed.is_available() and distributed.is_initialized():

@@ -4,9 +4,17 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.base.packaged import CONFIG, ENDINGS, find
+from distill.base.paths import check_can_write as check_can_write
+from distill.base.paths import check_ending as check_ending
+from distill.base.paths import check_is_file as check_is_file
+from distill.base.paths import check_is_folder as check_is_folder
 from distill.cli.cfg_options import CfgOptions
+
+if TYPE_CHECKING:
+    from distill.training.experiment import Experiment
 
 LAUNCHERS = {
     'none': None,
@@ -18,7 +26,7 @@ LAUNCHERS = {
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add OpenMMLab's arguments and ``--data-root``, which `distill.training.experiment.load_config` reads."""
+    """Add OpenMMLab's arguments and ``--data-root``, of which `experiment_of` makes what is run."""
     parser.add_argument('config', help='config file, or a name of `robust-backbones configs`; a unique part suffices')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
     parser.add_argument('--data-root', help="the data set's folder, in place of the config's data_root")
@@ -53,6 +61,14 @@ def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
             check_is_folder(args.data_root, 'data root', 'make or unpack the data there, or pass another --data-root')
         check_can_write(args.work_dir, '--work-dir', is_folder=True)
         check_launcher(args.launcher)
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+
+def experiment_of(args: argparse.Namespace) -> 'Experiment':
+    """The config and what is set beside it, of the arguments that `add_config_arguments` has added."""
+    from distill.training.experiment import Experiment
+
+    return Experiment(args.config, args.data_root, args.work_dir, args.cfg_options or {}, args.launcher)
 
 
 def find_config(text: str) -> str:
@@ -72,15 +88,8 @@ def find_config(text: str) -> str:
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``; `cuda_or_cpu` is its default."""
+    """Add ``--device``; `distill.base.processes.cuda_or_cpu` is its default."""
     parser.add_argument('--device', help='device of torch (default: cuda if there is one, otherwise cpu)')
-
-
-def cuda_or_cpu() -> str:
-    """The default of ``--device``, which takes torch to know."""
-    import torch
-
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
@@ -100,36 +109,6 @@ def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
             raise ValueError(f'--{name.replace("_", "-")} is {value}; give {least} or more')
 
 
-def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -> None:
-    """Check that a file's name tells a known format.
-
-    Raises:
-        ValueError: It does not.
-    """
-    if Path(path).suffix not in endings:
-        raise ValueError(f"{what} '{path}' has no known ending; choose {', '.join(endings)}")
-
-
-def check_is_file(path: str | os.PathLike, what: str, way_out: str) -> None:
-    """Check that a file exists.
-
-    Raises:
-        FileNotFoundError: It does not.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
-
-
-def check_is_folder(path: str | os.PathLike, what: str, way_out: str) -> None:
-    """Check that a folder exists.
-
-    Raises:
-        FileNotFoundError: It does not.
-    """
-    if not Path(path).is_dir():
-        raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
-
-
 def check_launcher(launcher: str) -> None:
     """Check that ``--launcher`` names what has started this process.
 
@@ -142,31 +121,3 @@ def check_launcher(launcher: str) -> None:
             raise ValueError(
                 f'--launcher {launcher} finds no {variable} in the environment; start the command by {program}'
             )
-
-
-def check_can_write(path: str | os.PathLike | None, option: str, is_folder: bool = False) -> None:
-    """Check that a file or folder can be written, whose parents may be yet to be made, if it is given.
-
-    Args:
-        path: The file or folder, or None.
-        option: The option that names the path, for the error.
-        is_folder: Whether the path shall be a folder.
-
-    Raises:
-        ValueError: There is a file where a folder shall be, or the reverse.
-        OSError: The folder cannot be made, or cannot be written.
-    """
-    if path is None:
-        return
-    path = Path(path)
-    if is_folder and path.is_file():
-        raise ValueError(f"{option} '{path}' is a file; give a folder")
-    if not is_folder and path.is_dir():
-        raise ValueError(f"{option} '{path}' is a folder; give a file")
-    absolute = path.absolute()
-    folders = (absolute, *absolute.parents) if is_folder else absolute.parents
-    nearest = next(folder for folder in folders if folder.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"{option} '{path}' cannot be made, since '{nearest}' is a file; choose another")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise PermissionError(f"{option} '{path}' cannot be written, since '{nearest}' is protected; choose another")

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from distill.base.extras import missing_extra
-from distill.cli.mistakes import config_mistake
+from distill.base.mistakes import config_mistake
 
 USER_ERRORS = (ValueError, OSError)
 """What a user's mistake raises: a wrong value, or a missing or unreadable file. Anything else is a bug, unless mmengine

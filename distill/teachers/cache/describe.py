@@ -5,11 +5,13 @@ from importlib import metadata
 from pathlib import Path
 
 from backbones.checkpoint import read_weights, resolve_model, weights_sha256
+from backbones.own import is_kept, is_own
 from distill.data.preprocessor import ViewPreprocessor
 from distill.data.readers import list_sha256
 from distill.data.sampler import ViewSampler
 from distill.data.views import Views
 from distill.teachers.cache.manifest import ImageList, RunViews, TeacherIdentity, ViewSettings, plain
+from distill.teachers.own import own_sha256
 
 VERSIONED = ('torch', 'torchvision', 'timm', 'numpy', 'pillow', 'robust-backbones')
 """Packages that make views or predictions."""
@@ -42,6 +44,11 @@ def describe_teacher(config: Mapping) -> TeacherIdentity:
         The model and its arguments, and the hash of a checkpoint's weights; nothing if the config names a checkpoint
         that does not exist, or no model.
     """
+    if is_own(config.get('model')):
+        # The weights tell it all: another process may have given the class another name, or have the cache alone.
+        expected = config.get('weights_sha256')
+        known = own_sha256(config['model'], expected) if is_kept(config['model']) else expected
+        return TeacherIdentity(weights_sha256=known) if known else TeacherIdentity()
     checkpoint = config.get('checkpoint')
     at_hand = config.get('model') is not None if checkpoint is None else Path(checkpoint).is_file()
     if not at_hand:
