@@ -33,6 +33,7 @@ COMMANDS = {
     'transfer': Command(
         'transfer', TRAIN, 'train students with every teacher and alone, and tell what was transferred'
     ),
+    'save': Command('save', TRAIN, 'save a model as timm and the Hugging Face hub expect it, with a model card'),
     'demo': Command('demo', TRAIN, 'the whole chain on embedded data'),
     'robustness': Command('robustness', JUDGE, 'evaluate any models on clean, corrupted and shifted images'),
     'predict': Command('predict', JUDGE, 'show images to a classifier, a detector or a segmenter'),
