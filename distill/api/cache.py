@@ -32,12 +32,14 @@ class TeacherCache:
         rows: Number of predictions.
         size: In bytes.
         largest_difference: Between a stored and a computed probability; None if none was computed again.
+        rank: Number of this process, of those that have written together.
     """
 
     path: Path
     rows: int
     size: int
     largest_difference: float | None = None
+    rank: int = 0
 
 
 @session()
@@ -104,4 +106,4 @@ def cache_teacher(
 
         writer.write(bar)
         difference = writer.verify(verify) if verify and writer.rank == 0 else None
-        return TeacherCache(folder, writer.store.rows, size_bytes(writer.store), difference)
+        return TeacherCache(folder, writer.store.rows, size_bytes(writer.store), difference, writer.rank)

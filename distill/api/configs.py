@@ -37,12 +37,17 @@ def experiment_of(
     """
     found: str | Config
     if isinstance(config, Config):
-        found = config if config.filename else Config(config.to_dict(), filename=UNNAMED)
+        found = config if config.filename else _unnamed(config.to_dict())
     elif isinstance(config, Mapping):
-        found = Config(dict(config), filename=UNNAMED)
+        found = _unnamed(config)
     elif isinstance(config, (str, os.PathLike)):
         found = find(os.fspath(config), CONFIG)
     else:
         raise TypeError(f'config is a {type(config).__name__}; give a name, a path, a Config or a dict')
     folders = [os.fspath(path) if path is not None else None for path in (data_root, work_dir)]
     return Experiment(found, *folders, options=options, launcher=launcher)
+
+
+def _unnamed(content: Mapping) -> Config:
+    # Without a text, mmengine reads the file of that name.
+    return Config(dict(content), cfg_text='\n', filename=UNNAMED)

@@ -14,7 +14,7 @@ from backbones import own
 from backbones.loading import LoadedModel
 from backbones.own import OwnModel
 from distill.teachers.own import own_sha256
-from distill.training.options import value_at
+from distill.training.options import holdable, value_at
 
 KNOWN = ('model', 'mean', 'std', 'classes', 'num_classes', 'input_size')
 """What may be said of a network of a user's own."""
@@ -118,8 +118,8 @@ def set_teacher(config: Config, teacher: Given, stack: ExitStack, notes: list[st
     size = '' if described.input_size is None else ', shown {} x {} pixels'.format(*described.input_size)
     notes.append(f'teacher: the {type(network).__name__} itself, {described.num_classes} classes{size}')
     if said.get('mean') is None and not hasattr(network, 'pretrained_cfg'):
-        notes.append("teacher: normalised as ImageNet's models, since its mean and std are not given")
-    return {'model': name, 'weights_sha256': own_sha256(name), **others}
+        notes.append('teacher: shown images in the normalisation of the student, since its mean and std are not given')
+    return {'model': name, 'weights_sha256': own_sha256(name), **holdable(others, 'teacher')}
 
 
 def _network(given: Given) -> tuple[nn.Module | None, dict]:
@@ -138,7 +138,7 @@ def _network(given: Given) -> tuple[nn.Module | None, dict]:
             )
         return given['model'], said
     if isinstance(given, Mapping):
-        return None, dict(given)
+        return None, holdable(given, 'model')
     if isinstance(given, (str, os.PathLike)):
         return None, {}
     raise ValueError(
@@ -159,8 +159,9 @@ def describe(network: nn.Module, said: Mapping[str, Any], config: Config, role: 
         ValueError: The network does not take images or gives no logits, or what is said of it contradicts itself.
     """
     timm_cfg: Any = getattr(network, 'pretrained_cfg', None) or {}
+    shown = value_at(config, 'model.data_preprocessor') or {}
     mean, std = (
-        [float(value) for value in (said.get(key) or timm_cfg.get(key) or default)]
+        [float(value) for value in (said.get(key) or timm_cfg.get(key) or shown.get(key) or default)]
         for key, default in (('mean', IMAGENET_DEFAULT_MEAN), ('std', IMAGENET_DEFAULT_STD))
     )
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or max(mean) > 1:

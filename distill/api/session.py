@@ -5,7 +5,6 @@ and switches of torch, and keeps loggers, visualizers, message hubs and a defaul
 finds again. In a notebook the next run is the next cell.
 """
 
-import gc
 import multiprocessing
 import os
 import random
@@ -16,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import distributed
 
 from distill.base.extras import missing_extra
 from distill.base.mistakes import config_mistake
+from distill.base.processes import is_connected, leave_processes
 
 
 @contextmanager
@@ -56,22 +55,6 @@ def _connection() -> Iterator[None]:
     finally:
         if not before:
             leave_processes()
-
-
-def is_connected() -> bool:
-    """Whether this process is one of several of a run."""
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def leave_processes() -> None:
-    """Leave the other processes of a run, if there are any, and end the threads that spoke to them.
-
-    A thread of gloo that is left when the interpreter ends now and then aborts a run that has succeeded. The threads
-    live as long as anything refers to their process group. A model of the run does, and is garbage by now.
-    """
-    if is_connected():
-        distributed.destroy_process_group()
-        gc.collect()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,10 +68,11 @@ class TrainResult:
         from backbones.own import copy_on_cpu
         from backbones.record import ModelRecord
 
-        network = copy_on_cpu(self._network)
-        load_all(network, *read_weights_for(network, self.student_best), type(network).__name__)
-        record = ModelRecord.read(self.student_best) or ModelRecord(type(network).__name__)
-        return backbones.LoadedModel(network.eval(), record, str(self.student_best))
+        network, path = copy_on_cpu(self._network), self.student_best
+        load_all(network, *read_weights_for(network, path), type(network).__name__)
+        record = ModelRecord.read(path)
+        shown = {key: getattr(record, key, None) for key in ('classes', 'mean', 'std', 'input_size')}
+        return replace(backbones.load(network, **shown), source=str(path))
 
     def __repr__(self) -> str:
         shown = ', '.join(f'{name} {value:.4g}' for name, value in self.best.items())

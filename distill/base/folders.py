@@ -192,9 +192,7 @@ def find_images(
     return found
 
 
-def _find_images(
-    root: str, below: str, found: list[str], left_out: LeftOut, accepts: Callable[[str], bool]
-) -> None:
+def _find_images(root: str, below: str, found: list[str], left_out: LeftOut, accepts: Callable[[str], bool]) -> None:
     prefix = f'{below}/' if below else ''
     is_empty = True
     with os.scandir(os.path.join(root, below) if below else root) as entries:

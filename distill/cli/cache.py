@@ -9,7 +9,6 @@ interrupted run goes on where it stopped.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -55,8 +54,7 @@ def run(args: argparse.Namespace) -> dict:
     given = {name: getattr(args, name) for name in names}
     cache = cache_teacher(args.config, args.out, args.data_root, number=args.teacher, **given)
     result = {'cache': str(cache.path), 'rows': cache.rows, 'bytes': cache.size}
-    # Of several processes the first speaks.
-    console = Console(quiet=int(os.environ.get('RANK', 0)) > 0 and args.launcher != 'none')
+    console = Console(quiet=cache.rank > 0)
     console.print(f'{args.out}: {result["rows"]} predictions, {result["bytes"] / 2**20:.1f} MiB')
     if cache.largest_difference is not None:
         result['largest_difference'] = cache.largest_difference

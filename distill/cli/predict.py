@@ -32,7 +32,9 @@ COUNTED = {'classification': 'most probable', 'detection': 'objects', 'segmentat
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files, folders, and patterns with * in quotes')
+    parser.add_argument(
+        'images', nargs='+', metavar='IMAGE', help='image files, folders, and patterns with * in quotes'
+    )
     parser.add_argument(
         '--model',
         required=True,

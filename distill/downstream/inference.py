@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import MODELS, TRANSFORMS, DefaultScope, init_default_scope
+from mmengine.registry import TRANSFORMS, DefaultScope, init_default_scope
 from torch import Tensor, nn
 
 from backbones.checkpoint import weights_sha256

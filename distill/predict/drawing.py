@@ -133,9 +133,7 @@ class Labels:
         left, top, right, bottom = box
         places = [(left, top - down), (left, top), (left, bottom), (left, bottom - down)]
         places += [(right - across, top - down), (right - across, bottom - down)]
-        inside = [
-            (min(max(x, 0), max(width - across, 0)), min(max(y, 0), max(height - down, 0))) for x, y in places
-        ]
+        inside = [(min(max(x, 0), max(width - across, 0)), min(max(y, 0), max(height - down, 0))) for x, y in places]
         boxes = [(x, y, x + across, y + down) for x, y in inside]
         best = min(boxes, key=lambda one: sum(_overlap(one, other) for other in self.placed))
         self.placed.append(best)

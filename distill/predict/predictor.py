@@ -198,7 +198,9 @@ class Predictor:
             shown = [item.shown for item in items if item.shown is not None]
             predictions = self.model.predict([item.sample for item in items], shown)
         except torch.OutOfMemoryError:
-            raise ValueError(f'{len(items)} images at once take more memory than there is; lower the batch size') from None
+            raise ValueError(
+                f'{len(items)} images at once take more memory than there is; lower the batch size'
+            ) from None
         # Of networks that cannot take an image of a few pixels each raises something else.
         except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
             if len(items) > 1:

@@ -92,7 +92,9 @@ class PredictionFile:
         return self.path
 
     def _footer(self, finished: bool, more: Mapping[str, Any] | None = None) -> bytes:
-        lines = [f' {json.dumps(name)}: {_line(value)}' for name, value in {'finished': finished, **(more or {})}.items()]
+        lines = [
+            f' {json.dumps(name)}: {_line(value)}' for name, value in {'finished': finished, **(more or {})}.items()
+        ]
         return _encode('\n ],\n' + ',\n'.join(lines) + '\n}\n')
 
     def _append(self, content: bytes, footer: bytes) -> None:

@@ -6,10 +6,13 @@ A key is one of mmengine's, dotted or not, or a shortcut of `SHORTCUTS` for what
 import copy
 import difflib
 import inspect
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
+from torch import Tensor, nn
 
 from distill.training.length import EPOCHS, ITERS, stretched
 from distill.training.runner import Runner
@@ -47,8 +50,8 @@ def set_options(config: Config, options: Mapping[str, Any]) -> list[str]:
         ValueError: A key begins with a name that neither the config nor mmengine's runner has, it leads through
             something that holds no settings, or two keys set the same.
     """
-    short = {key: options[key] for key in SHORTCUTS if options.get(key) is not None}
-    plain = {key: copy.deepcopy(value) for key, value in options.items() if key not in SHORTCUTS}
+    short = {key: holdable(options[key], key) for key in SHORTCUTS if options.get(key) is not None}
+    plain = {key: holdable(value, key) for key, value in options.items() if key not in SHORTCUTS}
     _check_names(config, plain)
     _merge(config, plain)
     given, lines = set(_places(plain)), []
@@ -61,6 +64,31 @@ def set_options(config: Config, options: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def holdable(value: Any, name: str) -> Any:
+    """A copy of a setting as a config can hold it, which is text: paths are strings there, and numpy's numbers plain.
+
+    Args:
+        value: What the user has given.
+        name: Where it belongs, for the error.
+
+    Raises:
+        ValueError: It is, or holds, a network or a tensor.
+    """
+    if isinstance(value, Mapping):
+        return {key: holdable(one, f'{name}.{key}') for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(holdable(one, name) for one in value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, (nn.Module, Tensor)):
+        raise ValueError(
+            f'{name} is a {type(value).__name__}, which no config can hold; give a network as student or teacher'
+        )
+    return copy.deepcopy(value)
+
+
 def _check_names(config: Config, options: Mapping[str, Any]) -> None:
     """Check that something reads each setting."""
     read = [*inspect.signature(Runner.__init__).parameters, *OTHER_SETTINGS]
@@ -70,7 +98,7 @@ def _check_names(config: Config, options: Mapping[str, Any]) -> None:
         if root in VARIABLES:
             raise ValueError(f'{key} is a variable, which nothing reads any more; give {VARIABLES[root]} in its place')
         if root not in known:
-            close = difflib.get_close_matches(root, known, n=3)
+            close = difflib.get_close_matches(root, known, n=1)
             hint = (
                 f'did you mean {", ".join(close)}?' if close else f'{config.filename} has {", ".join(sorted(config))}'
             )
