@@ -41,7 +41,7 @@ configs: install
 docs: install
 	@$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
 		$(SITE) || $(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
-	$(BIN)/python -m sphinx -q -W --keep-going -j auto docs docs/_build/html
+	$(BIN)/python -m sphinx -q -E -W --keep-going -j auto docs docs/_build/html
 	@echo 'open docs/_build/html/index.html'
 
 notebooks: install

@@ -4,14 +4,16 @@ GitHub draws the same block by itself. Of Mermaid's language the directive knows
 """
 
 import html
+import itertools
 import re
 from collections.abc import Sequence
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-BOX, GAP, ROW, MARGIN = (104, 30), 16, 78, 4
-"""Width and height of a box, space between boxes, distance of rows and space around, in pixels."""
+BOX, LANE, GAP, ROW, MARGIN = (104, 30), 10, 16, 78, 4
+"""Width and height of a box, width that an arrow takes in a row that it crosses, space between these, distance of rows
+and space around, in pixels."""
 
 Edge = tuple[str, str]
 
@@ -29,8 +31,8 @@ def edges_of(text: str) -> list[Edge]:
     return [arrow.groups() for arrow in arrows]
 
 
-def rows_of(edges: Sequence[Edge]) -> list[list[str]]:
-    """The names, each in the row below all that have an arrow to it, in an order with few crossings.
+def levels_of(edges: Sequence[Edge]) -> dict[str, int]:
+    """The row of each name, below all that have an arrow to it.
 
     Raises:
         ValueError: Arrows go round in a circle.
@@ -41,50 +43,79 @@ def rows_of(edges: Sequence[Edge]) -> list[list[str]]:
             level[below] = max(level[below], level[above] + 1)
     if max(level.values()) >= len(level):
         raise ValueError('the arrows of the graph go round in a circle')
-    rows = [[name for name in level if level[name] == row] for row in range(max(level.values()) + 1)]
-    for _ in range(4):  # Each name goes to the mean place of its neighbours, again and again.
-        place = {name: i - len(row) / 2 for row in rows for i, name in enumerate(row)}
+    return level
+
+
+def lay_out(edges: Sequence[Edge]) -> tuple[list[list[str]], list[list[str]]]:
+    """Rows of places from left to right, and for each arrow the places that it goes through.
+
+    An arrow that crosses rows has a place of its own in each, so that it runs between boxes and not behind them.
+    """
+    level = levels_of(edges)
+    rows: list[list[str]] = [[] for _ in range(max(level.values()) + 1)]
+    for name, row in level.items():
+        rows[row].append(name)
+    ways = []
+    for above, below in edges:
+        between = [f'{above} {below} {row}' for row in range(level[above] + 1, level[below])]
+        for place, row in zip(between, range(level[above] + 1, level[below]), strict=True):
+            rows[row].append(place)
+        ways.append([above, *between, below])
+    steps = [step for way in ways for step in itertools.pairwise(way)]
+    for _ in range(8):  # Each place goes to the mean of its neighbours, again and again.
         for row in rows:
+            at = {name: i - len(other) / 2 for other in rows for i, name in enumerate(other)}
             mean = {}
             for name in row:
-                near = [place[a if b == name else b] for a, b in edges if name in (a, b)]
+                near = [at[a if b == name else b] for a, b in steps if name in (a, b)]
                 mean[name] = sum(near) / len(near)
             row.sort(key=mean.__getitem__)
-    return rows
+    return rows, ways
 
 
 def to_svg(edges: Sequence[Edge]) -> str:
     """The graph as SVG in the colours of the page."""
-    rows = rows_of(edges)
+    rows, ways = lay_out(edges)
+    names = {name for edge in edges for name in edge}
     width, height = BOX
-    widest = max(map(len, rows)) * (width + GAP) - GAP
-    corner = {
-        name: (MARGIN + (widest - len(row) * (width + GAP) + GAP) / 2 + i * (width + GAP), MARGIN + j * ROW)
-        for j, row in enumerate(rows)
-        for i, name in enumerate(row)
-    }
-    parts = []
-    for above, below in edges:
-        x, y = corner[above][0] + width / 2, corner[above][1] + height
-        to_x, to_y = corner[below][0] + width / 2, corner[below][1] - 3
-        bend = (to_y - y) / 2
+    wide = {place: width if place in names else LANE for row in rows for place in row}
+    lengths = [sum(wide[place] + GAP for place in row) - GAP for row in rows]
+    middle = {}
+    for number, row in enumerate(rows):
+        x = MARGIN + (max(lengths) - lengths[number]) / 2
+        for place in row:
+            middle[place] = x + wide[place] / 2, MARGIN + number * ROW + height / 2
+            x += wide[place] + GAP
+    parts = [f'<path d="{curve([middle[place] for place in way])}" class="graph-arrow"/>' for way in ways]
+    for name in sorted(names):
+        x, y = middle[name]
         parts.append(
-            f'<path d="M{x:g} {y:g} C{x:g} {y + bend:g} {to_x:g} {to_y - bend:g} {to_x:g} {to_y:g}" '
-            'fill="none" stroke="currentColor" stroke-opacity=".55" marker-end="url(#tip)"/>'
-        )
-    for name, (x, y) in corner.items():
-        parts.append(
-            f'<rect x="{x:g}" y="{y:g}" width="{width}" height="{height}" rx="5" class="graph-box"/>'
-            f'<text x="{x + width / 2:g}" y="{y + height / 2 + 5:g}" text-anchor="middle" fill="currentColor">'
+            f'<rect x="{x - width / 2:g}" y="{y - height / 2:g}" width="{width}" height="{height}" rx="5" '
+            f'class="graph-box"/><text x="{x:g}" y="{y + 5:g}" text-anchor="middle" fill="currentColor">'
             f'{html.escape(name)}</text>'
         )
-    size = f'{widest + 2 * MARGIN:g} {(len(rows) - 1) * ROW + height + 2 * MARGIN:g}'
+    size = f'{max(lengths) + 2 * MARGIN:g} {(len(rows) - 1) * ROW + height + 2 * MARGIN:g}'
     told = html.escape('; '.join(f'{above} to {below}' for above, below in edges))
     return (
         f'<svg class="graph" viewBox="0 0 {size}" role="img" aria-label="graph with arrows {told}">'
         '<defs><marker id="tip" viewBox="0 0 6 6" refX="4" refY="3" markerWidth="7" markerHeight="7" orient="auto">'
         f'<path d="M0 0 L6 3 L0 6 z" fill="currentColor"/></marker></defs>{"".join(parts)}</svg>'
     )
+
+
+def curve(points: Sequence[tuple[float, float]]) -> str:
+    """A path from below the first box through the points to above the last box."""
+    (x, y), half = points[0], BOX[1] / 2
+    path = f'M{x:g} {y + half:g}'
+    y += half
+    for i, (to_x, to_y) in enumerate(points[1:], 2):
+        end = to_y - (half + 3 if i == len(points) else half)
+        bend = (end - y) / 2
+        path += f' C{x:g} {y + bend:g} {to_x:g} {end - bend:g} {to_x:g} {end:g}'
+        if i < len(points):
+            path += f' V{to_y + half:g}'
+        x, y = to_x, to_y + half
+    return path
 
 
 class Mermaid(SphinxDirective):

@@ -13,8 +13,8 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
-NOISE = re.compile(r'^(.*(WARNING|Warning|Saving checkpoint|Checkpoints will be saved|Distributed training).*|.*index.*)\n', re.M)
-"""Lines of the log that say nothing to a reader of the site."""
+NOISE = re.compile(r'^.*(mmengine|Warning|autonotebook|index).*\n', re.M)
+"""Lines that say nothing to a reader of the site: the training's log is in the table below it."""
 
 
 def run(path: Path) -> nbformat.NotebookNode:
@@ -29,7 +29,8 @@ def run(path: Path) -> nbformat.NotebookNode:
         NotebookClient(notebook, timeout=600, resources=resources, record_timing=False).execute()
     for cell in notebook.cells:
         if cell.cell_type == 'code':
-            cell.outputs = [tidied(output, folder) for output in merged(cell.outputs)]
+            tidy = [tidied(output, folder) for output in merged(cell.outputs)]
+            cell.outputs = [output for output in tidy if output.get('text') != '']
     return notebook
 
 
@@ -42,10 +43,16 @@ def merged(outputs: list) -> list:
 
 
 def tidied(output: nbformat.NotebookNode, folder: str) -> nbformat.NotebookNode:
-    """An output without the name of the folder and the noise."""
+    """An output without the name of the folder, the noise, and a picture that the HTML beside it has too."""
     if output.output_type == 'stream':
         output.name = 'stdout'
         output.text = NOISE.sub('', output.text.replace(f'{folder}/', ''))
+        return output
+    for kind, content in output.data.items():
+        if kind.startswith('text/'):
+            output.data[kind] = content.replace(f'{folder}/', '')
+    if 'base64,' in output.data.get('text/html', ''):
+        output.data.pop('image/png', None)
     return output
 
 
