@@ -13,7 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
-NOISE = re.compile(r'^.*(mmengine|Warning|autonotebook|index).*\n', re.M)
+NOISE = re.compile(r'^.*(mmengine|Warning|autonotebook|index|DONE|\.\.\.$|Evaluate annotation).*\n', re.M)
 """Lines that say nothing to a reader of the site: the training's log is in the table below it."""
 
 

@@ -153,6 +153,7 @@ def check_settings(path: str | Path, options: dict | None) -> None:
         ValueError: It has not.
     """
     if options:
-        from distill.training.experiment import _set_options, read_file
+        from distill.training.experiment import read_file
+        from distill.training.options import set_options
 
-        _set_options(read_file(str(path)), options)
+        set_options(read_file(str(path)), options)

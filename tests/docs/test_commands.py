@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import run_page
+from filelock import FileLock
 from pages import LANGUAGES, REASONS, Block, blocks, pages, stand_ins
 
 PAGES = [page for page in pages() if any(block.language in ('sh', 'python') for block in blocks(page))]
@@ -19,14 +20,21 @@ robust-backbones train deit-mini_robust-resnet-tiny_shapes --work-dir work_dirs/
 
 @pytest.fixture(scope='session')
 def stage(tmp_path_factory) -> Path:
-    """The folder in which each page begins, in a copy."""
-    root = tmp_path_factory.mktemp('stage')
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        run_page.run_block(Block('stage', 1, 'sh', STAGE, ''))
-    finally:
-        os.chdir(before)
+    """The folder in which each page begins, in a copy. Processes of pytest-xdist share it."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if 'PYTEST_XDIST_WORKER' in os.environ else shared
+    root, before = shared / 'documentation', Path.cwd()
+    with FileLock(f'{root}.lock'):
+        if not root.exists():
+            partial = root.with_suffix('.part')
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            os.chdir(partial)
+            try:
+                run_page.run_block(Block('stage', 1, 'sh', STAGE, ''))
+            finally:
+                os.chdir(before)
+            partial.rename(root)
     return root
 
 
@@ -37,8 +45,9 @@ def test_commands_of(page, stage, tmp_path, monkeypatch):
     if any(block.reason is None and block.language in ('sh', 'python') for block in blocks(page)):
         shutil.copytree(stage, folder)
         monkeypatch.chdir(folder)
-    for path, other in stand_ins(page).items():
-        shutil.copytree(other, path) if Path(other).is_dir() else shutil.copy(other, path)
+        for path, other in stand_ins(page).items():
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(other, path) if Path(other).is_dir() else shutil.copy(other, path)
     names: dict = {'__name__': '__main__'}
     for block in blocks(page):
         if block.file is not None:
