@@ -1,8 +1,10 @@
 """The whole chain on the embedded data: distil both ways, measure robustness, detect, segment, report.
 
 robust-backbones demo
+robust-backbones demo --data FOLDER
 
 Five minutes or so on two CPU cores; everything goes to work_dirs/demo. Run it again to go on after a stop.
+With --data the pictures are one's own: FOLDER/<class>/…, or FOLDER/{train,val}/<class>/….
 """
 
 import argparse
@@ -10,38 +12,18 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.cli.arguments import check_at_least, check_can_write
+from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
 from distill.cli.command import run_command
+from distill.cli.demo_plan import Training, check_same_demo, checkpoint, glance
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-    from distill.matrix.steps import Step, Workplace
-
-
-@dataclass(frozen=True)
-class Training:
-    """A classifier that the demo trains.
-
-    Attributes:
-        config: Name of its config.
-        who: What people are told that it is.
-        teacher: The training that makes its teacher; None for none.
-        alone: The training of the same model without a teacher.
-        data: Folder of its images.
-        expected_s: About how long it takes, for the estimate of what is left.
-    """
-
-    config: str
-    who: str
-    teacher: str | None = None
-    alone: str | None = None
-    data: str = 'imagenet'
-    expected_s: float = 30
+    from distill.matrix.steps import Step
 
 
 BROAD = 'broad'
@@ -84,16 +66,18 @@ RUNS = {
 BACKBONE = 'robust-from-deit'
 GOALS = {'teacher': 90.0, 'student': 85.0, 'bbox_mAP': 0.30, 'mIoU': 0.50}
 WELCOME = """\
-Ten small classifiers learn to tell ten shapes apart, on 6,000 drawn pictures of 32 pixels. In nine of ten the texture gives
-the shape away: a shortcut. Two teachers learn from these pictures, a third one from pictures without the shortcut.
-Students learn alone or from a teacher, and are judged where the shortcut is gone. One becomes a detector's and a
-segmenter's backbone."""
+Ten small classifiers learn to tell ten shapes apart, on 6,000 drawn pictures of 32 pixels. \
+In nine of ten the texture gives the shape away: a shortcut. \
+Two teachers learn from these pictures, a third one from pictures without the shortcut. \
+Students learn alone or from a teacher, and are judged where the shortcut is gone. \
+One becomes a detector's and a segmenter's backbone."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='where everything goes')
+    parser.add_argument('--data', type=Path, metavar='FOLDER', help='images of your own in class folders')
+    parser.add_argument('--work-dir', type=Path, help='where everything goes (work_dirs/demo, with --data demo_own)')
     parser.add_argument('--jobs', type=int, default=2, help='steps that run at a time')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads a step')
     return parser
@@ -102,6 +86,10 @@ def build_parser() -> argparse.ArgumentParser:
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
     check_at_least(args, 1, 'jobs', 'threads')
+    if args.work_dir is None:
+        args.work_dir = Path('work_dirs/demo_own' if args.data else 'work_dirs/demo')
+    if args.data:
+        check_is_folder(args.data, 'folder', 'pass the folder that has your class folders')
     check_can_write(args.work_dir, '--work-dir', is_folder=True)
 
 
@@ -115,7 +103,11 @@ def run(args: argparse.Namespace) -> dict:
     from distill.matrix.processes import can_fork, prepare_forks
     from distill.matrix.steps import Workplace, run_steps
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if args.data:
+        from distill.cli import demo_own
+
+        return demo_own.run(args, console)
     console.print(WELCOME)
     work = args.work_dir.resolve()
     steps = plan(work)
@@ -127,20 +119,6 @@ def run(args: argparse.Namespace) -> dict:
     results = json.loads((work / 'results.json').read_text())
     show_end(console, results, args.work_dir)
     return results
-
-
-def check_same_demo(steps: 'list[Step]', place: 'Workplace', work: Path) -> None:
-    """Check that what was done before is a part of this demo.
-
-    Raises:
-        ValueError: It is of another one.
-    """
-    for step in steps:
-        if place.mark(step.name).is_file() and not place.is_done(step):
-            raise ValueError(
-                f"'{work}' holds another demo, or one of another version, whose step '{step.name}' differs; "
-                'choose another --work-dir or delete it'
-            )
 
 
 def plan(work: Path) -> 'list[Step]':
@@ -177,11 +155,6 @@ def plan(work: Path) -> 'list[Step]':
     command = ['report', *(str(work / part) for part in parts), '--out', str(work)]
     needs = ['robustness', 'cascade_rcnn test', 'deeplabv3 test']
     return [*steps, Step('report', command, needs, 'writing the report', 5)]
-
-
-def checkpoint(run: str, work: Path) -> Path:
-    """The weights of a run of `RUNS`."""
-    return work / run / 'student_best.pth'
 
 
 def images(run: Training, work: Path) -> Path:
@@ -228,7 +201,7 @@ def downstream(task: str, config: str, data: str, work: Path) -> 'list[Step]':
 def found(step: 'Step', work: Path) -> str | None:
     """What a step that is done has found, in words."""
     if step.name in RUNS:
-        return glance(step.name, work)
+        return glance(step.name, RUNS[step.name], work / 'data' / 'imagenet', work)
     if step.name.endswith(' test'):
         results = json.loads((work / step.name.removesuffix(' test') / 'results.json').read_text())
         if 'detection' in results:
@@ -237,36 +210,7 @@ def found(step: 'Step', work: Path) -> str | None:
     return None
 
 
-def glance(name: str, work: Path) -> str:
-    """Judge a run on the two suites that say most; returns what came out, in words. The report's step goes on from it.
-
-    Args:
-        name: Of `RUNS`.
-        work: Folder that everything goes to.
-    """
-    import torch
-
-    from distill.robustness.evaluate import Settings, evaluate
-    from distill.robustness.runs import load_run
-    from distill.robustness.suites import choose_suites
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # The pool of several threads would not survive in forks.
-    root = str(work / 'data' / 'imagenet')
-    judged = load_run(str(checkpoint(name, work)), 'cpu')
-    suites, _ = choose_suites(['clean', 'stylized'], root, judged.classes or [])
-    results = evaluate([judged], suites, Settings(root, work / 'robustness', workers=0))
-    torch.set_num_threads(threads)
-    scores = results['classification']
-    clean, swapped = (scores[name][suite]['top1_pct'] for suite in ('clean', 'stylized'))
-    text = f"{RUNS[name].who}: {clean:.1f} % right, {swapped:.0f} % where shapes wear each other's textures"
-    alone = scores.get(RUNS[name].alone or '')
-    if alone is None:
-        return text
-    return f'{text}, {swapped - alone["stylized"]["top1_pct"]:+.0f} points against the same model alone'
-
-
-def show_end(console, results: dict, work: Path) -> None:
+def show_end(console: 'Console', results: dict, work: Path) -> None:
     """Print the answer, the goals and where the report is.
 
     Args:
@@ -278,7 +222,8 @@ def show_end(console, results: dict, work: Path) -> None:
 
     console.print()
     for sentence in three_sentences(results):
-        console.print(sentence)
+        if sentence:
+            console.print(sentence)
     console.print(goals_table(results))
     console.print(f'report: {work / "report.html"}')
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from mmengine.registry import DATASETS
-from timm.data import create_transform
 from torch import Tensor
 
 from distill.data.views import Views
@@ -233,7 +232,9 @@ def recolour(images: Tensor, factors: np.ndarray) -> Tensor:
     Returns:
         uint8 [N, 3, H, W].
     """
-    brightness, contrast, saturation = torch.from_numpy(np.rint(factors * UNIT).astype(np.float32)).T[..., None, None, None]
+    brightness, contrast, saturation = torch.from_numpy(np.rint(factors * UNIT).astype(np.float32)).T[
+        ..., None, None, None
+    ]
     images = images.mul_(brightness).mul_(1 / UNIT).floor_().clamp_(max=255)
     mean = _gray(images).mean(dim=(2, 3), keepdim=True, dtype=torch.float64).floor_().float()
     images = images.sub_(mean).mul_(contrast).mul_(1 / UNIT).floor_().add_(mean).clamp_(0, 255)

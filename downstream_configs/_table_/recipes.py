@@ -218,7 +218,7 @@ SEG_TINY = dict(
 )
 SCENES = dict(**SEG_TINY, key='scenes', setting=ADE20K_LIKE, dataset='shapes_segmentation', goal=('mIoU ≥ 0.50', OWN))
 # Small crops of scenes: three shapes or so, as many as a step of larger ones learns from in the same time.
-SMALL_CROPS = '''\
+SMALL_CROPS = """\
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
@@ -229,7 +229,7 @@ train_dataloader = dict(
     )
 )
 model.update(data_preprocessor=dict(size=(64, 64)))
-default_hooks = dict(checkpoint=dict(interval=200))'''
+default_hooks = dict(checkpoint=dict(interval=200))"""
 TAUGHT_SCENES = {
     **SCENES,
     'schedules': dict(tiny='seg_tiny_taught'),

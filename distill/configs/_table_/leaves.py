@@ -154,7 +154,10 @@ def _lines(run: Run) -> list[str]:
         if student.model.startswith('deit'):
             lines += ['', TRANSFORMER.format(lr=TRANSFORMER_LR[run.data])]
         if run.data in student.epochs:
-            lines += [*([] if student.model.startswith('deit') else ['']), LENGTH[run.data].format(epochs=student.epochs[run.data])]
+            lines += [
+                *([] if student.model.startswith('deit') else ['']),
+                LENGTH[run.data].format(epochs=student.epochs[run.data]),
+            ]
     if run.data in DATA and RECIPES[run.recipe].matching:
         lines += ['', PATIENT.replace('{epochs}', str(PATIENT_EPOCHS[run.data]))]
     return lines + ([run.lines] if run.lines else [])

@@ -103,12 +103,12 @@ UNKNOWN = 'not measured here'
 AUTHORS = 'about 50 hours on 8 A5000 by the authors (RobustCNN TRAIN.md), not measured here'
 TAUGHT = "not measured here; that of the student alone and the teacher's forward passes"
 FOUND = 'above both models alone (Wang et al., ICLR 2023, section 6)'
-BROAD = '''
+BROAD = """
 # Made by `tools/make_data.py data/shapes-broad --sets imagenet --size 32 --train 6000 --texture-agreement 0.1`.
 data_root = 'data/shapes-broad/imagenet'
 train_dataloader = dict(dataset=dict(root=data_root))
 val_dataloader = dict(dataset=dict(root=data_root))
-test_dataloader = val_dataloader'''
+test_dataloader = val_dataloader"""
 LIKELY = 'above both models alone, as Wang et al., ICLR 2023, found for a Robust-ResNet'
 # fmt: off
 RUNS = [
