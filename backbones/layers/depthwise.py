@@ -122,8 +122,8 @@ def speed_up_depthwise(network: nn.Module, cut_kernels: bool = False) -> nn.Modu
 
     Args:
         network: Any model; its parameters and their names stay as they are.
-        cut_kernels: Cut kernels that are larger than the map, see `cut_kernel`: faster still on images of 32 pixels, and
-            rounded otherwise.
+        cut_kernels: Cut kernels that are larger than the map, see `cut_kernel`: faster still on images of 32 pixels,
+            and rounded otherwise.
 
     Returns:
         The same network; its wide depthwise convolutions are now `DepthwiseConv2d`.

@@ -39,8 +39,8 @@ STEPS = 750
 MOST_EPOCHS = 40
 BATCH = 32
 LEFT_OUT = (
-    'Left out: detection and segmentation, which need boxes and label maps; stylized pictures, renditions, sketches and '
-    'difficult pictures, which cannot be made honestly of your own.'
+    'Left out: detection and segmentation, which need boxes and label maps; stylized pictures, renditions, sketches '
+    'and difficult pictures, which cannot be made honestly of your own.'
 )
 
 
@@ -114,8 +114,8 @@ def prepare(folder: Path, root: Path, console: 'Console') -> OwnSet:
     counts, broken = record['images'], record['broken']
     how = f'a seeded fifth of each class ({VAL_SHARE:.0%}) is kept for judging' if source.is_split else 'its own parts'
     console.print(
-        f"'{folder}': {len(record['classes'])} classes, {counts['train']} images to learn from and {counts['val']} to judge "
-        f'by ({how}; at most {MOST["train"]} and {MOST["val"]}), brought to {size} x {size} pixels.'
+        f"'{folder}': {len(record['classes'])} classes, {counts['train']} images to learn from and {counts['val']} to "
+        f'judge by ({how}; at most {MOST["train"]} and {MOST["val"]}), brought to {size} x {size} pixels.'
     )
     for note in source.notes:
         console.print(note)

@@ -83,8 +83,8 @@ class MemoryViews(Views):
         side = size if isinstance(size, int) else size[-1]
         if len(self) * 3 * side**2 > LARGEST_GIB * GIB:
             raise ValueError(
-                f"the set '{self.where}' takes {len(self) * 3 * side**2 / GIB:.1f} GiB at {side} px and MemoryViews holds "
-                f'{LARGEST_GIB} GiB at most; set dataset.type=Views'
+                f"the set '{self.where}' takes {len(self) * 3 * side**2 / GIB:.1f} GiB at {side} px and MemoryViews "
+                f'holds {LARGEST_GIB} GiB at most; set dataset.type=Views'
             )
 
     def load(self) -> Tensor:
@@ -147,7 +147,8 @@ def check_training(transform: dict) -> None:
     unknown = sorted(transform.keys() - TRAINING)
     if unknown:
         raise ValueError(
-            f"MemoryViews has no transform '{unknown[0]}'; choose from {', '.join(sorted(TRAINING))}, or set dataset.type=Views"
+            f"MemoryViews has no transform '{unknown[0]}'; choose from {', '.join(sorted(TRAINING))}, "
+            'or set dataset.type=Views'
         )
 
 

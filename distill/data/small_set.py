@@ -139,7 +139,7 @@ def _write_part(
     for name, paths in classes.items():
         (folder / name).mkdir(parents=True)
         written = 0
-        for path, image in _decoded(paths, broken, advance):
+        for image in _decoded(paths, broken, advance):
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
             image.save(folder / name / f'{written:05d}.png')
             written += 1
@@ -150,14 +150,14 @@ def _write_part(
 
 
 def _decoded(paths: Iterable[Path], broken: list[str], advance: Callable[[], None]):
-    """Each image that can be decoded, with its file."""
+    """Each image that can be decoded."""
     for path in paths:
         try:
             with Image.open(path) as header:
                 turned = header.getexif().get(0x0112, 1)
             image = decode(path.open('rb'), lambda path=path: path)
             image.getexif()[0x0112] = turned
-            yield path, ImageOps.exif_transpose(image)
+            yield ImageOps.exif_transpose(image)
         except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
             broken.append(str(path))
         advance()

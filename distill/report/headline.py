@@ -54,7 +54,7 @@ def three_sentences(results: Results) -> list[str]:
 
 
 def _most_telling_sentence(results: Results) -> str:
-    """The sentence of the transfer with the largest measured change, or of the largest change where none is measured."""
+    """The sentence of the transfer with the largest measured change, else of that with the largest change."""
     gains = [(pair, gain) for pair in transfers(results) if (gain := _gain(results, pair))]
     if not gains:
         return ''
