@@ -95,7 +95,7 @@ def run(args: argparse.Namespace, console: 'Console') -> dict:
     if place.forks:
         prepare_forks()
     run_steps(steps, place, console.print, lambda step: found(step, own, work))
-    results = json.loads((work / 'results.json').read_text())
+    results = json.loads((work / 'robustness' / 'results.json').read_text())
     show_end(console, results, args.work_dir)
     return results
 

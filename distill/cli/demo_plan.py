@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from distill.matrix.steps import Step, Workplace
 
 
+ENOUGH = 200
+"""Images from which on a difference is told; of fewer it is mostly chance."""
+
+
 @dataclass(frozen=True)
 class Training:
     """A classifier that the demo trains.
@@ -76,7 +80,7 @@ def glance(name: str, run: Training, data: Path, work: Path, suites: 'Sequence[s
     text = f'{run.who}: {scores[name]["clean"]["top1_pct"]:.1f} % right'
     if last == 'stylized':
         text += f", {scores[name][last]['top1_pct']:.0f} % where shapes wear each other's textures"
-    if alone is None:
+    if alone is None or scores[name][last]['images'] < ENOUGH:
         return text
     difference = scores[name][last]['top1_pct'] - alone[last]['top1_pct']
     return f'{text}, {difference:+.0f} points against the same model alone'

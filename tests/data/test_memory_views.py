@@ -81,7 +81,7 @@ def test_crops_are_bilinear_interpolation():
 
 def test_recolouring_by_hand():
     image = torch.tensor([100.0, 50.0, 200.0]).view(1, 3, 1, 1)
-    # Brightness halves; contrast 0 gives the mean's gray; saturation 0 the own one: (77·100 + 150·50 + 29·200) / 256 = 82.
+    # Contrast 0 gives the gray of the mean, saturation 0 the own gray: (77·100 + 150·50 + 29·200) / 256 = 82.
     bright, flat, gray = (recolour(image.clone(), np.array([f]))[0].flatten().tolist()
                           for f in ([0.5, 1, 1], [1, 0, 1], [1, 1, 0]))  # fmt: skip
     assert bright == [50, 25, 100]
