@@ -18,7 +18,7 @@ model = dict(
         img_size=32,
         patch_size=8,
         embed_dim=128,
-        depth=4,
+        depth=2,
         num_heads=4,
         weight_init='jax',
         num_classes=10,
@@ -27,8 +27,8 @@ model = dict(
 )
 
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
-max_epochs = 9
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+max_epochs = 10
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),

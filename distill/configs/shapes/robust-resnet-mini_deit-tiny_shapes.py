@@ -16,7 +16,7 @@ model = dict(
         model='deit_tiny_patch16_224',
         img_size=32,
         patch_size=8,
-        embed_dim=128,
+        embed_dim=112,
         depth=2,
         num_heads=4,
         class_token=False,
@@ -31,8 +31,8 @@ model = dict(
 )
 
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
-max_epochs = 8
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+max_epochs = 6
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
