@@ -14,7 +14,7 @@ CLASSES = 10
 TRANSFORMER = """\
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
 optim_wrapper = dict(optimizer=dict(lr={lr}))"""
-TRANSFORMER_LR = {'shapes': '1e-3', 'cifar10': '7e-4'}
+TRANSFORMER_LR = {'shapes': '1.5e-3', 'cifar10': '7e-4'}
 LENGTH = {
     'shapes': """\
 max_epochs = {epochs}
