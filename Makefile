@@ -8,10 +8,11 @@ SITE := sphinx furo myst_nb sphinx_copybutton sphinx_design
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install onedl configs docs notebooks lint format test extras campaign demo clean
+.PHONY: help install onedl configs docs notebooks lint format test extras campaign demo demo-real clean
 
 help:
-	@echo 'make demo   the whole chain on embedded data: 20 minutes on two cores, then open work_dirs/demo/report.html'
+	@echo 'make demo   the whole chain on embedded data: five minutes or so on two cores, then open work_dirs/demo/report.html'
+	@echo 'make demo-real DATA=FOLDER   the same on images of your own: FOLDER/<class>/… or FOLDER/{train,val}/<class>/…'
 	@echo 'make test   the tests, and a smoke test on the second OpenMMLab stack'
 	@echo 'make extras   every extra of the wheel in an environment of its own; EXTRAS="none robustness" says which'
 	@echo 'make campaign   kills, bad input and hostile files against every command; MINUTES=10 says for how long'
@@ -69,5 +70,9 @@ campaign: install
 demo: install
 	$(BIN)/python tools/demo.py
 
+demo-real: install
+	@test -n '$(DATA)' || { echo 'say which images: make demo-real DATA=FOLDER, with FOLDER/<class>/<image>'; exit 1; }
+	$(BIN)/python tools/demo.py --data '$(DATA)'
+
 clean:
-	rm -rf $(ONEDL) work_dirs/demo docs/_build
+	rm -rf $(ONEDL) work_dirs/demo work_dirs/demo_own docs/_build
