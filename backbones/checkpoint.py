@@ -6,8 +6,8 @@
 
 import contextlib
 import hashlib
-import logging
 import io
+import logging
 import os
 import re
 from collections.abc import Mapping
