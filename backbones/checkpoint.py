@@ -6,6 +6,7 @@
 
 import contextlib
 import hashlib
+import io
 import logging
 import os
 import re
@@ -53,12 +54,14 @@ def write_weights(path: str | os.PathLike, weights: Mapping[str, torch.Tensor]) 
         weights: The tensors.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    # Python writes the bytes, because a full disk is an OSError then.
     with atomic_write(path) as temporary:
         if Path(path).suffix != '.safetensors':
-            torch.save(plain, temporary)
+            buffer = io.BytesIO()
+            torch.save(plain, buffer)
+            temporary.write_bytes(buffer.getbuffer())
             return
-        # Tensors that share their memory, as tied weights do, are written each for itself. Python writes the bytes,
-        # because a full disk is an OSError then.
+        # Tensors that share their memory, as tied weights do, are written each for itself.
         seen: set[int] = set()
         for name, tensor in plain.items():
             if tensor.untyped_storage().data_ptr() in seen:
