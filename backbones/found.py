@@ -182,6 +182,8 @@ def _complete(found: Found, name: str | None, kwargs: Mapping[str, Any], shown: 
         plain['input_size'] = [record.model_kwargs.get('in_chans', 3), size, size]
     elif isinstance(size, list) and len(size) == 2:
         plain['input_size'] = [record.model_kwargs.get('in_chans', 3), *size]
+    if 'input_size' in plain and record.input_size and not record.crop_pct:
+        plain.setdefault('crop_pct', 1.0)  # as at the size that the model was trained at
     return ModelRecord.from_json({**record.to_json(), **plain}, found.source.text)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import timm
 import yaml
 
 from backbones.hub_config import check_model_args
@@ -79,6 +80,9 @@ def _told_by_timm(args: Mapping, source: str) -> dict[str, Any]:
     if 'input_size' not in told and isinstance(args.get('img_size'), int):
         told['input_size'] = [kwargs.get('in_chans', 3), args['img_size'], args['img_size']]
     told |= {name: args[name] for name in ('crop_pct', 'crop_mode', 'interpolation') if args.get(name)}
+    config = timm.get_pretrained_cfg(told['model']) if timm.is_model(told['model'].partition('.')[0]) else None
+    if config is not None:
+        told.setdefault('crop_pct', config.crop_pct)
     return told
 
 

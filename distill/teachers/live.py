@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backbones.found import check_model_name
 from backbones.loading import load_configured
 from backbones.sources import Source
 from distill.base.classes import match_classes
@@ -23,6 +24,7 @@ def _with_weights(model: Mapping[str, Any]) -> dict[str, Any]:
         return {**model, 'require_weights': has_checkpoint or asked is not False}
     source = Source.parse(model['model'])
     if source.path is None and source.repo is None:
+        check_model_name(source.model or '')
         raise ValueError(
             f"the teacher '{source.text}' has random weights; give checkpoint='FILE', pretrained=True for timm's, or "
             'pretrained=False to teach with random ones'

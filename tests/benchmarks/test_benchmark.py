@@ -12,7 +12,7 @@ from distill.cli.benchmark import main as benchmark
 @pytest.mark.slow
 def test_distillation_is_measured_against_timms(tmp_path, capsys, monkeypatch):
     # The real student, whose weights the peak of memory is compared with, and a small teacher on small images.
-    teacher = dict(model='deit_tiny_patch16_224', img_size=32, depth=1)
+    teacher = dict(model='deit_tiny_patch16_224', img_size=32, depth=1, pretrained=False)
     measure = distillation.benchmark_distill
     monkeypatch.setattr(
         distillation,

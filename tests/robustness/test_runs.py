@@ -29,6 +29,8 @@ def test_a_model_of_one_size_is_resampled_to_another_where_timm_can(tmp_path):
     assert (own.record['input_size'], larger.record['input_size']) == ([3, 160, 160], [3, 192, 192])
     assert own.record['weights_sha256'] == larger.record['weights_sha256']
     assert larger.transform['input_size'] == (192, 192)
+    trained = str(save(tmp_path / 'trained.pth', input_size=[3, 160, 160]))
+    assert [load_run(trained, 'cpu', size).transform['crop_pct'] for size in (None, 192)] == [1, 1]
     assert larger.predict(torch.zeros(2, 3, 192, 192, dtype=torch.uint8)).shape == (2, 10)
 
 

@@ -15,6 +15,7 @@ from distill.base.files import to_plain
 from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor
 from distill.teachers.build import build_teacher
+from distill.teachers.cache.describe import describe_teacher
 from distill.teachers.cached import CachedTeacher
 from distill.teachers.ensemble import Ensemble
 from distill.teachers.live import LiveTeacher
@@ -106,6 +107,26 @@ def test_live_teacher_from_a_checkpoint_is_shown_what_it_was_trained_with(tmp_pa
     teacher = LiveTeacher(checkpoint=tmp_path / 'teacher.pth')
     assert (teacher.mean, teacher.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert LiveTeacher(**LIVE).mean == tuple(teacher.network.pretrained_cfg['mean'])
+
+
+def test_a_teacher_with_random_weights_is_refused_unless_they_are_asked_for(tmp_path):
+    with pytest.raises(ValueError, match=f"the teacher '{NAME}' has random weights; give checkpoint='FILE'"):
+        build_teacher(dict(model=NAME, **TEACHER))
+    network = build_model(**LIVE)
+    torch.save(network.state_dict(), tmp_path / 'x.pth')
+    said = dict(mean=[0.1, 0.2, 0.3], classes=list('abcdefghij'))
+    for source in (
+        dict(model=f'{NAME}@{tmp_path}/x.pth'),
+        dict(checkpoint=f'{NAME}@{tmp_path}/x.pth'),
+        dict(model=NAME, checkpoint=tmp_path / 'x.pth'),
+    ):
+        teacher = build_teacher({**source, **said, **TEACHER})
+        assert torch.equal(teacher.network.head.weight, network.head.weight)
+        assert (teacher.mean, teacher.classes) == ((0.1, 0.2, 0.3), list('abcdefghij'))
+        identity = describe_teacher({**source, **said, **TEACHER})
+        assert identity['model_kwargs'] == {**TEACHER, **said}
+        assert ('weights_sha256' in identity) == ('checkpoint' in source)
+    assert describe_teacher(dict(checkpoint=f'{NAME}@{tmp_path}/gone.pth')) == {}
 
 
 class Constant(Teacher):

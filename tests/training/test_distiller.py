@@ -25,7 +25,14 @@ STUDENT = dict(
     num_classes=10,
 )
 TEACHER = dict(
-    model='deit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=10
+    model='deit_tiny_patch16_224',
+    pretrained=False,
+    img_size=32,
+    patch_size=8,
+    embed_dim=32,
+    depth=2,
+    num_heads=2,
+    num_classes=10,
 )
 LOSSES = [dict(type='cross_entropy', weight=0.5), dict(type='soft_target_kl', weight=0.5, temperature=2.0)]
 
@@ -181,7 +188,7 @@ def test_optimizers_update_in_one_call_where_they_can(distiller):
 def test_several_teachers_are_one_mean_prediction():
     torch.manual_seed(0)
     losses = [dict(type='soft_target_kl', temperature=2.0)]
-    distiller = Distiller(STUDENT, [dict(TEACHER, weight=3.0), STUDENT], losses).eval()
+    distiller = Distiller(STUDENT, [dict(TEACHER, weight=3.0), dict(STUDENT, pretrained=False)], losses).eval()
     data = distiller.data_preprocessor(batch(), False)
     first, second = (teacher.network(data['images']).softmax(1) for teacher in distiller.teacher.teachers)
     log_q = ((0.75 * first + 0.25 * second).log() / 2).log_softmax(1)
@@ -189,7 +196,7 @@ def test_several_teachers_are_one_mean_prediction():
     expected = 4 * (log_q.exp() * (log_q - log_p)).sum(1).mean()
     torch.testing.assert_close(distiller(**data, mode='loss')['loss_soft_target_kl'], expected)
     assert copy.deepcopy(distiller).teacher is distiller.teacher
-    assert distiller.teacher.source == [dict(TEACHER, weight=0.75), dict(STUDENT, weight=0.25)]
+    assert distiller.teacher.source == [dict(TEACHER, weight=0.75), dict(STUDENT, pretrained=False, weight=0.25)]
 
 
 class Part(LiveTeacher):
