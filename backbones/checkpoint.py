@@ -24,7 +24,7 @@ from backbones.files import atomic_write
 from backbones.fit import check_finite, fit_weights, load_all
 from backbones.found import Found, WeightsFile, find_model
 from backbones.hub_folder import CONFIG, WEIGHTS
-from backbones.openmmlab_names import HEADS, classifier_names, find_head, rename_stem
+from backbones.openmmlab_names import HEADS, classifier_names, find_head, timms_names
 from backbones.record import ModelRecord
 from backbones.sources import first_line, hub_client
 from backbones.torchvision_files import map_names, torchvision_name
@@ -113,11 +113,11 @@ def read_weights_for(
     source = f'{file.words} (its names without {removed})' if removed else file.words
     notes = [f'{file.words}: {removed} was taken off the names of its tensors'] if removed else []
     if own.keys() != weights.keys():
-        weights = rename_stem(weights, own)
+        weights = timms_names(weights, own)
         if own.keys() - weights.keys() == set(classifier_names(network)):
             weights |= find_head(everything, network)
             if any(name.startswith(HEADS) for name in everything) and own.keys() != weights.keys():
-                source += f", whose classifier stands in another place than {type(network).__name__}'s"
+                source += f", whose classifier stands in another place than {type(network).__name__}'s,"
     if found is not None and own.keys() != weights.keys():
         mapped = _from_torchvision(everything, found)
         if mapped:

@@ -86,9 +86,10 @@ def find_model(
         FileNotFoundError: There is no such file or folder.
         ValueError: No name is given or found, it is unknown, or the checkpoint holds another model.
     """
-    if model is None and checkpoint is None:
+    given = model if checkpoint is None else checkpoint
+    if given is None:
         raise ValueError("no model is given; give timm's name, or a checkpoint with a record (.json) beside it")
-    source = Source.parse(model if checkpoint is None else checkpoint)
+    source = Source.parse(given)
     if checkpoint is not None and source.path is None and source.repo is None:
         raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; train it first or correct the path")
     name = source.model if checkpoint is None else source.model or model
@@ -123,12 +124,12 @@ def _find_file(source: Source, path: Path, name: str | None) -> Found:
     if record is not None:
         _check_name(name, record, f"checkpoint '{path}'")
         return Found(source, record, file)
-    record, problem = _folder_record(path)
-    if record is not None and name is not None and not _is_same(name, record.model):
-        record, problem = None, f"'{path.parent / CONFIG}' is of {record.model} and not used"
+    beside, problem = _folder_record(path)
+    if beside is not None and (name is None or _is_same(name, beside.model)):
+        return Found(source, beside, file)
+    if beside is not None:
+        problem = f"'{path.parent / CONFIG}' is of {beside.model} and not used"
     notes = (problem,) if problem and name is not None else ()
-    if record is not None:
-        return Found(source, record, file, notes=notes)
     told = told_inside(file.content, file.words)
     is_bgr = told.pop('bgr', False)
     by = BY_CONTENT

@@ -213,7 +213,7 @@ def _model_kwargs(
 def _label_names(config: Mapping, pretrained_cfg: Mapping, source: str) -> list[str]:
     """Names of the classes in the order of the logits, or nothing."""
     places = ((config, 'label_names'), (pretrained_cfg, 'label_names'), (config, 'labels'))
-    names = next((place[name] for place, name in places if place.get(name)), [])
+    names: Any = next((place[name] for place, name in places if place.get(name)), [])
     expected = 'a list of names, or an object with a name for each index'
     if isinstance(names, dict):
         is_counted = all(index.isdecimal() for index in names)

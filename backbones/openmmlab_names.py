@@ -20,21 +20,25 @@ DEEP_STEM = {
 """The three convolutions at the beginning of a ResNet-C or -D: mmdet's and mmseg's names, mmpretrain's, and timm's."""
 
 
-def rename_stem(weights: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
-    """Give OpenMMLab's deep stem timm's names, if the network has one.
+def timms_names(weights: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    """Give OpenMMLab's ResNets timm's names, where the network has these and not the others.
 
     Args:
         weights: Tensors by name.
         names: Names of the network's tensors.
     """
-    if 'conv1.6.weight' not in names or not any(name.startswith('stem.') for name in weights):
-        return dict(weights)
-
-    def rename(name: str) -> str:
-        found = re.match(r'stem\.\d\.((conv|bn)\.)?', name)
-        return DEEP_STEM.get(found[0], found[0]) + name[found.end() :] if found else name
-
-    return {rename(name): value for name, value in weights.items()}
+    renamed = {}
+    for name, value in weights.items():
+        new = name.replace('.se_layer.conv1.conv.', '.se.fc1.').replace('.se_layer.conv2.conv.', '.se.fc2.')
+        stem = re.match(r'stem\.\d\.((conv|bn)\.)?', name)
+        if stem is not None and 'conv1.6.weight' in names:
+            new = DEEP_STEM.get(stem[0], stem[0]) + name[stem.end() :]
+        shortcut = re.match(r'(.*\.downsample)\.([01])\.(.*)', name)
+        # mmpretrain averages nothing, and has no layer for that, in front of a shortcut of stride 1.
+        if shortcut is not None and f'{shortcut[1]}.0.weight' not in names and f'{shortcut[1]}.2.weight' not in weights:
+            new = f'{shortcut[1]}.{int(shortcut[2]) + 1}.{shortcut[3]}'
+        renamed[name if name in names and new not in names else new] = value
+    return renamed
 
 
 def find_head(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -92,9 +92,9 @@ def split_named(text: str) -> tuple[str, str | None]:
         The name with its arguments, and the path, or None if there is no ``@`` after what can be a name.
     """
     places = [place for place, letter in enumerate(text) if letter == '@']
-    readings = [(text[:place], text[place + 1 :]) for place in places]
+    readings: list[tuple[str, str | None]] = [(text[:place], text[place + 1 :]) for place in places]
     readings = [one for one in readings if NAME.fullmatch(one[0].partition(',')[0]) and one[1]]
-    there = [one for one in readings if Path(LOCAL.sub('', one[1], count=1)).exists()]
+    there = [one for one in readings if Path(LOCAL.sub('', str(one[1]), count=1)).exists()]
     return (there or readings or [(text, None)])[0]
 
 

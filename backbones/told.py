@@ -19,8 +19,10 @@ MOST_BYTES = 4 * 2**20
 """The most that is read of settings."""
 
 RESNETS = {'ResNet': '', 'ResNetV1c': 'c', 'ResNetV1d': 'd', 'SEResNet': ''}
-OWN = ('model', 'checkpoint', 'checkpoint_prefix', 'pretrained', 'resample_stem', 'out_indices', 'frozen_stages')
-OWN += ('norm_eval', 'sync_bn', 'with_cp', 'drop_path_rate', 'output_stride', 'dcn_stages', 'strides', 'type')
+OWN = (
+    *('model', 'checkpoint', 'checkpoint_prefix', 'pretrained', 'resample_stem', 'out_indices', 'frozen_stages'),
+    *('norm_eval', 'sync_bn', 'with_cp', 'drop_path_rate', 'output_stride', 'dcn_stages', 'strides', 'type'),
+)
 """Arguments of this project's students and of `TimmBackbone` that are none of the model's."""
 
 

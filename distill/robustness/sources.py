@@ -112,9 +112,9 @@ def _file(text: str) -> Path | None:
 def split_named(text: str) -> tuple[str, str | None]:
     """Split ``NAME@FILE`` as `backbones.sources.split_named` does."""
     places = [place for place, letter in enumerate(text) if letter == '@']
-    readings = [(text[:place], text[place + 1 :]) for place in places]
+    readings: list[tuple[str, str | None]] = [(text[:place], text[place + 1 :]) for place in places]
     readings = [one for one in readings if NAME.fullmatch(one[0].partition(',')[0]) and one[1]]
-    there = [one for one in readings if Path(LOCAL.sub('', one[1], count=1)).exists()]
+    there = [one for one in readings if Path(LOCAL.sub('', str(one[1]), count=1)).exists()]
     return (there or readings or [(text, None)])[0]
 
 

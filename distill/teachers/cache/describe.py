@@ -69,12 +69,13 @@ def find_teacher(config: Mapping) -> Found | None:
     Args:
         config: Arguments of `backbones.loading.load_configured`.
     """
-    model, checkpoint = config.get('model'), config.get('checkpoint')
-    if (checkpoint is None and model is None) or is_own(model):
+    checkpoint = config.get('checkpoint')
+    given = config.get('model') if checkpoint is None else checkpoint
+    if given is None or is_own(given):
         return None
-    source = Source.parse(model if checkpoint is None else checkpoint)
+    source = Source.parse(given)
     if source.repo is not None:  # which may need a network
-        return Found(source, ModelRecord(str(model or checkpoint), model_arguments(config)))
+        return Found(source, ModelRecord(str(config.get('model') or checkpoint), model_arguments(config)))
     if (source.path is not None and not source.path.exists()) or (source.path is None and checkpoint is not None):
         return None
     return find_model(**{key: value for key, value in config.items() if key not in ('pretrained', 'resample_stem')})
