@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import safetensors.torch
 import timm
 import torch
 from torch import nn
@@ -35,14 +36,35 @@ def save_model(path: str | os.PathLike, model: nn.Module, record: ModelRecord) -
     """Write the weights of a model, and the record of the model beside them.
 
     Args:
-        path: Path of the weights, ending in ``.pth``.
+        path: Path of the weights, see `write_weights`.
         model: A timm model.
         record: Record of the model; the hash of the weights is added.
     """
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    with atomic_write(path) as temporary:
-        torch.save(weights, temporary)
+    weights = model.state_dict()
+    write_weights(path, weights)
     replace(record, weights_sha256=weights_sha256(weights)).write(path)
+
+
+def write_weights(path: str | os.PathLike, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors by name, in one piece.
+
+    Args:
+        path: The file: in the format of safetensors if its name ends so, otherwise in that of ``torch.save``.
+        weights: The tensors.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with atomic_write(path) as temporary:
+        if Path(path).suffix != '.safetensors':
+            torch.save(plain, temporary)
+            return
+        # Tensors that share their memory, as tied weights do, are written each for itself. Python writes the bytes,
+        # because a full disk is an OSError then.
+        seen: set[int] = set()
+        for name, tensor in plain.items():
+            if tensor.untyped_storage().data_ptr() in seen:
+                plain[name] = tensor.clone()
+            seen.add(tensor.untyped_storage().data_ptr())
+        temporary.write_bytes(safetensors.torch.save(plain, metadata={'format': 'pt'}))
 
 
 def read_weights(path: str | os.PathLike, prefix: str = '') -> dict[str, torch.Tensor]:

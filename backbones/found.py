@@ -17,7 +17,8 @@ import timm
 
 from backbones import own
 from backbones.checkpoint_file import read_checkpoint
-from backbones.hub_folder import CONFIG, FACTORY_ARGUMENTS, read_folder
+from backbones.hub_config import FACTORY_ARGUMENTS
+from backbones.hub_folder import CONFIG, read_folder
 from backbones.record import ModelRecord
 from backbones.sources import LOCAL, Source, fetch, split_shown
 from backbones.told import told_beside, told_inside

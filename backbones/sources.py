@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from backbones.checkpoint_file import ENDINGS
-from backbones.hub_folder import CONFIG, FACTORY_ARGUMENTS, WEIGHTS_NAMES
+from backbones.hub_config import FACTORY_ARGUMENTS
+from backbones.hub_folder import CONFIG, WEIGHTS_NAMES
 
 SHOWN = ('classes', 'input_size', 'mean', 'std', 'crop_pct', 'crop_mode', 'interpolation')
 """What can be told of a model beside the arguments that build it: fields of a `ModelRecord`."""

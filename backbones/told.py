@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from backbones.hub_folder import check_model_args
+from backbones.hub_config import check_model_args
 from backbones.stand_ins import Inert
 
 ARGS = 'args.yaml'

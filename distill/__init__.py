@@ -1,7 +1,7 @@
 """Distillation between vision transformers and CNNs, and the robustness benchmarks that judge it.
 
 The calls below are what notebooks and scripts use, and what the commands themselves make. They are imported when they
-are asked for: ``import distill`` takes no time and prints nothing.
+are asked for: ``import distill`` takes no time and prints nothing::
 
     import distill
     result = distill.train('deit-mini_shapes', data_root='data/shapes/imagenet', epochs=3)

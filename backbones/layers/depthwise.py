@@ -10,6 +10,8 @@ images of 384 × 14 × 14 with a kernel of 11 take 5 ms instead of 30 (without `
 768 × 7 × 7 2 ms instead of 43; 91 MiB of padding are not needed.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,20 +73,57 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel_size, stride, padding, dilat
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that trains faster in fp32 on a CPU; otherwise `torch.nn.Conv2d`."""
+    """A depthwise convolution that trains faster in fp32 on a CPU; otherwise `torch.nn.Conv2d`.
+
+    Attributes:
+        cuts_kernel: Whether a kernel that is larger than the map is cut to the part that meets it, see `cut_kernel`.
+    """
+
+    cuts_kernel = False
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         trained = torch.is_grad_enabled() and weight.requires_grad
         if trained and x.device.type == 'cpu' and x.dim() == 4 and not torch.is_autocast_enabled('cpu'):
+            if self.cuts_kernel and self.dilation == (1, 1) and min(x.shape[2:]) <= self.padding[0]:
+                x, weight = cut_kernel(x, weight, self.stride, self.padding)
+                return F.conv2d(x, weight, bias, self.stride, 0, 1, len(weight))
             return _DepthwiseConvolution.apply(x, weight, bias, self.stride, self.padding, self.dilation)
         return super()._conv_forward(x, weight, bias)
 
 
-def speed_up_depthwise(network: nn.Module) -> nn.Module:
+def cut_kernel(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Leave out the rows and columns of a kernel that meet nothing but padding, wherever the kernel stands.
+
+    At a map of 2 × 2 a kernel of 7 has 9 of 49 weights that matter.
+
+    Args:
+        x: Input of the convolution [B, C, H, W].
+        weight: Kernels [C, 1, h, w].
+        stride: Vertical and horizontal stride.
+        padding: Vertical and horizontal padding.
+
+    Returns:
+        The input with the padding that is left, and the kernels that are left: their convolution without padding is
+        the former one with it.
+    """
+    margins: list[int] = []
+    for axis in (0, 1):
+        side, width, step, before = x.shape[2 + axis], weight.shape[2 + axis], stride[axis], padding[axis]
+        last = (side + 2 * before - width) // step * step  # Where the kernel stands last, in padded pixels.
+        first_tap, last_tap = max(0, before - last), min(width, before + side)
+        weight = weight.narrow(2 + axis, first_tap, last_tap - first_tap)
+        # F.pad wants the last axis first.
+        margins = [before - first_tap, last + last_tap - before - side, *margins]
+    return F.pad(x, margins), weight
+
+
+def speed_up_depthwise(network: nn.Module, cut_kernels: bool = False) -> nn.Module:
     """Make the wide depthwise convolutions of a network train faster on a CPU.
 
     Args:
         network: Any model; its parameters and their names stay as they are.
+        cut_kernels: Cut kernels that are larger than the map, see `cut_kernel`: faster still on images of 32 pixels,
+            and rounded otherwise.
 
     Returns:
         The same network; its wide depthwise convolutions are now `DepthwiseConv2d`.
@@ -93,6 +132,7 @@ def speed_up_depthwise(network: nn.Module) -> nn.Module:
         # Subclasses, such as timm's with TensorFlow's padding, have a forward pass of their own.
         if type(module) is nn.Conv2d and _is_wide_depthwise(module):
             module.__class__ = DepthwiseConv2d
+            module.cuts_kernel = cut_kernels
     return network
 
 

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
+from distill.base.extras import TRACKERS
 from distill.base.paths import check_can_write, check_is_folder
 from distill.base.records import cells_of, choose_kinds
 from distill.results.schema import FILE_NAME
@@ -60,6 +62,20 @@ def check_least(least: int, say: Say = as_keyword, **values: int | None) -> None
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f'{say(name)} is {value!r}; give {least} or more')
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Check that experiment trackers are known and installed.
+
+    Raises:
+        ModuleNotFoundError: One is not installed.
+        ValueError: One is unknown.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            raise ValueError(f"tracker '{name}' is unknown; choose from {', '.join(TRACKERS)}")
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
 
 
 def check_evaluation(

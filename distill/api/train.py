@@ -11,6 +11,7 @@ from torch import nn
 
 from backbones.record import ModelRecord
 from distill.api.brief import BriefRunner, without_library_warnings
+from distill.api.checks import check_trackers
 from distill.api.configs import experiment_of
 from distill.api.networks import Given, networks
 from distill.api.session import call
@@ -23,6 +24,7 @@ from distill.training.hooks.save_student import SaveStudentHook
 from distill.training.options import places
 from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner
+from distill.training.tracking import track as follow
 
 
 @call
@@ -37,6 +39,7 @@ def train(
     amp: bool = False,
     auto_scale_lr: bool = False,
     shifts: int | None = None,
+    track: str | Sequence[str] = (),
     launcher: str = 'none',
     verbose: bool = False,
     cfg_options: Mapping[str, Any] | None = None,
@@ -62,6 +65,8 @@ def train(
         amp: Train in mixed precision, which needs an accelerator.
         auto_scale_lr: Scale the learning rate with the size of a step.
         shifts: Score a student on the shifted sets of ``data_root`` every so many epochs.
+        track: Experiment trackers that follow the run: ``tensorboard``, ``wandb``, ``mlflow``, ``aim``, see
+            `distill.training.tracking`.
         launcher: How the processes were started: ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
         verbose: Print all that goes to the log file, the environment and the config too.
         cfg_options: Settings in place of the config's by mmengine's dotted keys, as the command's ``--cfg-options``:
@@ -78,6 +83,8 @@ def train(
         FileNotFoundError: The config, the data or a checkpoint does not exist.
         ValueError: A keyword, a setting, a model or the data does not fit; the message says what, and the way out.
     """
+    trackers = [track] if isinstance(track, str) else list(track)
+    check_trackers(trackers)
     options = {**(cfg_options or {}), **overrides}
     for name, given in (('student', student), ('teacher', teacher)):
         if twice := [key for key in places(options) if given is not None and f'{key}.'.startswith(f'model.{name}.')]:
@@ -94,6 +101,7 @@ def train(
         if resume:
             choice = 'auto' if resume is True else os.fspath(resume)
             settings.resume, settings.load_from = resume_from(choice, settings.work_dir)
+        hooks += follow(settings, trackers, resume=bool(resume))
         kind = Runner if verbose else BriefRunner
         runner = build_runner(settings, hooks, [*notes, *lines, *complete(settings)], kind)
         runner.train()

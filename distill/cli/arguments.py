@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.api.checks import LAUNCHERS, as_option, check_launcher
+from distill.base.extras import TRACKERS
 from distill.base.packaged import CONFIG, ENDINGS, find
 from distill.base.paths import check_can_write as check_can_write
 from distill.base.paths import check_ending as check_ending
@@ -79,6 +80,13 @@ def find_config(text: str) -> str:
     if Path(path).stem.lower() != Path(text).stem.lower():
         print(f'config: {Path(path).stem}', file=sys.stderr)
     return path
+
+
+def add_tracker_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--track``, which `distill.api.checks.check_trackers` checks."""
+    parser.add_argument(
+        '--track', nargs='+', choices=TRACKERS, default=[], metavar='TRACKER', help=f'log to {", ".join(TRACKERS)} too'
+    )
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

@@ -1,41 +1,83 @@
 """The whole chain on the embedded data: distil both ways, measure robustness, detect, segment, report.
 
 robust-backbones demo
+robust-backbones demo --data FOLDER
 
-Twenty minutes at most on two CPU cores; everything goes to work_dirs/demo. Run it again to go on after a stop.
+Five minutes or so on two CPU cores; everything goes to work_dirs/demo. Run it again to go on after a stop.
+With --data the pictures are one's own: FOLDER/<class>/…, or FOLDER/{train,val}/<class>/….
 """
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.cli.arguments import check_at_least, check_can_write
+from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
 from distill.cli.command import run_command
+from distill.cli.demo_plan import Training, check_same_demo, checkpoint, glance
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from distill.matrix.steps import Step
 
+
+BROAD = 'broad'
+"""Folder of the images that give no class away by texture."""
 RUNS = {
-    # run: (config, teacher)
-    'deit-teacher': ('deit-mini_shapes', None),
-    'robust-teacher': ('robust-resnet-mini_shapes', None),
-    'robust-from-deit': ('deit-mini_robust-resnet-tiny_shapes', 'deit-teacher'),
-    'deit-from-robust': ('robust-resnet-mini_deit-tiny_shapes', 'robust-teacher'),
-    'robust-alone': ('robust-resnet-tiny_shapes', None),
-    'deit-alone': ('deit-tiny_shapes', None),
+    'deit-teacher': Training('deit-mini_shapes', 'teacher DeiT-mini', expected_s=75),
+    'broad-teacher': Training(
+        'robust-resnet-broad_shapes',
+        'teacher Robust-ResNet-mini, taught on every shape in every texture',
+        data=BROAD,
+        expected_s=75,
+    ),
+    'robust-teacher': Training('robust-resnet-mini_shapes', 'teacher Robust-ResNet-mini', expected_s=45),
+    'robust-alone': Training('robust-resnet-tiny_shapes', 'Robust-ResNet-tiny alone'),
+    'robust-from-deit': Training(
+        'deit-mini_robust-resnet-tiny_shapes', 'Robust-ResNet-tiny, taught by DeiT-mini', 'deit-teacher', 'robust-alone'
+    ),
+    'deit-alone': Training('deit-tiny_shapes', 'DeiT-tiny alone', expected_s=50),
+    'deit-from-robust': Training(
+        'robust-resnet-mini_deit-tiny_shapes',
+        'DeiT-tiny, taught by Robust-ResNet-mini',
+        'robust-teacher',
+        'deit-alone',
+        expected_s=55,
+    ),
+    'robust-from-broad': Training(
+        'robust-resnet-broad_robust-resnet-tiny_shapes',
+        'Robust-ResNet-tiny, taught by the one that saw every texture',
+        'broad-teacher',
+        'robust-alone',
+    ),
+    'resnet-alone': Training('resnet-tiny_shapes', 'ResNet-tiny alone'),
+    'resnet-from-broad': Training(
+        'robust-resnet-broad_resnet-tiny_shapes',
+        'ResNet-tiny, taught by the one that saw every texture',
+        'broad-teacher',
+        'resnet-alone',
+    ),
 }
 BACKBONE = 'robust-from-deit'
 GOALS = {'teacher': 90.0, 'student': 85.0, 'bbox_mAP': 0.30, 'mIoU': 0.50}
+WELCOME = """\
+Ten small classifiers learn to tell ten shapes apart, on 6,000 drawn pictures of 32 pixels. \
+In nine of ten the texture gives the shape away: a shortcut. \
+Two teachers learn from these pictures, a third one from pictures without the shortcut. \
+Students learn alone or from a teacher, and are judged where the shortcut is gone. \
+One becomes a detector's and a segmenter's backbone."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='where everything goes')
+    parser.add_argument('--data', type=Path, metavar='FOLDER', help='images of your own in class folders')
+    parser.add_argument('--work-dir', type=Path, help='where everything goes (work_dirs/demo, with --data demo_own)')
     parser.add_argument('--jobs', type=int, default=2, help='steps that run at a time')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads a step')
     return parser
@@ -44,23 +86,38 @@ def build_parser() -> argparse.ArgumentParser:
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
     check_at_least(args, 1, 'jobs', 'threads')
+    if args.work_dir is None:
+        args.work_dir = Path('work_dirs/demo_own' if args.data else 'work_dirs/demo')
+    if args.data:
+        check_is_folder(args.data, 'folder', 'pass the folder that has your class folders')
     check_can_write(args.work_dir, '--work-dir', is_folder=True)
 
 
 def run(args: argparse.Namespace) -> dict:
     """Run the chain; returns the contents of the report's results.json."""
     check(args)
+    # Read when torch is imported, which the steps fork from.
+    os.environ['OMP_NUM_THREADS'] = str(args.threads)
     from rich.console import Console
 
+    from distill.matrix.processes import can_fork, prepare_forks
     from distill.matrix.steps import Workplace, run_steps
 
-    console = Console()
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if args.data:
+        from distill.cli import demo_own
+
+        return demo_own.run(args, console)
+    console.print(WELCOME)
     work = args.work_dir.resolve()
-    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo')
-    run_steps(plan(work), place, console.print)
+    steps = plan(work)
+    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', forks=can_fork())
+    check_same_demo(steps, place, args.work_dir)
+    if place.forks:
+        prepare_forks()
+    run_steps(steps, place, console.print, lambda step: found(step, work))
     results = json.loads((work / 'results.json').read_text())
-    console.print(goals_table(results))
-    console.print(f'report: {args.work_dir / "report.html"}')
+    show_end(console, results, args.work_dir)
     return results
 
 
@@ -74,31 +131,48 @@ def plan(work: Path) -> 'list[Step]':
 
     data = work / 'data'
     sizes = '--size 32 --train 6000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
-    steps = [Step('data', ['data', str(data), *sizes.split(), '--workers', '2'])]
+    broad = '--sets imagenet --size 32 --train 6000 --val 500 --shifted 0 --texture-agreement 0.1'
+    steps = [
+        Step('data', ['data', str(data), *sizes.split()], says='drawing pictures and scenes', expected_s=10),
+        Step(
+            'broad data',
+            ['data', str(data / BROAD), *broad.split()],
+            says='drawing pictures in which a texture tells nothing about the shape',
+            expected_s=5,
+        ),
+    ]
     for run in RUNS:
         steps.append(training(run, work))
         if run == BACKBONE:
             steps += downstream('cascade_rcnn', 'cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco', 'coco', work)
             steps += downstream('deeplabv3', 'deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', 'ade20k', work)
-    checkpoints = [str(work / run / 'student_best.pth') for run in RUNS]
-    options = ['--data-root', str(data / 'imagenet'), '--out', str(work / 'robustness'), '--corruption-limit', '200']
-    steps.append(Step('robustness', ['robustness', *checkpoints, *options], list(RUNS)))
+    checkpoints = [str(checkpoint(run, work)) for run in RUNS]
+    options = ['--data-root', str(data / 'imagenet'), '--out', str(work / 'robustness'), '--corruption-limit', '100']
+    judge = ['robustness', *checkpoints, *options, '--workers', '0']
+    says = 'judging all ten on renditions, sketches, corrupted and difficult pictures'
+    steps.append(Step('robustness', judge, list(RUNS), says, 40))
     parts = ['robustness', 'cascade_rcnn', 'deeplabv3']
     command = ['report', *(str(work / part) for part in parts), '--out', str(work)]
-    steps.append(Step('report', command, ['robustness', 'cascade_rcnn test', 'deeplabv3 test']))
-    return steps
+    needs = ['robustness', 'cascade_rcnn test', 'deeplabv3 test']
+    return [*steps, Step('report', command, needs, 'writing the report', 5)]
 
 
-def training(run: str, work: Path) -> 'Step':
+def images(run: Training, work: Path) -> Path:
+    """The folder of the images of a run."""
+    return work / 'data' / 'imagenet' if run.data == 'imagenet' else work / 'data' / run.data / 'imagenet'
+
+
+def training(name: str, work: Path) -> 'Step':
     """The step that trains a run of `RUNS`."""
     from distill.matrix.steps import Step
 
-    config, teacher = RUNS[run]
-    command = ['train', f'distill/configs/shapes/{config}.py', '--work-dir', str(work / run), '--resume']
-    command += ['--data-root', str(work / 'data' / 'imagenet')]
-    if teacher is not None:
-        command += ['--cfg-options', f'model.teacher.checkpoint={work / teacher / "student_best.pth"}']
-    return Step(run, command, ['data', teacher] if teacher else ['data'])
+    run = RUNS[name]
+    command = ['train', f'distill/configs/shapes/{run.config}.py', '--work-dir', str(work / name), '--resume']
+    command += ['--data-root', str(images(run, work))]
+    if run.teacher is not None:
+        command += ['--cfg-options', f'model.teacher.checkpoint={checkpoint(run.teacher, work)}']
+    needs = ['broad data' if run.data == BROAD else 'data', *([run.teacher] if run.teacher else [])]
+    return Step(name, command, needs, f'training {run.who}', run.expected_s)
 
 
 def downstream(task: str, config: str, data: str, work: Path) -> 'list[Step]':
@@ -114,15 +188,47 @@ def downstream(task: str, config: str, data: str, work: Path) -> 'list[Step]':
 
     config, folder = f'downstream_configs/{task}/{config}.py', work / task
     common = ['--work-dir', str(folder), '--data-root', str(work / 'data' / data)]
-    backbone = ['--cfg-options', f'model.backbone.checkpoint={work / BACKBONE / "student_best.pth"}']
+    backbone = ['--cfg-options', f'model.backbone.checkpoint={checkpoint(BACKBONE, work)}']
     show = ['--show-dir', str(folder / 'pictures'), '--show-interval', '20']
+    what = 'detector (Cascade R-CNN)' if task == 'cascade_rcnn' else 'segmenter (DeepLabV3)'
+    says = f'training a {what} on the Robust-ResNet-tiny that DeiT-mini taught'
     return [
-        Step(task, ['train', config, *common, '--resume', *backbone], [BACKBONE]),
-        Step(f'{task} test', ['test', config, 'auto', *common, *show, *backbone], [task]),
+        Step(task, ['train', config, *common, '--resume', *backbone], [BACKBONE], says, 60),
+        Step(f'{task} test', ['test', config, 'auto', *common, *show, *backbone], [task], f'testing the {what}', 10),
     ]
 
 
-def goals_table(results: dict) -> 'Table':
+def found(step: 'Step', work: Path) -> str | None:
+    """What a step that is done has found, in words."""
+    if step.name in RUNS:
+        return glance(step.name, RUNS[step.name], work / 'data' / 'imagenet', work)
+    if step.name.endswith(' test'):
+        results = json.loads((work / step.name.removesuffix(' test') / 'results.json').read_text())
+        if 'detection' in results:
+            return f'the detector reaches a box mAP of {results["detection"]["bbox_mAP"]:.2f}'
+        return f'the segmenter reaches a mean IoU of {results["segmentation"]["mIoU"]:.2f}'
+    return None
+
+
+def show_end(console: 'Console', results: dict, work: Path) -> None:
+    """Print the answer, the goals and where the report is.
+
+    Args:
+        console: Rich's console.
+        results: Contents of the report's results.json.
+        work: Folder that everything went to, as the user gave it.
+    """
+    from distill.report.headline import three_sentences
+
+    console.print()
+    for sentence in three_sentences(results):
+        if sentence:
+            console.print(sentence)
+    console.print(goals_table(results))
+    console.print(f'report: {work / "report.html"}')
+
+
+def goals_table(results: Mapping) -> 'Table':
     """The scores beside what the demo is meant to reach."""
     from distill.cli.screen import result_table
 

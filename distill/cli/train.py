@@ -6,7 +6,14 @@ robust-backbones train deit-mini_robust-resnet-tiny_shapes
 import argparse
 import sys
 
-from distill.cli.arguments import add_config_arguments, check_at_least, check_config_arguments, check_is_file
+from distill.api.checks import check_trackers
+from distill.cli.arguments import (
+    add_config_arguments,
+    add_tracker_argument,
+    check_at_least,
+    check_config_arguments,
+    check_is_file,
+)
 from distill.cli.command import prepare_torch, run_command
 
 
@@ -26,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--shifts', type=int, metavar='N', help='score a student on shifted images every N epochs (distillation)'
     )
+    add_tracker_argument(parser)
     return parser
 
 
@@ -33,6 +41,7 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
     check_config_arguments(args)
     check_at_least(args, 1, 'shifts')
+    check_trackers(args.track)
     if args.resume not in (None, 'auto'):
         check_is_file(args.resume, 'checkpoint', 'pass another or --resume alone')
 
@@ -52,6 +61,7 @@ def run(args: argparse.Namespace) -> dict:
         auto_scale_lr=args.auto_scale_lr,
         shifts=args.shifts,
         launcher=args.launcher,
+        track=args.track,
         verbose=True,
         cfg_options=args.cfg_options,
     )

@@ -120,15 +120,20 @@ class Views(Dataset):
         index, view = key if isinstance(key, tuple) else (key, 0)
         image, label = self._read(index)
         seed = seed_everything(self.seed, view, index)
-        return self.transform(image), label, index, view, seed
+        return self.transform(image), self._ordered(label), index, view, seed
+
+    def _ordered(self, label: int) -> int:
+        """The label that a class has in the run, of its label in the reader."""
+        return label if self._labels is None else self._labels[label]
 
     def _read(self, index: int) -> tuple[Image.Image, int]:
+        """An image, or the next one that can be read, and its label in the reader."""
         for offset in range(len(self)):
             shown = (index + offset) % len(self)
             try:
                 file, label = self.reader[shown][:2]
                 image = decode(file, partial(self.reader.filename, shown, absolute=True))
-                return image, int(label) if self._labels is None else self._labels[label]
+                return image, int(label)
             except (ValueError, OSError) as error:
                 if self.broken is None:
                     raise

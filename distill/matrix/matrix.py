@@ -146,7 +146,7 @@ class Matrix:
 
     def config(self, student: str) -> Config:
         """A student's training config, which must not be changed."""
-        return _read_config(self.students[student])
+        return read_config(self.students[student])
 
     def epochs_of(self, student: str) -> int:
         """Epochs for which a student is trained."""
@@ -162,7 +162,8 @@ class Matrix:
 
 
 @functools.cache
-def _read_config(path: str) -> Config:
+def read_config(path: str) -> Config:
+    """A config by its path, which must not be changed."""
     return Config.fromfile(path)
 
 

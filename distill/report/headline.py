@@ -35,9 +35,9 @@ def default_title(results: Results) -> str:
 def headline(results: Results) -> list[Block]:
     """The question, the answer in a few sentences, and its key numbers."""
     tiles = _tiles(results)
-    sentences = [_verdict_sentence(results)] if suite_names(results) else []
-    sentences += [_transfer_sentence(results, pair) for pair in _listed_transfers(results)]
-    sentences.append(_downstream_sentence(results))
+    sentences = three_sentences(results)
+    listed = [_transfer_sentence(results, pair) for pair in _listed_transfers(results)]
+    sentences[2:2] = [text for text in listed if text and text not in sentences]
     kinds = ['answer', *[''] * len(sentences)]
     return [
         *([Paragraph(QUESTION, 'question')] if transfers(results) else []),
@@ -45,6 +45,20 @@ def headline(results: Results) -> list[Block]:
         *(Paragraph(text, kind) for text, kind in zip(sentences, kinds, strict=False) if text),
         *([Paragraph(_scope(results), 'note')] if suite_names(results) else []),
     ]
+
+
+def three_sentences(results: Results) -> list[str]:
+    """The answer, the case that says most about it, and what the backbone is worth; '' for what is not known."""
+    verdict = _verdict_sentence(results) if suite_names(results) else ''
+    return [verdict, _most_telling_sentence(results), _downstream_sentence(results)]
+
+
+def _most_telling_sentence(results: Results) -> str:
+    """The sentence of the transfer with the largest measured change, else of that with the largest change."""
+    gains = [(pair, gain) for pair in transfers(results) if (gain := _gain(results, pair))]
+    if not gains:
+        return ''
+    return _transfer_sentence(results, max(gains, key=lambda known: (known[1].sign != 0, abs(known[1].value)))[0])
 
 
 def _listed_transfers(results: Results) -> list[Transfer]:
@@ -63,12 +77,14 @@ def _verdict_sentence(results: Results) -> str:
     gains = {name: gain for name, gain in gains.items() if gain}
     if not gains:
         return _no_transfer(results)
-    gained, lost = ([name for name, gain in gains.items() if gain.sign == sign] for sign in (1, -1))
+    gained, lost = (
+        [f'{name} {signed(gain.value)}' for name, gain in gains.items() if gain.sign == sign] for sign in (1, -1)
+    )
     text = f'Robustness was measurably passed on in {len(gained)} of {len(gains)} distillations'
     if len(gains) > TRANSFERS_LISTED:
         return f'{text}, and measurably lost in {len(lost)}.'
-    text += f' ({", ".join(gained)})' if gained else ''
-    return text + (f', and measurably lost in {", ".join(lost)}.' if lost else '.')
+    text += f' ({", ".join(gained)} points)' if gained else ''
+    return text + (f', and measurably lost in {len(lost)} ({", ".join(lost)} points).' if lost else '.')
 
 
 def _change(score: Score) -> str:

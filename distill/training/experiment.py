@@ -295,6 +295,27 @@ def check_weights(model: nn.Module, checkpoint: str) -> None:
         )
 
 
+class ConfigFormattedOnce(Config):
+    """A config whose text is formatted once, and again when it has changed.
+
+    mmengine asks for the text five times before the first step and with each checkpoint, and each time yapf takes a
+    tenth of a second of a core for it, or several.
+    """
+
+    @property
+    def pretty_text(self) -> str:
+        """The config as it is dumped."""
+        content = repr(self._cfg_dict)
+        if content not in _TEXTS:
+            _TEXTS.clear()
+            _TEXTS[content] = super().pretty_text
+        return _TEXTS[content]
+
+
+_TEXTS: dict[str, str] = {}
+"""Text of the config that was asked for last, by its content."""
+
+
 def build_runner(
     config: Config, hooks: Sequence[Hook] = (), notes: Sequence[str] = (), kind: type[Runner] = Runner
 ) -> Runner:
@@ -314,6 +335,8 @@ def build_runner(
     if config.get('sync_bn') and 'student' in config.model:
         raise ValueError("mmengine's sync_bn drops activations of timm's norms; set model.sync_bn=True in its place")
     join_on_cpu(config.launcher)
+    config = copy.copy(config)
+    object.__setattr__(config, '__class__', ConfigFormattedOnce)  # Its own way to set adds a setting.
     runner = kind.from_cfg(config)
     for hook in hooks:
         runner.register_hook(hook)

@@ -5,6 +5,7 @@ project. The models of `backbones` are then in timm's registry too.
 """
 
 import backbones as backbones
+from distill.data import memory as memory
 from distill.data import preprocessor as preprocessor
 from distill.data import sampler as sampler
 from distill.data import views as views

@@ -140,6 +140,7 @@ class Recipe:
         amp: Families whose command asks for mixed precision, unless it names a checkpoint.
         stride: Output stride of a dilated backbone; UPerNet takes backbones that cannot be dilated.
         only: Names of the only backbones, where one suffices.
+        unless: Names of backbones that have a recipe of their own.
         lines: Last lines of the configs.
         goal: The score that a small model aims at, and where it comes from.
         otherwise: What the target says where nobody has published a score: with places for method, backbone, and
@@ -159,6 +160,7 @@ class Recipe:
     amp: tuple[str, ...] = ()
     stride: int | None = None
     only: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
     lines: str = ''
     goal: tuple[str, str] = ('', '')
     otherwise: str = ''
@@ -166,7 +168,7 @@ class Recipe:
 
     def is_meant_for(self, backbone: Backbone) -> bool:
         """Return whether the recipe has a config for this backbone."""
-        if self.only and backbone.name not in self.only:
+        if backbone.name in self.unless or (self.only and backbone.name not in self.only):
             return False
         detects = METHODS[self.method].folder == 'cascade_rcnn'
         return backbone.family in self.schedules and (detects or backbone.dilates == (self.stride is not None))
@@ -215,6 +217,25 @@ SEG_TINY = dict(
     lines='default_hooks = dict(checkpoint=dict(interval=200))',
 )
 SCENES = dict(**SEG_TINY, key='scenes', setting=ADE20K_LIKE, dataset='shapes_segmentation', goal=('mIoU ≥ 0.50', OWN))
+# Small crops of scenes: three shapes or so, as many as a step of larger ones learns from in the same time.
+SMALL_CROPS = """\
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            *_base_.train_pipeline[:4],
+            dict(type='RandomCrop', crop_size=(64, 64)),
+            *_base_.train_pipeline[5:],
+        ]
+    )
+)
+model.update(data_preprocessor=dict(size=(64, 64)))
+default_hooks = dict(checkpoint=dict(interval=200))"""
+TAUGHT_SCENES = {
+    **SCENES,
+    'schedules': dict(tiny='seg_tiny_taught'),
+    'length': ('Iterations', 600),
+    'lines': SMALL_CROPS,
+}
 STREETS = dict(
     **SEG_TINY,
     key='camvid',
@@ -250,7 +271,7 @@ RECIPES = [
            goal=('box and mask mAP ≥ 0.30', OWN), **DET_TINY),
     Recipe('box', 'cascade-rcnn', 'cascade-rcnn_{backbone}_{neck}_tiny_shapes-coco', COCO_LIKE,
            model='cascade-rcnn_tiny', dataset='shapes_detection', goal=('box mAP ≥ 0.30', OWN),
-           only=(STUDENT,), **DET_TINY),
+           only=(STUDENT,), schedules=dict(tiny='det_tiny_taught'), length=('Epochs', 4)),
     Recipe('bccd', 'cascade-rcnn', 'cascade-rcnn_{backbone}_{neck}_tiny_bccd', BCCD,
            model='cascade-rcnn_tiny_bccd', dataset='bccd_detection',
            goal=('box mAP@50 0.87 from scratch', 'docs/real_small.md'), **DET_TINY),
@@ -268,7 +289,9 @@ RECIPES = [
            otherwise='; {who} has {score} ({source})', reference='upernet_swin-t_160k_ade20k-512x512', **SEG),
 
     Recipe(method='deeplabv3', name='deeplabv3_{backbone}_tiny_shapes-ade20k', model='deeplabv3_tiny', stride=8,
-           **SCENES),
+           unless=(STUDENT,), **SCENES),
+    Recipe(method='deeplabv3', name='deeplabv3_{backbone}_tiny_shapes-ade20k', model='deeplabv3_tiny', stride=8,
+           only=(STUDENT,), **TAUGHT_SCENES),
     Recipe(method='upernet', name='upernet_{backbone}_tiny_shapes-ade20k', model='upernet_tiny', **SCENES),
     Recipe(method='deeplabv3plus', name='deeplabv3plus_{backbone}_tiny_shapes-ade20k', model='deeplabv3plus_tiny',
            stride=8, only=('resnet',), **{**SCENES, 'key': 'plus'}),

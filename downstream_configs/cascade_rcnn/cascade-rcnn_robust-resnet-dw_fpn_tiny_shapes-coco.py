@@ -12,7 +12,7 @@ _base_ = [
     '../_base_/models/cascade-rcnn_tiny.py',
     '../_base_/backbones/tiny_robust-resnet-dw.py',
     '../_base_/datasets/shapes_detection.py',
-    '../_base_/schedules/det_tiny.py',
+    '../_base_/schedules/det_tiny_taught.py',
     '../_base_/runtime_det.py',
 ]
 model = dict(backbone=_base_.backbone, neck=_base_.neck)

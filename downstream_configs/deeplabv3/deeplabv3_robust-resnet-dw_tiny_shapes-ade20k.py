@@ -12,7 +12,7 @@ _base_ = [
     '../_base_/models/deeplabv3_tiny.py',
     '../_base_/backbones/tiny_robust-resnet-dw.py',
     '../_base_/datasets/shapes_segmentation.py',
-    '../_base_/schedules/seg_tiny.py',
+    '../_base_/schedules/seg_tiny_taught.py',
     '../_base_/runtime_seg.py',
 ]
 model = dict(
@@ -20,4 +20,14 @@ model = dict(
     decode_head=dict(in_channels=_base_.channels[2]),
     auxiliary_head=dict(in_channels=_base_.channels[1]),
 )
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            *_base_.train_pipeline[:4],
+            dict(type='RandomCrop', crop_size=(64, 64)),
+            *_base_.train_pipeline[5:],
+        ]
+    )
+)
+model.update(data_preprocessor=dict(size=(64, 64)))
 default_hooks = dict(checkpoint=dict(interval=200))

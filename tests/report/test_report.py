@@ -11,7 +11,7 @@ from report_results import CNN, RUNS, enrich, make_results, put, run_entry, save
 from distill.report.collect import collect
 from distill.report.contents import sample_galleries, sections
 from distill.report.fingerprint import problem_table
-from distill.report.headline import default_title
+from distill.report.headline import default_title, three_sentences
 from distill.report.scores import (
     Fit,
     ood_difference,
@@ -95,6 +95,28 @@ def test_reference_is_the_same_model_that_teaches_nobody(tmp_path):
     assert transfers({'runs': runs})[0].reference == 'robust_teacher'
     runs['robust_from_deit']['model_kwargs'] = {'dims': [1, 2, 3, 4]}
     assert transfers({'runs': runs})[0].reference is None
+
+
+def test_students_of_several_teachers_have_one_reference_and_the_headline_counts_each():
+    scores = dict(deit_teacher=50, broad_teacher=90, robust_alone=60, robust_from_deit=50, robust_from_broad=80)
+    runs = {name: run_entry(name if name in RUNS else 'robust_from_deit') for name in scores}
+    runs['broad_teacher'] |= {'model_kwargs': {'dims': [9, 9, 9, 9]}, 'teacher': None}
+    runs['robust_from_broad'] |= {'teacher': 'broad_teacher'}
+    results = {
+        'runs': runs,
+        'classification': {name: {'sketch': {'top1_pct': top1, 'images': 1000}} for name, top1 in scores.items()},
+    }
+    pairs = {pair.student: (pair.teacher, pair.reference) for pair in transfers(results)}
+    assert pairs == {
+        'robust_from_deit': ('deit_teacher', 'robust_alone'),
+        'robust_from_broad': ('broad_teacher', 'robust_alone'),
+    }
+    verdict, telling, _ = three_sentences(results)
+    assert 'passed on in 1 of 2 distillations (broad_teacher → robust_from_broad +20.0 points)' in verdict
+    assert 'lost in 1 (deit_teacher → robust_from_deit −10.0 points)' in verdict
+    assert telling.startswith('Distilling broad_teacher into robust_from_broad: mean OOD accuracy rose by 20.0 points')
+    text = headline_text(results)
+    assert text.count('Distilling broad_teacher') == text.count('Distilling deit_teacher') == 1
 
 
 @pytest.mark.parametrize(

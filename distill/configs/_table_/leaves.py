@@ -13,15 +13,25 @@ DATA = {'shapes': 'the embedded shapes data', 'cifar10': 'CIFAR-10 as class fold
 CLASSES = 10
 TRANSFORMER = """\
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
-optim_wrapper = dict(optimizer=dict(lr=7e-4))
+optim_wrapper = dict(optimizer=dict(lr={lr}))"""
+TRANSFORMER_LR = {'shapes': '1.5e-3', 'cifar10': '7e-4'}
+LENGTH = {
+    'shapes': """\
+max_epochs = {epochs}
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [
+    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
+]""",
+    'cifar10': """\
 max_epochs = {epochs}
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, end=max_epochs, convert_to_iter_based=True),
-]"""
+]""",
+}
 PATIENT = """\
-max_epochs = 40
+max_epochs = {epochs}
 train_cfg = dict(max_epochs=max_epochs, val_interval=10)
 param_scheduler = [
     dict(
@@ -33,6 +43,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     )
 ]"""
+PATIENT_EPOCHS = {'shapes': 20, 'cifar10': 40}
 MIXUP = dict(mixup_alpha=1.0, cutmix_alpha=0.0, label_smoothing=0.0, num_classes=CLASSES)
 
 
@@ -94,7 +105,7 @@ def _model(run: Run) -> dict:
     recipe, student = RECIPES[run.recipe], MODELS[run.student]
     options = {**student.options, **recipe.student}
     if run.data in DATA:
-        options.update(student.cifar10 if run.data == 'cifar10' else {}, num_classes=CLASSES)
+        options.update(student.differs.get(run.data, {}), num_classes=CLASSES)
     parts = dict(student=dict(model=student.model, **options))
     if run.teacher:
         parts = {**_teacher(run), **parts}
@@ -139,8 +150,14 @@ def _lines(run: Run) -> list[str]:
         for loader, transform in (('train', student.train), ('val', student.val)):
             lines.append(assignment(f'{loader}_dataloader', dict(dataset=dict(transform=transform))))
         lines.append('test_dataloader = val_dataloader')
-    if run.data in DATA and student.epochs:
-        lines += ['', TRANSFORMER.format(epochs=student.epochs)]
+    if run.data in DATA and not RECIPES[run.recipe].matching:
+        if student.model.startswith('deit'):
+            lines += ['', TRANSFORMER.format(lr=TRANSFORMER_LR[run.data])]
+        if run.data in student.epochs:
+            lines += [
+                *([] if student.model.startswith('deit') else ['']),
+                LENGTH[run.data].format(epochs=student.epochs[run.data]),
+            ]
     if run.data in DATA and RECIPES[run.recipe].matching:
-        lines += ['', PATIENT]
+        lines += ['', PATIENT.replace('{epochs}', str(PATIENT_EPOCHS[run.data]))]
     return lines + ([run.lines] if run.lines else [])

@@ -22,8 +22,8 @@ class Model:
         train: What training images are like, where the recipe's are not right for the model.
         val: What evaluated images are like, where the recipe's are not right for the model.
         mean_std: Mean and deviation of images, in values from 0 to 1, if they are not ImageNet's.
-        epochs: Epochs on the small data sets, for transformers.
-        cifar10: Options that differ on CIFAR-10.
+        epochs: Epochs on a small data set, where they are not those of its ``_base_``.
+        differs: Options that differ on a small data set.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Model:
     train: dict = field(default_factory=dict)
     val: dict = field(default_factory=dict)
     mean_std: float | None = None
-    epochs: int | None = None
-    cifar10: dict = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+    differs: dict[str, dict] = field(default_factory=dict)
 
 
 def resnest(depth: int, size_px: int, crop_pct: str = '', **options) -> Model:
@@ -52,6 +52,8 @@ def resnest(depth: int, size_px: int, crop_pct: str = '', **options) -> Model:
 
 DEIT = dict(img_size=32, patch_size=8, embed_dim=128, depth=4, num_heads=4)
 ROBUST = dict(dims=(16, 32, 64, 128), depths=(2, 2, 4, 2), patch_size=4, kernel_size=7)
+WIDER = {**ROBUST, 'dims': (24, 48, 96, 192), 'depths': (2, 2, 2, 1)}
+NARROW_INIT = dict(weight_init='jax')
 CLASS_MEAN = dict(class_token=False, global_pool='avg')
 TRANSFORMER = 'a DeiT-style transformer'
 # fmt: off
@@ -76,16 +78,19 @@ ROWS = [
           about="The weights that were published as the paper's teacher."),
 
     # Small ones, for images of 32 pixels.
-    Model('deit-mini', TRANSFORMER, 'deit_tiny_patch16_224', {**DEIT, **CLASS_MEAN}, epochs=16, cifar10=dict(depth=6)),
+    Model('deit-mini', TRANSFORMER, 'deit_tiny_patch16_224', {**DEIT, **CLASS_MEAN},
+          epochs=dict(cifar10=16, shapes=10), differs=dict(cifar10=dict(depth=6), shapes=NARROW_INIT | dict(depth=2))),
     Model('deit-tiny', 'a smaller DeiT-style transformer', 'deit_tiny_patch16_224',
-          {**DEIT, **CLASS_MEAN, 'depth': 3}, epochs=12),
-    Model('deit-mini-token', TRANSFORMER, 'deit_tiny_distilled_patch16_224', DEIT, token=True, epochs=16,
-          cifar10=dict(depth=6)),
+          {**DEIT, **CLASS_MEAN, 'depth': 3}, epochs=dict(cifar10=12, shapes=6),
+          differs=dict(shapes=NARROW_INIT | dict(depth=2, embed_dim=112))),
+    Model('deit-mini-token', TRANSFORMER, 'deit_tiny_distilled_patch16_224', DEIT, token=True,
+          epochs=dict(cifar10=16, shapes=10), differs=dict(cifar10=dict(depth=6), shapes=NARROW_INIT | dict(depth=2))),
     Model('robust-resnet-tiny', 'a Robust-ResNet', 'robust_resnet_dw_small', ROBUST),
-    Model('robust-resnet-mini', 'a wider Robust-ResNet', 'robust_resnet_dw_small',
-          {**ROBUST, 'dims': (24, 48, 96, 192)}),
+    Model('robust-resnet-mini', 'a wider Robust-ResNet', 'robust_resnet_dw_small', WIDER, epochs=dict(shapes=4)),
+    Model('robust-resnet-broad', 'a wider Robust-ResNet that saw every shape in every texture',
+          'robust_resnet_dw_small', WIDER, epochs=dict(shapes=8)),
     Model('resnet-tiny', 'a small ResNet (pre-activation, WRN-10-1)', 'wide_resnet28_10',
-          dict(depth=10, widen_factor=1)),
+          dict(depth=10, widen_factor=1), epochs=dict(shapes=3)),
 ]
 # fmt: on
 MODELS = {row.name: row for row in ROWS}

@@ -18,3 +18,9 @@ model = dict(
         dict(type='soft_target_kl', weight=0.5, temperature=1.0),
     ],
 )
+
+max_epochs = 3
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [
+    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
+]

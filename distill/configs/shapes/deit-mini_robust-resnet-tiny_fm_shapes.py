@@ -24,7 +24,7 @@ model = dict(
     data_preprocessor=dict(mixup=dict(mixup_alpha=1.0, cutmix_alpha=0.0, label_smoothing=0.0, num_classes=10)),
 )
 
-max_epochs = 40
+max_epochs = 20
 train_cfg = dict(max_epochs=max_epochs, val_interval=10)
 param_scheduler = [
     dict(

@@ -14,20 +14,20 @@ model = dict(
         model='deit_tiny_patch16_224',
         img_size=32,
         patch_size=8,
-        embed_dim=128,
-        depth=3,
+        embed_dim=112,
+        depth=2,
         num_heads=4,
         class_token=False,
         global_pool='avg',
+        weight_init='jax',
         num_classes=10,
     ),
 )
 
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
-optim_wrapper = dict(optimizer=dict(lr=7e-4))
-max_epochs = 12
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
+max_epochs = 6
+train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-2, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, end=max_epochs, convert_to_iter_based=True),
+    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
 ]

@@ -3,10 +3,16 @@
 python tools/train.py distill/configs/shapes/resnet-tiny_shapes.py
 
 Hardware: one CPU core. Cost: about 2 minutes, by ten steps.
-Target: none set.
+Target: top-1 on val ≥ 85 %.
 """
 # Written by `make configs` from distill/configs/_table_: change it there.
 
 _base_ = ['../_base_/shapes.py', '../_base_/default_runtime.py']
 
 model = dict(student=dict(model='wide_resnet28_10', depth=10, widen_factor=1, num_classes=10))
+
+max_epochs = 3
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [
+    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
+]

@@ -13,9 +13,15 @@ model = dict(
     student=dict(
         model='robust_resnet_dw_small',
         dims=(24, 48, 96, 192),
-        depths=(2, 2, 4, 2),
+        depths=(2, 2, 2, 1),
         patch_size=4,
         kernel_size=7,
         num_classes=10,
     ),
 )
+
+max_epochs = 4
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [
+    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
+]

@@ -1,0 +1,86 @@
+"""What the demos on embedded and on a user's images share: trainings, and what is said of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distill.matrix.steps import Step, Workplace
+
+
+ENOUGH = 200
+"""Images from which on a difference is told; of fewer it is mostly chance."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A classifier that the demo trains.
+
+    Attributes:
+        config: Name of its config.
+        who: What people are told that it is.
+        teacher: The training that makes its teacher; None for none.
+        alone: The training of the same model without a teacher.
+        data: Folder of its images.
+        expected_s: About how long it takes, for the estimate of what is left.
+    """
+
+    config: str
+    who: str
+    teacher: str | None = None
+    alone: str | None = None
+    data: str = 'imagenet'
+    expected_s: float = 30
+
+
+def check_same_demo(steps: 'list[Step]', place: 'Workplace', work: Path) -> None:
+    """Check that what was done before is a part of this demo.
+
+    Raises:
+        ValueError: It is of another one.
+    """
+    for step in steps:
+        if place.mark(step.name).is_file() and not place.is_done(step):
+            raise ValueError(
+                f"'{work}' holds another demo, or one of another version, whose step '{step.name}' differs; "
+                'choose another --work-dir or delete it'
+            )
+
+
+def checkpoint(run: str, work: Path) -> Path:
+    """The weights of a training, by its name."""
+    return work / run / 'student_best.pth'
+
+
+def glance(name: str, run: Training, data: Path, work: Path, suites: 'Sequence[str]' = ('clean', 'stylized')) -> str:
+    """Judge a training on the suites that say most; returns what came out, in words. The last step goes on from it.
+
+    Args:
+        name: Name of the training.
+        run: The training.
+        data: Folder with the suites' folders.
+        work: Folder that everything goes to.
+        suites: ``clean``, and ``stylized`` if it is there.
+    """
+    import torch
+
+    from distill.robustness.evaluate import Settings, evaluate
+    from distill.robustness.runs import load_run
+    from distill.robustness.suites import choose_suites
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # The pool of several threads would not survive in forks.
+    judged = load_run(str(checkpoint(name, work)), 'cpu')
+    chosen, _ = choose_suites(list(suites), str(data), judged.classes or [])
+    scores = evaluate([judged], chosen, Settings(str(data), work / 'robustness', workers=0))['classification']
+    torch.set_num_threads(threads)
+    alone, last = scores.get(run.alone or ''), suites[-1]
+    text = f'{run.who}: {scores[name]["clean"]["top1_pct"]:.1f} % right'
+    if last == 'stylized':
+        text += f", {scores[name][last]['top1_pct']:.0f} % where shapes wear each other's textures"
+    if alone is None or scores[name][last]['images'] < ENOUGH:
+        return text
+    difference = scores[name][last]['top1_pct'] - alone[last]['top1_pct']
+    return f'{text}, {difference:+.0f} points against the same model alone'

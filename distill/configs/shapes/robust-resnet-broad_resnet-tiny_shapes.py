@@ -1,0 +1,27 @@
+"""A small ResNet (pre-activation, WRN-10-1) that learns from a wider Robust-ResNet that saw every shape in every
+texture, on the embedded shapes data.
+
+python tools/train.py distill/configs/shapes/robust-resnet-broad_shapes.py
+python tools/train.py distill/configs/shapes/robust-resnet-broad_resnet-tiny_shapes.py
+
+Hardware: one CPU core. Cost: about 2 minutes.
+Target: top-1 on val ≥ 85 %.
+"""
+# Written by `make configs` from distill/configs/_table_: change it there.
+
+_base_ = ['../_base_/shapes.py', '../_base_/default_runtime.py']
+
+model = dict(
+    teacher=dict(checkpoint='work_dirs/robust-resnet-broad_shapes/student_best.pth'),
+    student=dict(model='wide_resnet28_10', depth=10, widen_factor=1, num_classes=10),
+    losses=[
+        dict(type='cross_entropy', weight=0.5, label_smoothing=0.1),
+        dict(type='soft_target_kl', weight=0.5, temperature=1.0),
+    ],
+)
+
+max_epochs = 3
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [
+    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
+]
