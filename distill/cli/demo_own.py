@@ -151,7 +151,6 @@ def training(name: str, own: OwnSet, work: Path) -> 'Step':
     """The step that trains a run of `RUNS`."""
     from distill.base.packaged import CONFIG, find
     from distill.matrix.matrix import read_config
-    from distill.matrix.plan import stretched
     from distill.matrix.steps import Step
 
     run = RUNS[name]
@@ -160,11 +159,7 @@ def training(name: str, own: OwnSet, work: Path) -> 'Step':
     options = own.options(run)
     epochs = own.epochs(config.train_cfg.max_epochs)
     if epochs != config.train_cfg.max_epochs:
-        ends = stretched(config, epochs)['param_scheduler']
-        options += [
-            f'train_cfg.max_epochs={epochs}',
-            *(f'param_scheduler.{k}.end={end["end"]}' for k, end in enumerate(ends)),
-        ]
+        options.append(f'epochs={epochs}')
     if run.teacher is not None:
         options.append(f'model.teacher.checkpoint={checkpoint(run.teacher, work)}')
     command = ['train', path, '--work-dir', str(work / name), '--resume', '--data-root', str(own.root)]

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +33,7 @@ def assert_same_records(a: Path, b: Path) -> None:
 
 def test_the_result_of_a_training_says_where_and_how_far_it_is(trained, shapes):
     assert (trained.epoch, trained.iter) == (2, 8)
-    assert trained.student_best == trained.work_dir / 'student_best.pth'
+    assert trained.student_best == trained.work_dir / 'student_best.safetensors'
     assert trained.checkpoint == trained.work_dir / 'epoch_2.pth'
     record = ModelRecord.read(trained.student_best)
     assert trained.best['top1_pct'] == pytest.approx(record.scores['top1_pct'])
@@ -111,26 +113,21 @@ def test_results_of_a_folder_are_read_again(trained, shapes, tmp_path):
     assert (again.runs, again.suites, again.scores) == (first.runs, first.suites, first.scores)
 
 
-def test_epochs_are_a_config_that_is_written_with_that_number(shapes):
-    """The schedules of all shapes configs are written with ``max_epochs``; so is what they become."""
+def test_epochs_are_a_config_that_is_written_with_that_number(tmp_path):
+    """The small configs state their length once, as ``max_epochs``; here they are written with another one."""
     from mmengine.config import Config
 
-    from distill.base.packaged import packaged
     from distill.training.options import set_options
 
-    for file in packaged():
-        if file.path.parent.name in ('shapes', 'cifar10'):
-            text = file.path.read_text()
-            shared = (REPO / 'distill/configs/_base_/shapes.py').read_text()
-            before = next(line for line in (text + '\n' + shared).splitlines() if line.startswith('max_epochs = '))
-            found = Config.fromfile(file.path)
-            set_options(found, {'epochs': 7})
-            expected = Config.fromfile(file.path)
-            old = int(before.partition('= ')[2])
-            for schedule in expected.param_scheduler:
-                schedule.end = 7 if schedule.end == old else schedule.end
-            assert found.param_scheduler == expected.param_scheduler
-            assert found.train_cfg == dict(expected.train_cfg, max_epochs=7)
+    shutil.copytree(REPO / 'distill' / 'configs', tmp_path / 'configs')
+    for path in (tmp_path / 'configs').rglob('*.py'):
+        path.write_text(re.sub(r'^max_epochs = \d+$', 'max_epochs = 7', path.read_text(), flags=re.M))
+    for written in sorted((tmp_path / 'configs').glob('[cs]*/*.py')):
+        found, expected = Config.fromfile(REPO / 'distill' / written.relative_to(tmp_path)), Config.fromfile(written)
+        set_options(found, {'epochs': 7})
+        assert expected.train_cfg.max_epochs == 7
+        assert found.param_scheduler == expected.param_scheduler
+        assert found.train_cfg == expected.train_cfg
 
 
 def test_milestones_and_lengths_without_an_end_move_too():
