@@ -35,6 +35,7 @@ LENGTHS = {
 SHORTER = {
     'data': '--train 80 --val 40 --shifted 20 --scene-size 64 --scenes-train 8 --scenes-val 4'.split(),  # noqa: SIM905
     'robustness': ['--corruption-limit', '4', '--workers', '0'],
+    'predict': ['--workers', '0'],
     'explain': ['--count', '8', '--shown', '2', '--workers', '0'],
     'flops': ['--shape', '96'],
     'test': ['--severities', '3', '--corruption-limit', '2'],
