@@ -3,11 +3,12 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 ONEDL := .onedl
-MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist mypy faster_coco_eval argcomplete
+MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist mypy faster_coco_eval argcomplete nbclient ipykernel
+SITE := sphinx furo myst_nb sphinx_copybutton sphinx_design
 
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install onedl configs lint format test extras campaign demo demo-real clean
+.PHONY: help install onedl configs docs notebooks lint format test extras campaign demo demo-real clean
 
 help:
 	@echo 'make demo   the whole chain on embedded data: five minutes or so on two cores, then open work_dirs/demo/report.html'
@@ -15,6 +16,7 @@ help:
 	@echo 'make test   the tests, and a smoke test on the second OpenMMLab stack'
 	@echo 'make extras   every extra of the wheel in an environment of its own; EXTRAS="none robustness" says which'
 	@echo 'make campaign   kills, bad input and hostile files against every command; MINUTES=10 says for how long'
+	@echo 'make docs   the documentation site, in docs/_build/html; make notebooks runs its notebooks anew'
 	@echo 'make lint   style and types'
 	@echo 'make configs   write the configs, READMEs and metafiles that the tables of configs give: a minute or more'
 
@@ -36,6 +38,15 @@ onedl: install
 configs: install
 	$(BIN)/python -m distill.configs._table_
 	$(BIN)/python -W ignore -m downstream_configs._table_
+
+docs: install
+	@$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
+		$(SITE) || $(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -q -E -W --keep-going -j auto docs docs/_build/html
+	@echo 'open docs/_build/html/index.html'
+
+notebooks: install
+	$(BIN)/python docs/notebooks/run.py
 
 lint: install
 	$(BIN)/python -m ruff check .
@@ -64,4 +75,4 @@ demo-real: install
 	$(BIN)/python tools/demo.py --data '$(DATA)'
 
 clean:
-	rm -rf $(ONEDL) work_dirs/demo work_dirs/demo_own
+	rm -rf $(ONEDL) work_dirs/demo work_dirs/demo_own docs/_build

@@ -4,22 +4,31 @@
 ``student_best.json`` beside it, `build_model` needs the path alone.
 """
 
-import difflib
+import contextlib
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import safetensors.torch
 import timm
 import torch
 from torch import nn
 
+from backbones import own
 from backbones.checkpoint_file import read_checkpoint
 from backbones.files import atomic_write
+from backbones.fit import check_finite, fit_weights, load_all
+from backbones.found import Found, WeightsFile, find_model
+from backbones.hub_folder import CONFIG, WEIGHTS
+from backbones.openmmlab_names import HEADS, classifier_names, find_head, timms_names
 from backbones.record import ModelRecord
+from backbones.sources import first_line, hub_client
+from backbones.torchvision_files import map_names, torchvision_name
 from backbones.weight_names import find_weights, first_of, unwrap_names
 
 
@@ -27,14 +36,35 @@ def save_model(path: str | os.PathLike, model: nn.Module, record: ModelRecord) -
     """Write the weights of a model, and the record of the model beside them.
 
     Args:
-        path: Path of the weights, ending in ``.pth``.
+        path: Path of the weights, see `write_weights`.
         model: A timm model.
         record: Record of the model; the hash of the weights is added.
     """
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    with atomic_write(path) as temporary:
-        torch.save(weights, temporary)
+    weights = model.state_dict()
+    write_weights(path, weights)
     replace(record, weights_sha256=weights_sha256(weights)).write(path)
+
+
+def write_weights(path: str | os.PathLike, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors by name, in one piece.
+
+    Args:
+        path: The file: in the format of safetensors if its name ends so, otherwise in that of ``torch.save``.
+        weights: The tensors.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with atomic_write(path) as temporary:
+        if Path(path).suffix != '.safetensors':
+            torch.save(plain, temporary)
+            return
+        # Tensors that share their memory, as tied weights do, are written each for itself. Python writes the bytes,
+        # because a full disk is an OSError then.
+        seen: set[int] = set()
+        for name, tensor in plain.items():
+            if tensor.untyped_storage().data_ptr() in seen:
+                plain[name] = tensor.clone()
+            seen.add(tensor.untyped_storage().data_ptr())
+        temporary.write_bytes(safetensors.torch.save(plain, metadata={'format': 'pt'}))
 
 
 def read_weights(path: str | os.PathLike, prefix: str = '') -> dict[str, torch.Tensor]:
@@ -57,52 +87,81 @@ def read_weights(path: str | os.PathLike, prefix: str = '') -> dict[str, torch.T
     return dict(weights) if prefix else {k.removeprefix('module.'): v for k, v in weights.items()}
 
 
+logger = logging.getLogger(__name__)
+
+
+class NamedWeights(NamedTuple):
+    """Tensors under the names of a network.
+
+    Attributes:
+        weights: By name.
+        source: Words for an error, which name the file and what was taken off its names.
+        notes: What was done and is worth a line in a log.
+    """
+
+    weights: dict[str, torch.Tensor]
+    source: str
+    notes: list[str]
+
+
 def read_weights_for(
-    network: nn.Module, path: str | os.PathLike, prefix: str | None = None
-) -> tuple[dict[str, torch.Tensor], str]:
+    network: nn.Module, checkpoint: str | os.PathLike | Found, prefix: str | None = None
+) -> NamedWeights:
     """The tensors of a checkpoint under the names that a network has.
 
     Args:
         network: Will take the weights.
-        path: A file that `read_checkpoint` reads.
+        checkpoint: A file that `read_checkpoint` reads, or what `find_model` has found.
         prefix: As `read_weights` takes it; None finds out, see `unwrap_names`.
-
-    Returns:
-        The tensors, and words for an error that name the file and what was taken off its names.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: As `read_weights`, `unwrap_names` and `check_finite`; or the record beside the file is one of other
-            weights.
+            weights; or it is torchvision's and timm's model would compute something else with it.
     """
-    source = f"checkpoint '{path}'"
-    found = find_weights(read_checkpoint(path), source)
-    record = ModelRecord.read(path)
-    if record is not None and record.weights_sha256 not in (None, weights_sha256(found)):
+    found = checkpoint if isinstance(checkpoint, Found) else None
+    file = (found.file if found is not None else None) or WeightsFile(Path(str(checkpoint)))
+    record = found.record if found is not None else ModelRecord.read(file.path)
+    everything = find_weights(file.content, file.words)
+    if record is not None and record.weights_sha256 not in (None, weights_sha256(everything)):
+        beside = ModelRecord.path_beside(file.path)
+        beside = beside if beside.is_file() else file.path.parent / CONFIG
         raise ValueError(
-            f"{source} has other weights than those that '{ModelRecord.path_beside(path)}' describes; "
+            f"{file.words} has other weights than those that '{beside}' describes; "
             'copy both again, or take the record away and name the model'
         )
-    weights, removed = unwrap_names(_with_prefix(found, prefix, source), network.state_dict(), source)
+    own = network.state_dict()
+    weights, removed = unwrap_names(_with_prefix(everything, prefix, file.words), own, file.words)
+    source = f'{file.words} (its names without {removed})' if removed else file.words
+    notes = [f'{file.words}: {removed} was taken off the names of its tensors'] if removed else []
+    if own.keys() != weights.keys():
+        weights = timms_names(weights, own)
+        if own.keys() - weights.keys() == set(classifier_names(network)):
+            weights |= find_head(everything, network)
+            if any(name.startswith(HEADS) for name in everything) and own.keys() != weights.keys():
+                source += f", whose classifier stands in another place than {type(network).__name__}'s,"
+    if found is not None and own.keys() != weights.keys():
+        mapped = _from_torchvision(everything, found)
+        if mapped:
+            weights, source = mapped, file.words
+            notes = [f"{file.words} is torchvision's: its tensors have timm's names now, and give the same logits"]
+    elif found is not None and found.is_alias and found.record.model_kwargs and not notes:
+        raise ValueError(f"{file.words} has timm's own names; give '{found.record.model}@{file.path}'")
     check_finite(weights, network, source)
-    return weights, f'{source} (its names without {removed})' if removed else source
+    return NamedWeights(weights, source, notes)
 
 
-def check_finite(weights: Mapping[str, torch.Tensor], network: nn.Module, source: str) -> None:
-    """Check that weights are numbers. Of buffers, masks may be infinite.
+def _from_torchvision(weights: Mapping[str, torch.Tensor], found: Found) -> dict[str, torch.Tensor]:
+    """The tensors of torchvision's model under timm's names, or nothing if they are not of that model."""
+    record, file = found.record, found.file
+    name = torchvision_name(record.model)
+    if name is None or file is None:
+        return {}
 
-    Raises:
-        ValueError: A tensor has NaN, or a parameter an infinite value.
-    """
-    parameters = {name for name, _ in network.named_parameters()}
-    for name, value in weights.items():
-        if value.is_floating_point():
-            bad = ~value.isfinite() if name in parameters else value.isnan()
-            if bad.any():
-                raise ValueError(
-                    f'{source} has NaN or infinite values: {int(bad.sum())} of {value.numel()} in {name}; '
-                    'take a checkpoint from before its training went wrong'
-                )
+    def build(num_classes: int) -> nn.Module:
+        return timm.create_model(record.model, **{**record.model_kwargs, 'num_classes': num_classes})
+
+    return map_names({key.removeprefix('module.'): value for key, value in weights.items()}, name, build, file.words)
 
 
 def _with_prefix(weights: Mapping[str, torch.Tensor], prefix: str | None, source: str) -> Mapping[str, torch.Tensor]:
@@ -127,19 +186,6 @@ def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def check_model_name(name: str) -> str:
-    """Return the name of a model if timm's registry has it.
-
-    Raises:
-        ValueError: The registry has no such name; the message has the closest ones.
-    """
-    if timm.is_model(name.split('.')[0]) or name.startswith(('hf-hub:', 'local-dir:')):
-        return name
-    close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.5)
-    hint = f'did you mean {", ".join(close)}?' if close else 'see timm.list_models()'
-    raise ValueError(f"model '{name}' is unknown; {hint}")
-
-
 def resolve_model(
     model: str | None = None,
     checkpoint: str | os.PathLike | None = None,
@@ -150,8 +196,8 @@ def resolve_model(
     """Describe the model that `build_model` makes of the same arguments, without building it.
 
     Args:
-        model: timm's name; may be left out for a checkpoint with a record beside it.
-        checkpoint: Path of the weights, with or without a record beside it.
+        model: As `find_model` takes it.
+        checkpoint: As `find_model` takes it.
         pretrained: No part of the description.
         resample_stem: No part of the description.
         **model_kwargs: Arguments of ``timm.create_model``; they win over the record's.
@@ -163,33 +209,10 @@ def resolve_model(
         FileNotFoundError: There is no such checkpoint.
         ValueError: No name is given or found, it is unknown, or the checkpoint holds another model.
     """
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; train it first or correct the path")
-    record = ModelRecord.read(checkpoint) if checkpoint is not None else None
-    if record is None:
-        if model is None:
-            raise ValueError(
-                "no model is given; give timm's name, or a checkpoint with a record (.json) beside it"
-                if checkpoint is None
-                else unnamed(checkpoint)
-            )
-        return ModelRecord(check_model_name(model), model_kwargs)
-    if model not in (None, record.model):
-        check_model_name(model)
-        raise ValueError(f"checkpoint '{checkpoint}' holds {record.model} and not {model}; change either")
-    return replace(record, model=check_model_name(record.model), model_kwargs={**record.model_kwargs, **model_kwargs})
-
-
-def unnamed(checkpoint: str | os.PathLike) -> str:
-    """The error about a checkpoint without a record, which says how to name its model."""
-    beside = ModelRecord.path_beside(checkpoint)
-    hub = Path(checkpoint).parent / 'config.json'
-    return (
-        f"no model is given, and checkpoint '{checkpoint}' has no record '{beside.name}' beside it; in a config, give "
-        "model='NAME' (timm's name) and its arguments beside the checkpoint; for a command, write "
-        f'{{"model": "NAME", "model_kwargs": {{"num_classes": …}}}} to \'{beside}\''
-        + (f", or give 'local-dir:{hub.parent}' in place of the file" if hub.is_file() else '')
-    )
+    if own.is_own(model):
+        kept = own.find(str(model))
+        return ModelRecord(own.class_name(kept.network), classes=kept.classes)
+    return find_model(model, checkpoint, **model_kwargs).record
 
 
 def build_model(
@@ -197,122 +220,117 @@ def build_model(
     checkpoint: str | os.PathLike | None = None,
     pretrained: bool = False,
     resample_stem: bool = False,
+    new_head: bool = False,
     **model_kwargs,
 ) -> nn.Module:
-    """Build a timm model, from a name, a checkpoint of this project, or both.
+    """Build a timm model, from a name, a checkpoint, or both; see `backbones.sources` for what a checkpoint can be.
 
     Args:
-        model: timm's name; may be left out for a checkpoint with a record beside it.
+        model: timm's name; may be left out for a checkpoint that names its model. Or the name of a network that
+            `backbones.own` keeps, which is returned as it is.
         checkpoint: Weights to load, all of them.
         pretrained: Load timm's pretrained weights instead.
         resample_stem: Interpolate the patchify stem of the checkpoint to the ``patch_size`` of the model; otherwise a
             stem of another patch size is an error.
+        new_head: Let a checkpoint without a classifier, such as a detector's, leave the model its own, random one.
         **model_kwargs: Arguments of ``timm.create_model``; they win over the record's.
 
     Returns:
-        The model.
+        The model. What was done to the weights is logged.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ValueError: The name is unknown, or the checkpoint does not fit the model.
     """
-    record = resolve_model(model, checkpoint, **model_kwargs)
+    if own.is_own(model):
+        return own.find(str(model)).network
+    found = find_model(model, checkpoint, pretrained, **model_kwargs)
+    if found.file is None and found.source.path is not None and (checkpoint is not None or pretrained):
+        raise ValueError(without_weights(found))
+    network, notes = build_found(found, resample_stem, new_head)
+    for note in notes:
+        logger.warning(note)
+    return network
+
+
+def without_weights(found: Found) -> str:
+    """The error about a model that has no weights where some are needed."""
+    text, name = found.source.text, found.record.model
+    if found.source.path is not None or found.source.repo is not None:
+        return f"'{text}' has no file of weights; put {WEIGHTS} into the folder, or give '{name}@FILE'"
+    return f"timm has no weights of '{name}'; give '{name}@FILE', or the folder of a model with weights"
+
+
+def build_found(found: Found, resample_stem: bool = False, new_head: bool = False) -> tuple[nn.Module, list[str]]:
+    """Build the network of a model that `find_model` has found, and load its weights.
+
+    Args:
+        found: The model.
+        resample_stem: See `build_model`.
+        new_head: Let a checkpoint without a classifier leave the network its own, random one.
+
+    Returns:
+        The network, and what was done to the weights and is worth a line in a log.
+
+    Raises:
+        ValueError: The model does not take an argument, or the weights do not fit it or cannot be fetched.
+    """
+    record = found.record
+    network = _create(found)
+    if found.file is None:
+        return network, list(found.notes)
+    count = getattr(network, 'num_classes', None)
+    if record.classes and count not in (None, len(record.classes)):
+        where = ModelRecord.path_beside(found.file.path)
+        raise ValueError(
+            f"'{where if where.is_file() else found.source.text}' names {len(record.classes)} classes, and its "
+            f'{record.model} has {count}; correct classes or model_kwargs.num_classes'
+        )
+    read = read_weights_for(network, found)
+    weights, notes = dict(fit_weights(network, read.weights, read.source, resample_stem)), [*found.notes, *read.notes]
+    head = classifier_names(network)
+    if new_head and head and not any(name in weights for name in head):
+        weights |= {name: value for name, value in network.state_dict().items() if name in head}
+        notes.append(f'{read.source} has no classifier; the one of {record.model} starts from random weights')
+    load_all(network, weights, read.source, record.model)
+    return network, notes
+
+
+def _create(found: Found) -> nn.Module:
+    """Build a network, with timm's weights if it is found so; an error names the argument that is wrong."""
+    record = found.record
     try:
-        network = timm.create_model(record.model, pretrained=pretrained, **record.model_kwargs)
+        with hub_client() if found.pretrained else contextlib.nullcontext():
+            return timm.create_model(record.model, pretrained=found.pretrained, **record.model_kwargs)
     except TypeError as error:
         refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if refused is None or refused[1] not in record.model_kwargs:
-            raise
-        where = (
-            f", which the record beside '{checkpoint}' names" if checkpoint and refused[1] not in model_kwargs else ''
-        )
+            raise _not_built(found, error) from None
+        where = f", which stands beside '{found.file.path}' or was given" if found.file is not None else ''
         raise ValueError(f"{record.model} takes no argument '{refused[1]}'{where}; drop or correct it") from None
-    if checkpoint is not None:
-        count = getattr(network, 'num_classes', None)
-        if record.classes and 'num_classes' not in model_kwargs and count not in (None, len(record.classes)):
-            raise ValueError(
-                f"'{ModelRecord.path_beside(checkpoint)}' names {len(record.classes)} classes, and its {record.model} "
-                f'has {count}; correct classes or model_kwargs.num_classes'
-            )
-        weights, source = read_weights_for(network, checkpoint)
-        load_all(network, fit_weights(network, weights, source, resample_stem), source, record.model)
-    return network
+    # What timm raises for arguments that make no sense, and what its downloads raise, has no common class.
+    except Exception as error:
+        raise _not_built(found, error) from None
+
+
+def _not_built(found: Found, error: Exception) -> Exception:
+    """The error about a network that timm does not build, or whose weights it does not bring."""
+    record = found.record
+    if found.pretrained:
+        reason = f"timm's weights of '{record.model}' cannot be fetched ({first_line(error)})"
+        return ValueError(f"{reason}; check the network, or give '{record.model}@FILE'")
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or not record.model_kwargs:
+        return error
+    given = ', '.join(f'{key}={value!r}' for key, value in record.model_kwargs.items())
+    return ValueError(f'{record.model} cannot be built with {given} ({first_line(error)}); correct the arguments')
 
 
 def fixed_size(network: nn.Module) -> tuple[int, int] | None:
     """The one input size (height, width) in pixels that a model takes, or None if it takes any."""
     patch_embed: Any = getattr(network, 'patch_embed', None)
-    config: Any = network.pretrained_cfg
+    config: Any = getattr(network, 'pretrained_cfg', None) or {}
     if getattr(patch_embed, 'img_size', None):
         size = patch_embed.img_size if patch_embed.strict_img_size else None
     else:
         size = config['input_size'][-2:] if config.get('fixed_input_size') else None
     return tuple(size) if size is not None else None
-
-
-def fit_weights(
-    network: nn.Module, weights: Mapping[str, torch.Tensor], source: str, resample_stem: bool = False
-) -> Mapping[str, torch.Tensor]:
-    """Weights whose patchify stem has the patch size of the network.
-
-    A model of another patch size is another model, with other strides and costs: it is an error unless asked for.
-
-    Args:
-        network: Takes the weights.
-        weights: Tensors by name.
-        source: Names the weights in the error.
-        resample_stem: Interpolate a stem of another patch size.
-
-    Raises:
-        ValueError: The patch sizes differ and ``resample_stem`` is False, or it is True for a network that has no
-            patchify stem to resample.
-    """
-    own_way = getattr(network, 'fit_weights', None)
-    if own_way is not None:
-        return own_way(weights, source, resample_stem)
-    if resample_stem:
-        raise ValueError(
-            f'resample_stem=True is not available with {type(network).__name__}; leave it out, only the patchify stem '
-            'of a Robust-ResNet is resampled'
-        )
-    return weights
-
-
-def load_all(network: nn.Module, weights: Mapping[str, torch.Tensor], source: str, name: str) -> None:
-    """Load weights that must fit one by one: no name missing or left over, no other shape.
-
-    Args:
-        network: Takes the weights.
-        weights: Tensors by name.
-        source: Names the weights in the error.
-        name: Names the network in the error.
-
-    Raises:
-        ValueError: Names are missing or left over, or shapes differ.
-    """
-    own = network.state_dict()
-    missing = sorted(own.keys() - weights.keys())
-    unexpected = sorted(weights.keys() - own.keys())
-    shapes = [
-        f'{k} is {tuple(weights[k].shape)} and should be {tuple(own[k].shape)}'
-        for k in own
-        if k in weights and own[k].shape != weights[k].shape
-    ]
-    if missing or unexpected or shapes:
-        problems = [f'{len(missing)} missing ({first_of(missing)})'] if missing else []
-        problems += [f'{len(unexpected)} unexpected ({first_of(unexpected)})'] if unexpected else []
-        problems += [f'{len(shapes)} of another shape ({first_of(shapes)})'] if shapes else []
-        classes = None if missing or unexpected else other_num_classes(network, weights)
-        way_out = f'give num_classes={classes}' if classes is not None else 'name the model it was saved from'
-        raise ValueError(f'{source} does not fit {name}: {"; ".join(problems)}; {way_out}')
-    network.load_state_dict(weights)
-
-
-def other_num_classes(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> int | None:
-    """The number of classes of weights that differ from a network in nothing else; None if other things differ."""
-    config: Any = getattr(network, 'pretrained_cfg', None) or {}
-    classifier = config.get('classifier') or ()
-    heads = tuple(f'{one}.' for one in ((classifier,) if isinstance(classifier, str) else classifier))
-    differ = {k: weights[k] for k, v in network.state_dict().items() if k in weights and v.shape != weights[k].shape}
-    counts = {v.shape[0] for v in differ.values() if v.dim()}
-    return counts.pop() if len(counts) == 1 and all(k.startswith(heads) for k in differ) else None

@@ -87,6 +87,11 @@ def _check_kind(path: Path) -> str:
         # A header of safetensors can begin with any byte, but not a text that has no JSON behind it.
         if start.lstrip().startswith(beginning) and start[8:9] != b'{':
             raise ValueError(f"checkpoint '{path}' {what}; {way_out}")
+    if path.suffix == '.safetensors' and (start[:2] == b'PK' or start[:1] == b'\x80') and start[8:9] != b'{':
+        raise ValueError(
+            f"checkpoint '{path}' is called safetensors and is a pickle; save it again by safetensors, or call it .pth "
+            'if torch.save has written it'
+        )
     if start[:2] == b'PK':
         _check_zip(path)
         return 'torch'

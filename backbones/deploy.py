@@ -15,7 +15,7 @@ import timm
 import torch
 from torch import nn
 
-from backbones.checkpoint import load_all
+from backbones.fit import load_all
 from backbones.layers.reparam import fold_norm, scale_output
 from backbones.robust_resnet.blocks import RobustBlock
 from backbones.robust_resnet.rep_depthwise import RepDepthwise

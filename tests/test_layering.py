@@ -29,7 +29,7 @@ BESIDE = {
     ('results', 'base'),
 }
 """Who may import whom on the same storey."""
-WITHOUT_MMENGINE = {'base', 'results', 'robustness', 'synthetic', 'report', 'explain'}
+WITHOUT_MMENGINE = {'base', 'results', 'robustness', 'synthetic', 'report', 'explain', 'predict'}
 NOT_ROOMS = {'configs', 'matrices'}
 MEET_IN_FILES = ('robustness', 'synthetic', 'report')
 

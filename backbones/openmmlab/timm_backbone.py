@@ -14,7 +14,9 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
 import backbones  # noqa: F401 - registers this project's models
-from backbones.checkpoint import fit_weights, load_all, read_weights_for, resolve_model
+from backbones.checkpoint import read_weights_for, without_weights
+from backbones.fit import fit_weights, load_all
+from backbones.found import find_model
 from backbones.layers.depthwise import speed_up_depthwise
 from backbones.meta import without_storage
 from backbones.openmmlab.arguments import check_arguments, unknown_argument
@@ -38,12 +40,13 @@ class TimmBackbone(BaseModule):
     fill a patch; each map is then cut to the ceil(size / stride) pixels that a padded convolution returns.
 
     Args:
-        model: timm's name of the model. May be left out if a record (``.json``) with the name and arguments of the
-            model stands beside ``checkpoint``, as with this project's students.
+        model: timm's name of the model, or another source that `backbones.sources` lists. May be left out for a
+            ``checkpoint`` that names its model, as this project's students do.
         out_indices: Entries of the model's ``feature_info`` to return, in the order of the network. The default fits
             models with stages; plain transformers have one entry per block, and (2, 5, 8, 11) is usual.
-        checkpoint: Path of the weights: timm's, this project's, the official RobustCNN's, or a checkpoint of mmengine
-            with the model in it. The classifier's weights are ignored, all others must fit.
+        checkpoint: The weights, a file, ``NAME@FILE`` or a folder: timm's, torchvision's, this project's, the official
+            RobustCNN's, or a checkpoint of mmengine with the model in it. The classifier's weights are ignored, all
+            others must fit.
         checkpoint_prefix: Beginning of the names of the model's tensors in the checkpoint. By default ``student.``,
             ``backbone.net.`` and ``backbone.`` are found.
         resample_stem: Interpolate the patchify stem of a Robust-ResNet's checkpoint to the ``patch_size`` given here;
@@ -95,8 +98,10 @@ class TimmBackbone(BaseModule):
         model_kwargs.pop('init_cfg', None)
         if checkpoint is not None and pretrained:
             raise ValueError(f'checkpoint {str(checkpoint)!r} and pretrained=True exclude each other; choose one')
-        record = resolve_model(model, checkpoint, **model_kwargs)
-        model, model_kwargs = record.model, dict(record.model_kwargs)
+        found = find_model(model, checkpoint, pretrained, **model_kwargs)
+        model, model_kwargs = found.record.model, dict(found.record.model_kwargs)
+        if found.file is None and found.source.path is not None and (checkpoint is not None or pretrained):
+            raise ValueError(without_weights(found))
         if drop_path_rate is not None:
             if not 0 <= drop_path_rate <= 1:
                 raise ValueError(f'drop_path_rate {drop_path_rate} is no probability; choose from 0 to 1')
@@ -108,10 +113,10 @@ class TimmBackbone(BaseModule):
         out_indices = _chosen(model, plan.feature_info, out_indices)
         self._out_indices = out_indices
         # Any: no class holds timm's contract for all of its models.
-        self.net: Any = speed_up_depthwise(_create(model, pretrained, model_kwargs))
+        self.net: Any = speed_up_depthwise(_create(model, found.pretrained, model_kwargs))
         self._way = _find_way(model, plan, model_kwargs, out_indices, self.net)
-        if checkpoint is not None:
-            weights, source = read_weights_for(self.net, checkpoint, checkpoint_prefix)
+        if found.file is not None:
+            weights, source, _ = read_weights_for(self.net, found, checkpoint_prefix)
             fitted = fit_weights(self.net, _without_classifier(weights, self.net), source, resample_stem)
             load_all(self.net, fitted, source, model)
         self._deform(dcn_stages)

@@ -9,6 +9,8 @@ EXTRAS = {
     'onnx': ('onnx', 'onnxruntime'),
 }
 """For each extra the modules that it adds to those of the extras before."""
+TRACKERS = ('tensorboard', 'wandb', 'mlflow', 'aim')
+"""Experiment trackers by name, which is that of the distribution and of its module too."""
 SCREEN_LIBRARIES = ('libGL', 'libgthread', 'libX', 'libxcb')
 """Libraries that OpenCV's usual build needs and a machine without a screen may lack."""
 HEADLESS = (
@@ -24,13 +26,13 @@ def how_to_install(module: str) -> str | None:
         module: A module that cannot be imported, dotted or not.
 
     Returns:
-        The command, or None for a module that no extra has.
+        The command, or None for a module that neither an extra nor ``--track`` asks for.
     """
     top = module.partition('.')[0]
     for extra, modules in EXTRAS.items():
         if top in modules:
             return f"pip install '{DISTRIBUTION}[{extra}]'"
-    return None
+    return f'pip install {top}' if top in TRACKERS else None
 
 
 def missing_extra(error: BaseException) -> str | None:
@@ -45,6 +47,8 @@ def missing_extra(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         command = how_to_install(error.name or '')
         return None if command is None else f"this needs '{error.name}', which is not installed; {command}"
+    if isinstance(error, ImportError) and str(error).startswith('Please run "pip install'):  # A backend of mmengine.
+        return f'{error}, or take its backend out of the config'
     if isinstance(error, ImportError) and str(error).startswith(SCREEN_LIBRARIES):
         return f'OpenCV does not load ({error}); {HEADLESS}'
     return None

@@ -6,6 +6,7 @@ The one reader of class folders, ``<root>/<class>/…/<image>``, for training, e
 import functools
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,23 +170,29 @@ def class_folders(root: str | os.PathLike, left_out: LeftOut | None = None) -> l
     return sorted(names, key=natural_key)
 
 
-def find_images(root: str | os.PathLike, left_out: LeftOut | None = None, below: str = '') -> list[str]:
+def find_images(
+    root: str | os.PathLike,
+    left_out: LeftOut | None = None,
+    below: str = '',
+    accepts: Callable[[str], bool] = is_image,
+) -> list[str]:
     """Find the images in a folder and in all visible folders below it; links are followed.
 
     Args:
         root: The folder that paths are relative to.
         left_out: Takes what else is there.
         below: Folder below the root to look in.
+        accepts: Whether a file's name is that of an image.
 
     Returns:
         Paths below the root with ``/`` between folders, in no order.
     """
     found: list[str] = []
-    _find_images(os.fspath(root), below, found, LeftOut() if left_out is None else left_out)
+    _find_images(os.fspath(root), below, found, LeftOut() if left_out is None else left_out, accepts)
     return found
 
 
-def _find_images(root: str, below: str, found: list[str], left_out: LeftOut) -> None:
+def _find_images(root: str, below: str, found: list[str], left_out: LeftOut, accepts: Callable[[str], bool]) -> None:
     prefix = f'{below}/' if below else ''
     is_empty = True
     with os.scandir(os.path.join(root, below) if below else root) as entries:
@@ -198,8 +205,8 @@ def _find_images(root: str, below: str, found: list[str], left_out: LeftOut) -> 
                 elif entry.is_symlink() and _leads_up(root, prefix + name):
                     left_out.add(LOOPS, prefix + name)
                 else:
-                    _find_images(root, prefix + name, found, left_out)
-            elif not is_image(name):
+                    _find_images(root, prefix + name, found, left_out, accepts)
+            elif not accepts(name):
                 left_out.add(OTHER_FILES, prefix + name)
             elif entry.is_symlink() and not entry.is_file():
                 left_out.add(BROKEN_LINKS, prefix + name)

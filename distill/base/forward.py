@@ -63,10 +63,11 @@ def layer_channels(network: TimmModel, whose: str) -> list[int]:
         whose: ``student`` or ``teacher``, for the error.
 
     Raises:
-        ValueError: The model has no `forward_intermediates`.
+        ValueError: The model has not all of timm's contract that this takes.
     """
-    if not hasattr(network, 'forward_intermediates'):
+    missing = [name for name in ('forward_intermediates', 'forward_head', 'feature_info') if not hasattr(network, name)]
+    if missing:
         raise ValueError(
-            f'the {whose} {type(network).__name__} gives no feature maps (forward_intermediates); drop feature losses'
+            f'the {whose} {type(network).__name__} gives no feature maps ({missing[0]}); drop feature losses'
         )
     return [layer['num_chs'] for layer in network.feature_info]

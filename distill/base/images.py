@@ -82,10 +82,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     if is_deep(image):
         say_that_depth_is_scaled()
-    return _to_rgb(image)
+    return as_rgb(image)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """What `to_rgb` does, for a caller who says so."""
     if image.mode in MODES:
         return image.convert('RGB')
     if is_deep(image):
@@ -141,7 +142,7 @@ def decode_with_mode(file: IO[bytes], name: Callable[[], str | Path]) -> tuple[I
         The image, and its mode, of `STORED_MODES`.
     """
     with _readable(file, name) as image:
-        return _to_rgb(image), DEEP_MODE if is_deep(image) else image.mode
+        return as_rgb(image), DEEP_MODE if is_deep(image) else image.mode
 
 
 def check_header(file: IO[bytes], name: Callable[[], str | Path], log: Callable[[str], None] = _logger.warning) -> None:

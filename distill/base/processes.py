@@ -1,5 +1,6 @@
 """The processes of one run: their ranks, their barrier, and their connection where there is no accelerator."""
 
+import gc
 import os
 import subprocess
 
@@ -24,11 +25,32 @@ def default_device() -> str:
     return found.type if found is not None else 'cpu'
 
 
+def cuda_or_cpu() -> str:
+    """Where models are judged unless a user says otherwise."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
 def rank_and_count() -> tuple[int, int]:
     """The rank of this process, from 0, and the number of processes of the run."""
-    if distributed.is_available() and distributed.is_initialized():
+    if is_connected():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+def is_connected() -> bool:
+    """Whether this process is one of several of a run."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def leave_processes() -> None:
+    """Leave the other processes of a run, if there are any, and end the threads that spoke to them.
+
+    A thread of gloo that is left when the interpreter ends now and then aborts a run that has succeeded. The threads
+    live as long as anything refers to their process group. A model of the run does, and is garbage by now.
+    """
+    if is_connected():
+        distributed.destroy_process_group()
+        gc.collect()
 
 
 def barrier() -> None:

@@ -55,7 +55,7 @@ class Settings:
     batch_size: int = 16
     threads: int = 2
     student: Mapping = field(default_factory=lambda: dict(model='robust_resnet_dw_small'))
-    teacher: Mapping = field(default_factory=lambda: dict(model='deit_small_patch16_224'))
+    teacher: Mapping = field(default_factory=lambda: dict(model='deit_small_patch16_224', pretrained=False))
     size_px: int = 224
     images: int = 64
 

@@ -1,24 +1,27 @@
 """Arguments that several commands share, and checks of arguments and paths that need no heavy import."""
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from distill.api.checks import LAUNCHERS, as_option, check_launcher
+from distill.base.extras import TRACKERS
 from distill.base.packaged import CONFIG, ENDINGS, find
+from distill.base.paths import check_can_write as check_can_write
+from distill.base.paths import check_ending as check_ending
+from distill.base.paths import check_is_file as check_is_file
+from distill.base.paths import check_is_folder as check_is_folder
 from distill.cli.cfg_options import CfgOptions
 
-LAUNCHERS = {
-    'none': None,
-    'pytorch': ('RANK', 'torchrun'),
-    'slurm': ('SLURM_PROCID', 'srun'),
-    'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
-}
-"""The choices of ``--launcher``: for each a variable that it sets in the environment, and the program to start."""
+if TYPE_CHECKING:
+    from distill.training.experiment import Experiment
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add OpenMMLab's arguments and ``--data-root``, which `distill.training.experiment.load_config` reads."""
+    """Add OpenMMLab's arguments and ``--data-root``, of which `experiment_of` makes what is run."""
     parser.add_argument('config', help='config file, or a name of `robust-backbones configs`; a unique part suffices')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
     parser.add_argument('--data-root', help="the data set's folder, in place of the config's data_root")
@@ -52,7 +55,15 @@ def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
         if args.data_root:
             check_is_folder(args.data_root, 'data root', 'make or unpack the data there, or pass another --data-root')
         check_can_write(args.work_dir, '--work-dir', is_folder=True)
-        check_launcher(args.launcher)
+        check_launcher(args.launcher, as_option)
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+
+
+def experiment_of(args: argparse.Namespace) -> 'Experiment':
+    """The config and what is set beside it, of the arguments that `add_config_arguments` has added."""
+    from distill.training.experiment import Experiment
+
+    return Experiment(args.config, args.data_root, args.work_dir, args.cfg_options or {}, args.launcher)
 
 
 def find_config(text: str) -> str:
@@ -71,16 +82,86 @@ def find_config(text: str) -> str:
     return path
 
 
+def add_tracker_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--track``, which `distill.api.checks.check_trackers` checks."""
+    parser.add_argument(
+        '--track', nargs='+', choices=TRACKERS, default=[], metavar='TRACKER', help=f'log to {", ".join(TRACKERS)} too'
+    )
+
+
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``; `cuda_or_cpu` is its default."""
+    """Add ``--device``; `distill.base.processes.cuda_or_cpu` is its default."""
     parser.add_argument('--device', help='device of torch (default: cuda if there is one, otherwise cpu)')
 
 
-def cuda_or_cpu() -> str:
-    """The default of ``--device``, which takes torch to know."""
-    import torch
+def add_model_arguments(parser: argparse.ArgumentParser, input_size: bool = True) -> None:
+    """Add what can be said of models beside their names; `model_arguments` makes keywords of `backbones.load` of it.
 
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
+    Args:
+        parser: The command's.
+        input_size: Whether to add ``--input-size``, too.
+    """
+    group = parser.add_argument_group('of the models', 'what is known of them need not be said; see docs/models_in.md')
+    group.add_argument('--model-name', metavar='NAME', help="timm's name of the model of a file; NAME@FILE says it too")
+    group.add_argument('--num-classes', type=int, metavar='N', help='classes of the model')
+    group.add_argument('--mean', type=float, nargs='+', metavar='X', help='mean of each channel, of values in [0, 1]')
+    group.add_argument('--std', type=float, nargs='+', metavar='X', help='standard deviation, likewise')
+    group.add_argument('--crop-pct', type=float, metavar='X', help="share of the resized image's side that is shown")
+    if input_size:
+        group.add_argument('--input-size', type=int, metavar='PX', help="side of the images, not the model's own")
+    group.add_argument('--class-names', metavar='FILE', help='names of the classes in the order of the logits: a line '
+                       'each, or a JSON list')  # fmt: skip
+
+
+def model_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Check what `add_model_arguments` has added, and make keyword arguments of `backbones.load` of it.
+
+    Raises:
+        FileNotFoundError: The file of class names does not exist.
+        ValueError: A value is out of range, or the file is none of class names.
+    """
+    check_at_least(args, 1, 'num_classes', 'input_size')
+    for name in ('mean', 'std'):
+        values = getattr(args, name)
+        if values is not None and not all(0 <= value <= 1 for value in values):
+            raise ValueError(f'--{name} is {" ".join(map(str, values))}; give numbers for pixels from 0 to 1')
+    given = {
+        'model': args.model_name,
+        'num_classes': args.num_classes,
+        'mean': args.mean,
+        'std': args.std,
+        'crop_pct': args.crop_pct,
+        'input_size': args.input_size,
+        'classes': read_class_names(args.class_names) if args.class_names is not None else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def read_class_names(path: str | os.PathLike) -> list[str]:
+    """Read the names of classes: a line each, or a JSON list, or a JSON object with a name for each index.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds no text, or no such names, or a name twice.
+    """
+    check_is_file(path, 'file of class names', 'write one with a name a line')
+    try:
+        text = Path(path).read_text(encoding='utf-8-sig')
+        content = json.loads(text) if text.lstrip().startswith(('[', '{')) else text.splitlines()
+    except ValueError as error:
+        raise ValueError(f"file of class names '{path}' is no text or JSON ({error}); write a name a line") from None
+    if isinstance(content, dict):
+        content = [content.get(str(index)) for index in range(len(content))]
+    if not all(isinstance(name, str) for name in content):
+        raise ValueError(f"file of class names '{path}' holds other things than names; write a name a line")
+    names = [name.strip() for name in content]
+    while names and not names[-1]:
+        names.pop()
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice or not names or '' in names:
+        problem = f"has '{twice[0]}' twice" if twice else 'has an empty line' if names else 'is empty'
+        raise ValueError(f"file of class names '{path}' {problem}; write a name for each class, a line each")
+    return names
 
 
 def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
@@ -98,75 +179,3 @@ def check_at_least(args: argparse.Namespace, least: int, *names: str) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             raise ValueError(f'--{name.replace("_", "-")} is {value}; give {least} or more')
-
-
-def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -> None:
-    """Check that a file's name tells a known format.
-
-    Raises:
-        ValueError: It does not.
-    """
-    if Path(path).suffix not in endings:
-        raise ValueError(f"{what} '{path}' has no known ending; choose {', '.join(endings)}")
-
-
-def check_is_file(path: str | os.PathLike, what: str, way_out: str) -> None:
-    """Check that a file exists.
-
-    Raises:
-        FileNotFoundError: It does not.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
-
-
-def check_is_folder(path: str | os.PathLike, what: str, way_out: str) -> None:
-    """Check that a folder exists.
-
-    Raises:
-        FileNotFoundError: It does not.
-    """
-    if not Path(path).is_dir():
-        raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
-
-
-def check_launcher(launcher: str) -> None:
-    """Check that ``--launcher`` names what has started this process.
-
-    Raises:
-        ValueError: The launcher's variable is not in the environment.
-    """
-    if LAUNCHERS[launcher] is not None:
-        variable, program = LAUNCHERS[launcher]
-        if variable not in os.environ:
-            raise ValueError(
-                f'--launcher {launcher} finds no {variable} in the environment; start the command by {program}'
-            )
-
-
-def check_can_write(path: str | os.PathLike | None, option: str, is_folder: bool = False) -> None:
-    """Check that a file or folder can be written, whose parents may be yet to be made, if it is given.
-
-    Args:
-        path: The file or folder, or None.
-        option: The option that names the path, for the error.
-        is_folder: Whether the path shall be a folder.
-
-    Raises:
-        ValueError: There is a file where a folder shall be, or the reverse.
-        OSError: The folder cannot be made, or cannot be written.
-    """
-    if path is None:
-        return
-    path = Path(path)
-    if is_folder and path.is_file():
-        raise ValueError(f"{option} '{path}' is a file; give a folder")
-    if not is_folder and path.is_dir():
-        raise ValueError(f"{option} '{path}' is a folder; give a file")
-    absolute = path.absolute()
-    folders = (absolute, *absolute.parents) if is_folder else absolute.parents
-    nearest = next(folder for folder in folders if folder.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"{option} '{path}' cannot be made, since '{nearest}' is a file; choose another")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise PermissionError(f"{option} '{path}' cannot be written, since '{nearest}' is protected; choose another")

@@ -7,7 +7,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from distill.cli.arguments import add_config_arguments, check_at_least, check_can_write, check_config_arguments
+from distill.cli.arguments import (
+    add_config_arguments,
+    check_at_least,
+    check_can_write,
+    check_config_arguments,
+    experiment_of,
+)
 from distill.cli.command import prepare_torch, run_command
 
 
@@ -42,8 +48,8 @@ def run(args: argparse.Namespace) -> dict:
     from distill.downstream.pictures import save_picture
     from distill.training.experiment import load_config
 
-    config = load_config(args)
-    for note in complete(config):
+    config, notes = load_config(experiment_of(args))
+    for note in notes + complete(config):
         Console(stderr=True).print(note)
     if f'{args.split}_dataloader' not in config:
         raise ValueError(f'{args.config} has no {args.split}_dataloader; choose another --split')

@@ -10,7 +10,6 @@ interrupted run goes on where it stopped.
 
 import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from distill.cli.arguments import add_config_arguments, check_at_least, check_can_write, check_config_arguments
@@ -47,30 +46,18 @@ def run(args: argparse.Namespace) -> dict:
     """Write what is missing; returns the size of the cache, and what verifying has found."""
     check(args)
     prepare_torch()
-    from mmengine.registry import init_default_scope
     from rich.console import Console
-    from rich.progress import track
 
-    from distill.base.files import remove_leftovers
-    from distill.base.processes import default_device
-    from distill.teachers.cache.writer import CacheWriter, join_processes, size_bytes
-    from distill.training.experiment import load_config
+    from distill.api.cache import cache_teacher
 
-    config = load_config(args)
-    init_default_scope('mmengine')
-    join_processes(args.launcher)
-    remove_leftovers(args.out)
-    writer = CacheWriter(config, args.out, args.views, args.topk, args.dtype, default_device(), args.teacher)
-    console = Console(quiet=writer.rank != 0)
-
-    def progress(batches: Iterable, total: int) -> Iterable:
-        return track(batches, 'predicting', total, console=console, disable=writer.rank != 0)
-
-    writer.write(progress)
-    result = {'cache': str(args.out), 'rows': writer.store.rows, 'bytes': size_bytes(writer.store)}
+    names = ('views', 'topk', 'dtype', 'verify', 'launcher', 'cfg_options')
+    given = {name: getattr(args, name) for name in names}
+    cache = cache_teacher(args.config, args.out, args.data_root, number=args.teacher, **given)
+    result = {'cache': str(cache.path), 'rows': cache.rows, 'bytes': cache.size}
+    console = Console(quiet=cache.rank > 0)
     console.print(f'{args.out}: {result["rows"]} predictions, {result["bytes"] / 2**20:.1f} MiB')
-    if args.verify and writer.rank == 0:
-        result['largest_difference'] = writer.verify(args.verify)
+    if cache.largest_difference is not None:
+        result['largest_difference'] = cache.largest_difference
         console.print(f'verified: the largest difference of a probability is {result["largest_difference"]:.2g}')
     return result
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from distill.base.extras import missing_extra
-from distill.cli.mistakes import config_mistake
+from distill.base.mistakes import config_mistake
 
 USER_ERRORS = (ValueError, OSError)
 """What a user's mistake raises: a wrong value, or a missing or unreadable file. Anything else is a bug, unless mmengine
@@ -61,7 +61,9 @@ def run_command(
         print(f'{parser.prog}: error: {message}', file=sys.stderr)
         return 1
     finally:
-        leave_processes()
+        if getattr(args, 'launcher', 'none') != 'none':
+            # The exception is gone, and with it what has kept the threads that spoke to other processes.
+            gc.collect()
     return 0
 
 
@@ -73,15 +75,3 @@ def prepare_torch() -> None:
     from distill.training.memory import keep_freed_memory
 
     keep_freed_memory()
-
-
-def leave_processes() -> None:
-    """Leave the other processes of a run, if there are any, and end the threads that spoke to them.
-
-    A thread of gloo that is left when the interpreter ends now and then aborts a run that has succeeded. The threads
-    live as long as anything refers to their process group. A model of the run does, and is garbage by now.
-    """
-    distributed = sys.modules.get('torch.distributed')
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-        gc.collect()

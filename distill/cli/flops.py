@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from distill.cli.arguments import add_config_arguments, check_can_write, check_config_arguments
+from distill.cli.arguments import add_config_arguments, check_can_write, check_config_arguments, experiment_of
 from distill.cli.command import prepare_torch, run_command
 
 MIN_SIDE_PX = 32
@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> dict:
     from distill.downstream.flops import COUNTED, count_parts, default_shape
     from distill.training.experiment import read_config
 
-    config = read_config(args)
-    for note in complete(config):
+    config, notes = read_config(experiment_of(args))
+    for note in notes + complete(config):
         Console(stderr=True).print(note)
     shape = tuple(args.shape or default_shape(config))
     check_shape(shape)

@@ -33,8 +33,10 @@ COMMANDS = {
     'transfer': Command(
         'transfer', TRAIN, 'train students with every teacher and alone, and tell what was transferred'
     ),
+    'save': Command('save', TRAIN, 'save a model as timm and the Hugging Face hub expect it, with a model card'),
     'demo': Command('demo', TRAIN, 'the whole chain on embedded data'),
     'robustness': Command('robustness', JUDGE, 'evaluate any models on clean, corrupted and shifted images'),
+    'predict': Command('predict', JUDGE, 'show images to a classifier, a detector or a segmenter'),
     'explain': Command('explain', JUDGE, 'draw where two models look, and how alike they are inside'),
     'report': Command('report', JUDGE, 'make the HTML report of folders with a results.json'),
     'benchmark': Command('benchmark', JUDGE, "measure this project's speed against its peers'"),

@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 from distill.base.packaged import ENDINGS
-from distill.cli.arguments import add_config_arguments, check_can_write, check_config_arguments, check_ending
+from distill.cli.arguments import (
+    add_config_arguments,
+    check_can_write,
+    check_config_arguments,
+    check_ending,
+    experiment_of,
+)
 from distill.cli.command import run_command
 
 
@@ -35,8 +41,8 @@ def run(args: argparse.Namespace) -> dict:
     from distill.downstream.complete import complete
     from distill.training.experiment import read_config
 
-    config = read_config(args)
-    for line in complete(config):
+    config, notes = read_config(experiment_of(args))
+    for line in notes + complete(config):
         print(f'# {line}')
     print(config.pretty_text)
     if args.out:

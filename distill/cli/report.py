@@ -11,9 +11,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.cli.arguments import check_can_write
+from distill.api.checks import as_option, check_report
 from distill.cli.command import run_command
-from distill.results.schema import FILE_NAME
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -36,12 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
-    for folder in map(Path, args.folders):
-        if not folder.is_dir():
-            raise FileNotFoundError(f'folder {folder} does not exist; give a folder that holds a {FILE_NAME}')
-        if not (folder / FILE_NAME).is_file():
-            raise FileNotFoundError(f'{folder} holds no {FILE_NAME}; tools/robustness.py writes one')
-    check_can_write(args.out or args.folders[0], '--out', is_folder=True)
+    check_report([Path(folder) for folder in args.folders], args.out, as_option)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -49,18 +43,15 @@ def run(args: argparse.Namespace) -> dict:
     check(args)
     from rich.console import Console
 
-    from distill.base.files import remove_leftovers
+    from distill.api.report import write_report
     from distill.report.contents import shown_tables
-    from distill.report.write import write_report
 
-    out = Path(args.out or args.folders[0])
-    remove_leftovers(out, out / 'figures')
-    results, paths = write_report(args.folders, args.out, args.title)
+    report = write_report(args.folders, args.out, args.title)
     console = Console(width=None if sys.stdout.isatty() else 140)
-    for table in shown_tables(results):
+    for table in shown_tables(report.content):
         console.print(screen_table(table))
-    print(f'report: {paths["html"]}')
-    return paths
+    print(f'report: {report.html}')
+    return {'html': report.html, 'markdown': report.markdown, 'figures': report.figures, 'results': report.results}
 
 
 def screen_table(table: 'Table') -> 'RichTable':

@@ -1,45 +1,7 @@
-"""What commands show to people: progress bars and tables, drawn by rich.
+"""What commands show to people, see `distill.base.screen`.
 
 Commands import this module when they run: rich alone takes longer to import than ``--help`` should.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
-
-
-def counting_progress(console: Console, **options) -> Progress:
-    """A progress bar that tells what is done, how much of it, and how long the rest will take.
-
-    Args:
-        console: Where the bar is drawn.
-        options: Further arguments of rich's `Progress`.
-    """
-    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=console, **options)
-
-
-def result_table(
-    head: Sequence[str | Column],
-    rows: Iterable[Sequence[RenderableType]],
-    numbers: Collection[int] = (),
-    ends: Collection[int] = (),
-    **options,
-) -> Table:
-    """A table of results.
-
-    Args:
-        head: Names of the columns, or the columns.
-        rows: The cells of each row.
-        numbers: Columns that are aligned to the right.
-        ends: Rows below which a line is drawn.
-        options: Further arguments of rich's `Table`.
-    """
-    table = Table(*head, **options)
-    for number in numbers:
-        table.columns[number].justify = 'right'
-    for index, row in enumerate(rows):
-        table.add_row(*row, end_section=index in ends)
-    return table
+from distill.base.screen import counting_progress as counting_progress
+from distill.base.screen import result_table as result_table

@@ -5,26 +5,18 @@ robust-backbones test CONFIG.py auto --corruptions benchmark      P, mPC and rPC
 """
 
 import argparse
-import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.base.records import SEVERITIES, cells_of, choose_kinds
-from distill.cli.arguments import (
-    add_config_arguments,
-    check_at_least,
-    check_can_write,
-    check_config_arguments,
-    check_is_file,
-)
+from distill.api.checks import PREDICTIONS, as_option, check_test
+from distill.base.records import SEVERITIES
+from distill.cli.arguments import add_config_arguments, check_config_arguments, check_is_file
 from distill.cli.command import prepare_torch, run_command
 
 if TYPE_CHECKING:
-    from mmengine.config import Config
     from rich.table import Table
-
-SCORES, PREDICTIONS = '.json', ('.pkl', '.pickle')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--corruptions',
         nargs='+',
+        default=[],
         metavar='KIND',
         help='test under corruption too: benchmark, all, noise, blur, weather, digital, holdout, or kinds by name',
     )
@@ -58,17 +51,9 @@ def check(args: argparse.Namespace) -> None:
     if args.checkpoint != 'auto':
         check_is_file(args.checkpoint, 'checkpoint', 'train first or name another')
     elif args.work_dir and not any(Path(args.work_dir).glob('*.pth')):
-        raise _no_checkpoint(args.work_dir)
-    if args.out and args.out.suffix not in (SCORES, *PREDICTIONS):
-        raise ValueError(f"--out '{args.out}' has no known ending; choose .json for scores or .pkl for predictions")
-    check_can_write(args.out, '--out')
-    check_can_write(args.show_dir, '--show-dir', is_folder=True)
-    check_at_least(args, 1, 'show_interval', 'corruption_limit')
-    check_at_least(args, 0, 'corruption_seed')
-    if args.corruptions:
-        cells_of(choose_kinds(args.corruptions), args.severities)
-        if args.show_dir or (args.out and args.out.suffix != SCORES):
-            raise ValueError('--corruptions writes scores only; drop --show-dir, and let --out end in .json')
+        raise FileNotFoundError(f"'{args.work_dir}' has no checkpoint; train first or name one")
+    names = ('out', 'show_dir', 'show_interval', 'corruptions', 'severities', 'corruption_limit', 'corruption_seed')
+    check_test(*(getattr(args, name) for name in names), as_option)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -77,77 +62,23 @@ def run(args: argparse.Namespace) -> dict:
     prepare_torch()
     from rich.console import Console
 
-    from distill.downstream.complete import complete
-    from distill.downstream.pictures import PictureHook
-    from distill.downstream.scores import to_results
-    from distill.downstream.testing import augment_test_time, dump_predictions
-    from distill.results.files import write_results
-    from distill.training.experiment import build_runner, check_sections, check_weights, load_config, resume_from
+    from distill.api.run_test import run_test
 
-    config = load_config(args)
-    check_sections(config, 'a test', 'test_dataloader.dataset', 'test_evaluator')
-    config.load_from = resume_from(args.checkpoint, config.work_dir)[1]
-    if config.load_from is None:
-        raise _no_checkpoint(config.work_dir)
-    predictions = args.out if args.out and args.out.suffix in PREDICTIONS else None
-    out = Path(config.work_dir) / 'results.json' if predictions or not args.out else args.out
-    if args.tta:
-        augment_test_time(config)
-    notes = complete(config)
+    names = ('out', 'show_dir', 'show_interval', 'tta', 'corruptions', 'severities', 'corruption_limit')
+    given = {name: getattr(args, name) for name in (*names, 'corruption_seed', 'launcher', 'cfg_options')}
+    result = run_test(args.config, args.checkpoint, args.data_root, args.work_dir, verbose=True, **given)
+    console = Console(quiet=result.rank > 0)
+    if args.out and args.out.suffix in PREDICTIONS:
+        console.print(f'predictions: {args.out}')
+    cells = ''
     if args.corruptions:
-        return run_corrupted(args, config, out, notes)
-
-    if predictions:
-        temporary = predictions.with_name(f'.{predictions.stem}.{os.getpid()}.tmp.pkl')
-        dump_predictions(config, temporary)
-    runner = build_runner(config, [PictureHook(args.show_dir, args.show_interval)] if args.show_dir else [], notes)
-    check_weights(runner.model, config.load_from)
-    scores = runner.test()
-    pictures = sorted(args.show_dir.glob('*.png')) if args.show_dir else []
-    results = to_results(runner, scores, config, pictures, out.parent)
-    if runner.rank == 0:
-        if predictions:
-            os.replace(temporary, predictions)
-            Console().print(f'predictions: {predictions}')
-        write_results(out, results)
-        Console().print(f'results: {out}')
-    return results
+        console.print(corruption_table(result.corruption))
+        cells = f', cells: {result.path.parent / "corruptions.md"}'
+    console.print(f'results: {result.path}{cells}')
+    return result.content
 
 
-def run_corrupted(args: argparse.Namespace, config: 'Config', out: Path, notes: list[str]) -> dict:
-    """Test on clean images and under corruption; returns what results.json holds.
-
-    Args:
-        args: Parsed arguments.
-        config: A detector's or segmenter's config, with ``load_from``.
-        out: File for the scores; the scores of each cell go beside it.
-        notes: Lines for the log.
-
-    Raises:
-        ValueError: The config is no detector's or segmenter's.
-    """
-    from rich.console import Console
-
-    from distill.downstream.corruption import Cells, measure
-    from distill.downstream.scores import to_results
-    from distill.results.files import write_results
-    from distill.training.experiment import SCOPES
-
-    if config.get('default_scope') not in SCOPES:
-        raise ValueError(f'{args.config} is no detector or segmenter; test a student with tools/robustness.py')
-    cells = Cells(choose_kinds(args.corruptions), tuple(args.severities), args.corruption_seed, args.corruption_limit)
-    runner, scores, corruption = measure(config, cells, out.parent, notes)
-    results = to_results(runner, scores, config, [], out.parent)
-    section = next(key for key in ('detection', 'segmentation') if key in results)
-    results[section]['corruption'] = corruption
-    if runner.rank == 0:
-        write_results(out, results)
-        Console().print(corruption_table(corruption))
-        Console().print(f'results: {out}, cells: {out.parent / "corruptions.md"}')
-    return results
-
-
-def corruption_table(corruption: dict) -> 'Table':
+def corruption_table(corruption: Mapping[str, Mapping]) -> 'Table':
     """The summary of each score under corruption, a row a score."""
     from distill.cli.screen import result_table
 
@@ -159,13 +90,8 @@ def corruption_table(corruption: dict) -> 'Table':
             '–' if score['rPC_pct'] is None else f'{score["rPC_pct"]:.1f}',
         )
         for name, score in corruption.items()
-        if isinstance(score, dict) and 'mPC' in score
     ]
     return result_table(('score', 'P', 'mPC', 'rPC %'), rows)
-
-
-def _no_checkpoint(work_dir: str) -> FileNotFoundError:
-    return FileNotFoundError(f"'{work_dir}' has no checkpoint; train first or name one")
 
 
 def main(argv=None) -> int:

@@ -6,7 +6,7 @@ robust-backbones transfer shapes
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from distill.base.packaged import MATRIX, find
@@ -15,9 +15,6 @@ from distill.cli.command import run_command
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from distill.matrix.matrix import Matrix
-    from distill.matrix.steps import Workplace
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,53 +54,20 @@ def run(args: argparse.Namespace) -> dict:
     check(args)
     from rich.console import Console
 
-    from backbones.files import atomic_write
-    from distill.base.files import write_json
-    from distill.matrix.collect import collect, to_markdown, to_tables
-    from distill.matrix.matrix import load_matrix
-    from distill.matrix.plan import trainings
-    from distill.matrix.steps import Workplace
+    from distill.api.transfer import transfer, transfer_plan
 
-    matrix = load_matrix(args.matrix, args.data_root, args.work_dir)
     console = Console()
-    place = Workplace(matrix.work_dir / 'logs', args.jobs, args.threads, _launcher(args), again='the experiment')
     if args.plan:
-        steps = trainings(matrix)
-        for step in steps:
-            console.print(f'{"done" if place.is_done(step) else "to do":5} {step.name}', highlight=False)
-        return {'steps': [step.name for step in steps]}
-    summary = collect(matrix, run_experiment(matrix, place, console.print))
-    write_json(matrix.work_dir / 'transfer.json', summary)
-    tables = to_tables(summary)
-    with atomic_write(matrix.work_dir / 'transfer.md') as temporary:
-        temporary.write_text(to_markdown(tables))
-    for title, rows in tables:
+        steps = transfer_plan(args.matrix, args.data_root, args.work_dir)
+        for name, is_done in steps:
+            console.print(f'{"done" if is_done else "to do":5} {name}', highlight=False)
+        return {'steps': [name for name, _ in steps]}
+    given = {'jobs': args.jobs, 'threads': args.threads, 'launcher': _launcher(args), 'say': console.print}
+    result = transfer(args.matrix, args.data_root, args.work_dir, **given)
+    for title, rows in result.tables:
         console.print(screen_table(title, rows))
-    console.print(f'results: {matrix.work_dir / "transfer.json"}, {matrix.work_dir / "transfer.md"}')
-    return summary
-
-
-def run_experiment(matrix: 'Matrix', place: 'Workplace', say: Callable[[str], None]) -> dict[str, int]:
-    """Train and evaluate all runs that are not done yet.
-
-    Args:
-        matrix: The experiment.
-        place: Where its commands run.
-        say: Called with a line of text when a command starts and ends.
-
-    Returns:
-        For each group of taught runs the epochs that its student alone has time for, if the matrix asks for equal time.
-    """
-    from distill.matrix.plan import evaluations, training, trainings
-    from distill.matrix.steps import run_steps
-    from distill.matrix.timing import epochs_at_equal_time, longer_runs
-
-    run_steps(trainings(matrix), place, say)
-    epochs = epochs_at_equal_time(matrix, place) if matrix.equal_time else {}
-    more = longer_runs(matrix, epochs)
-    run_steps([training(matrix, run) for run in more], place, say)
-    run_steps(evaluations(matrix, [*matrix.alone(), *more, *matrix.taught()]), place, say)
-    return epochs
+    console.print(f'results: {result.path}, {result.path.with_suffix(".md")}')
+    return result.summary
 
 
 def screen_table(title: str, rows: Sequence[Sequence[str]]) -> 'Table':

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from backbones.record import ModelRecord
+
 COUNTED = 'convolutions, matrix products and attention; not norms, activations, resampling, RoI pooling, NMS'
 REGIONS_RUN = 10
 """Number of regions that box and mask heads are run on. Their cost is in proportion to it, and is scaled up."""
@@ -118,10 +120,16 @@ def fixed_regions(model: nn.Module, shape: tuple[int, int]) -> Iterator[None]:
 
 
 def without_weights(model: dict) -> None:
-    """Take everything out of a model's config that would load or fetch weights."""
+    """Take everything out of a model's config that would load or fetch weights.
+
+    The name and the arguments of a model may stand in the record beside its checkpoint alone: they stay.
+    """
+    checkpoint = model.get('checkpoint')
+    record = ModelRecord.read(checkpoint) if isinstance(checkpoint, str) and not model.get('model') else None
+    if record is not None:
+        model.update({'model': record.model, **record.model_kwargs, **model})
     for key in list(model):
         if key in ('pretrained', 'checkpoint', 'init_cfg'):
-            # A checkpoint's record may hold the model's name and arguments; without it the config must give them.
             model[key] = False if key == 'pretrained' else None
         elif isinstance(model[key], dict):
             without_weights(model[key])

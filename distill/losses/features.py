@@ -19,7 +19,7 @@ def same_size(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attention_transfer(x: Tensor, y: Tensor) -> Tensor:
-    """Squared difference of attention: mean over positions of (a/|a| − b/|b|)² with a = mean_c x², b = mean_c y².
+    """Squared difference of attention: mean over positions of (a/‖a‖ − b/‖b‖)² with a = mean_c x², b = mean_c y².
 
     Source: Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017, as a mean over images
     and positions and with p = 2 as in its public code (https://github.com/szagoruyko/attention-transfer), which gives

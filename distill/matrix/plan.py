@@ -4,11 +4,10 @@ import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmengine.config import Config
-
 from distill.base.files import write_text
 from distill.matrix.matrix import Matrix, Run
 from distill.matrix.steps import Step
+from distill.training.length import stretched
 
 
 def trainings(matrix: Matrix) -> list[Step]:
@@ -35,7 +34,7 @@ def training(matrix: Matrix, run: Run) -> Step:
     epochs = run.epochs or matrix.epochs_of(run.student)
     config = matrix.config(run.student)
     if epochs != config.train_cfg.max_epochs:
-        settings |= stretched(config, epochs)
+        settings |= stretched(config, epochs)[0]
     path = _write_config(matrix, run.name, matrix.students[run.student], settings)
     options = ['--work-dir', str(matrix.folder(run)), '--resume', '--data-root', matrix.data_root]
     return Step(run.name, ['train', str(path), *options], needs)
@@ -65,20 +64,6 @@ def evaluations(matrix: Matrix, runs: Sequence[Run]) -> list[Step]:
         options = ['--data-root', matrix.data_root, '--out', str(matrix.scores_folder(student))]
         steps.append(Step(f'robustness {student}', ['robustness', *models, *options, *matrix.robustness]))
     return steps
-
-
-def stretched(config: Config, epochs: int) -> dict:
-    """Settings that change the length of a config's training, and its schedule with it.
-
-    Args:
-        config: A training config by epochs.
-        epochs: The new length.
-    """
-    schedulers = [dict(scheduler) for scheduler in config.param_scheduler]
-    for scheduler in schedulers:
-        if scheduler.get('end') == config.train_cfg.max_epochs:
-            scheduler['end'] = epochs
-    return {'train_cfg': {'max_epochs': epochs}, 'param_scheduler': schedulers}
 
 
 def _write_config(matrix: Matrix, name: str, base: str, settings: Mapping) -> Path:

@@ -21,6 +21,8 @@ class _Run(TypedDict):
 class RunRecord(_Run, total=False):
     """A model under evaluation: an entry of ``runs``."""
 
+    source: str
+    classes_from: Literal['told', 'assumed', 'data']
     clean_subset_top1_pct: dict[str, float]
 
 

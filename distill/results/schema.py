@@ -48,7 +48,11 @@ RUN = Fields(
         'mean': list_of(ANY_NUMBER, 3),
         'std': list_of(number(0), 3),
     },
-    {'clean_subset_top1_pct': map_of(PERCENT)},
+    {
+        'source': text(),
+        'classes_from': text('told|assumed|data', "'told', 'assumed' or 'data'"),
+        'clean_subset_top1_pct': map_of(PERCENT),
+    },
 )
 UNLABELLED = Fields(
     {'images': COUNT},

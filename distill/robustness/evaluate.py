@@ -165,5 +165,5 @@ def _add_scores(
 
 def _write(results: Results, settings: Settings, device: str) -> None:
     data = results.get('provenance', {}).get('data', {})
-    results['provenance'] = {**provenance(settings.seed, device), 'data': data}
+    results['provenance'] = {**provenance(settings.seed, device, settings.command), 'data': data}
     write_results(settings.results, results)

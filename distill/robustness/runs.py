@@ -1,21 +1,22 @@
 """Models under evaluation: where they come from and what they are shown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from timm.data import resolve_data_config, resolve_model_data_config
+from timm.data import resolve_data_config
 from torch import Tensor, nn
 
-from backbones.checkpoint import build_model, fixed_size, weights_sha256
-from backbones.class_names import known_classes
+from backbones.checkpoint import fixed_size
+from backbones.class_names import classes_or_imagenet
+from backbones.loading import load
 from backbones.record import ModelRecord
+from backbones.sources import split_shown
 from distill.base.classes import match_classes
 from distill.base.folders import class_folders
 from distill.base.images import normalise
 from distill.results.entries import RunRecord
-from distill.robustness import imagenet
 from distill.robustness.onnx_model import OnnxModel
 from distill.robustness.sources import Source, run_name
 
@@ -33,6 +34,7 @@ class Run:
         record: The run's entry under ``runs``.
         fixed_size: The one size that the model takes, or None for any.
         device: Where the model's input goes.
+        notes: What was done to load the model and is worth a line on the screen.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Run:
     record: RunRecord
     fixed_size: tuple[int, int] | None = None
     device: str = 'cpu'
+    notes: tuple[str, ...] = ()
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
@@ -65,96 +68,104 @@ def teacher_name(teacher: Mapping | Sequence[Mapping] | None) -> str | None:
     return ' + '.join(teacher_name(one) or 'unknown' for one in teacher)
 
 
-def load_run(source: str, device: str, input_size: int | None = None) -> Run:
+def load_run(source: str, device: str, input_size: int | None = None, **given) -> Run:
     """Load a model to evaluate.
 
     Args:
-        source: A checkpoint of this project, an ONNX file, or a timm name for its pretrained weights; ``NAME=SOURCE``
-            names the run.
+        source: What `backbones.load` takes, or an ONNX file; ``NAME=SOURCE`` names the run.
         device: Where the model runs.
         input_size: Side of the images in pixels in place of the model's own.
+        **given: Further arguments of `backbones.load`.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: There is no such file or folder.
         ValueError: The model cannot be loaded, or does not take that size.
     """
     named = Source.parse(source)
     named.check()
-    path, is_file, is_onnx = named.path, named.is_file, named.is_onnx
-    described = ModelRecord.read(path) if is_file else None
-    loaded = _load_onnx(path, device) if is_onnx else _load_timm(path, is_file, device, input_size)
-    fixed = loaded.fixed_size
+    if named.is_onnx:
+        return _onnx_run(named, device, input_size, given)
+    loaded = load(named.path, input_size=input_size, **given)
+    params = sum(parameter.numel() for parameter in loaded.network.parameters())
+    network = loaded.network.to(device).to(memory_format=torch.channels_last)
+    return make_run(named.name, network, loaded.record, device, params, loaded.source, loaded.file, loaded.notes)
+
+
+def make_run(
+    name: str,
+    network: nn.Module,
+    record: ModelRecord,
+    device: str,
+    params: int,
+    source: str,
+    file: str | None,
+    notes: Sequence[str] = (),
+) -> Run:
+    """Make a run of a network.
+
+    Args:
+        name: Name of the run.
+        network: In eval mode, on its device.
+        record: What `backbones.load` knows of the network.
+        device: Where the network's input goes.
+        params: Number of parameters.
+        source: What the user has named.
+        file: Path of the file of weights, or None.
+        notes: What was done to load the network.
+    """
+    count: int = network.num_classes  # type: ignore[assignment]
+    if not count:
+        raise ValueError(
+            f"'{source}' has no classifier (num_classes=0), so there is nothing to judge; give one that has"
+        )
+    classes, origin = classes_or_imagenet(record.classes, count)
+    height, width = (record.input_size or [])[-2:]
+    entry: RunRecord = {
+        'model': record.model,
+        'model_kwargs': record.model_kwargs,
+        'teacher': teacher_name(record.teacher),
+        'params': params,
+        'checkpoint': file,
+        'weights_sha256': record.weights_sha256 or '',
+        'input_size': [3, height, width],
+        'mean': record.mean or [],
+        'std': record.std or [],
+        'source': source,
+    }
+    if origin is not None:
+        entry['classes_from'] = origin
+    transform = dict(input_size=(height, width), interpolation=record.interpolation, crop_pct=record.crop_pct)
+    if record.crop_mode not in (None, 'center'):
+        transform['crop_mode'] = record.crop_mode
+    fixed = fixed_size(network)
+    return Run(name, network, classes, entry['mean'], entry['std'], transform, entry, fixed, device, tuple(notes))
+
+
+def _onnx_run(named: Source, device: str, input_size: int | None, given: Mapping) -> Run:
+    """The run of an ONNX file, which its record beside it describes."""
+    model_kwargs, shown = split_shown(given)
+    if any(value is not None for value in model_kwargs.values()):
+        raise ValueError(f"'{named.path}' is an ONNX file, which takes no {', '.join(model_kwargs)}; leave that out")
+    path = str(named.file)
+    network = OnnxModel(path, device)
+    fixed = network.fixed_size
     if input_size and fixed not in (None, (input_size, input_size)):
         raise ValueError(f"'{path}' takes images of {fixed[0]}x{fixed[1]} pixels only; leave out --input-size for it")
-    described = described or ModelRecord(Path(path).stem if is_onnx else path)
-    own_size = fixed or (described.input_size or loaded.config['input_size'])[-2:]
-    size = (input_size, input_size) if input_size else tuple(own_size)
-    classes = described.classes or loaded.classes
-    if classes is None and loaded.network.num_classes == len(imagenet.synsets()):
-        classes = list(imagenet.synsets())
-    record: RunRecord = {
-        'model': described.model,
-        'model_kwargs': described.model_kwargs,
-        'teacher': teacher_name(described.teacher),
-        'params': loaded.params,
-        'checkpoint': path if is_file else None,
-        'weights_sha256': loaded.sha256,
-        'input_size': [3, *size],
-        'mean': list(described.mean or loaded.config['mean']),
-        'std': list(described.std or loaded.config['std']),
-    }
-    # A model trained at its own size is shown the whole image at that size; a pretrained one what it was tested with.
-    crop_pct = 1.0 if described.input_size else loaded.config['crop_pct']
-    return Run(
-        named.name,
-        loaded.network,
-        classes,
-        record['mean'],
-        record['std'],
-        dict(input_size=size, interpolation=loaded.config['interpolation'], crop_pct=crop_pct),
+    record = ModelRecord.read(path) or ModelRecord(Path(path).stem)
+    plain = {key: list(value) if isinstance(value, (list, tuple)) else value for key, value in shown.items()}
+    record = ModelRecord.from_json({**record.to_json(), **plain}, path)
+    config = resolve_data_config(pretrained_cfg={'input_size': (3, *(fixed or (224, 224)))})
+    size = (input_size, input_size) if input_size else fixed or (record.input_size or config['input_size'])[-2:]
+    record = replace(
         record,
-        fixed,
-        device,
+        mean=list(record.mean or config['mean']),
+        std=list(record.std or config['std']),
+        crop_pct=record.crop_pct or (1.0 if record.input_size else config['crop_pct']),
+        interpolation=record.interpolation or config['interpolation'],
+        input_size=[3, *size],
+        weights_sha256=network.sha256,
     )
-
-
-@dataclass
-class _Loaded:
-    """A network, and what is known of it without its record.
-
-    Attributes:
-        network: In eval mode, on its device.
-        params: Number of parameters.
-        sha256: Hash of the weights.
-        fixed_size: The one size that the network takes, or None for any.
-        config: How timm would show images: size, interpolation, crop, mean and std.
-        classes: Names of the classes that timm's configuration tells, or None.
-    """
-
-    network: nn.Module
-    params: int
-    sha256: str
-    fixed_size: tuple[int, int] | None
-    config: dict
-    classes: list[str] | None = None
-
-
-def _load_timm(path: str, is_file: bool, device: str, input_size: int | None) -> _Loaded:
-    network = build_model(checkpoint=path) if is_file else build_model(path, pretrained=True)
-    # Of the weights as they are stored: another size resamples the position embeddings.
-    sha256, params = weights_sha256(network.state_dict()), sum(p.numel() for p in network.parameters())
-    set_input_size = getattr(network, 'set_input_size', None)
-    if input_size and fixed_size(network) and set_input_size is not None:
-        set_input_size(img_size=(input_size, input_size))
-    network = network.eval().to(device).to(memory_format=torch.channels_last)
-    classes = None if is_file else known_classes(None, network.pretrained_cfg, network.num_classes)
-    return _Loaded(network, params, sha256, fixed_size(network), resolve_model_data_config(network), classes)
-
-
-def _load_onnx(path: str, device: str) -> _Loaded:
-    network = OnnxModel(path, device)
-    config = resolve_data_config(pretrained_cfg={'input_size': (3, *(network.fixed_size or (224, 224)))})
-    return _Loaded(network, network.params, network.sha256, network.fixed_size, config)
+    return make_run(named.name, network, record, device, network.params, named.path, path)
 
 
 def find_classes(runs: Sequence[Run], data_root: str | None) -> None:
@@ -170,8 +181,9 @@ def find_classes(runs: Sequence[Run], data_root: str | None) -> None:
             if len(run.classes) != run.network.num_classes:
                 raise ValueError(
                     f"run '{run.name}' has {run.network.num_classes} classes, whose names its checkpoint does not "
-                    f"tell, and '{folder}' {len(run.classes)} folders; save it with its description (.json)"
+                    f"tell, and '{folder}' {len(run.classes)} folders; name them (--class-names FILE)"
                 )
+            run.record['classes_from'] = 'data'
     for run in runs[1:]:
         try:
             match_classes(run.classes or [], runs[0].classes or [], f"run '{run.name}'", f"run '{runs[0].name}'")

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from backbones.own import is_own
 from distill.teachers.cached import CachedTeacher
 from distill.teachers.ensemble import Ensemble
 from distill.teachers.live import LiveTeacher
+from distill.teachers.own import OwnTeacher
 from distill.teachers.protocol import Teacher
 
 
@@ -12,8 +14,9 @@ def build_teacher(config: Mapping | Sequence[Mapping], compile: bool | Mapping =
     """Build a teacher from a config.
 
     Args:
-        config: Arguments of `LiveTeacher`; or, with the key ``cache``, those of `CachedTeacher`; or a list of such
-            for the mean of several, each with an optional ``weight`` (1).
+        config: Arguments of `LiveTeacher`, or of `OwnTeacher` for a network of a user's own; or, with the key
+            ``cache``, those of `CachedTeacher`; or a list of such for the mean of several, each with an optional
+            ``weight`` (1).
         compile: Options of `torch.compile`, or whether to compile.
 
     Raises:
@@ -24,7 +27,9 @@ def build_teacher(config: Mapping | Sequence[Mapping], compile: bool | Mapping =
     if isinstance(configs, str) or not configs or not all(isinstance(each, Mapping) for each in configs):
         raise ValueError(f"model.teacher is {config!r}; give a dict such as dict(checkpoint='FILE'), or a list of them")
     if isinstance(config, Mapping):
-        return CachedTeacher(**config) if 'cache' in config else LiveTeacher(compile=compile, **config)
+        if 'cache' in config:
+            return CachedTeacher(**config)
+        return (OwnTeacher if is_own(config.get('model')) else LiveTeacher)(compile=compile, **config)
     weights = [each.get('weight', 1.0) for each in configs]
     members = [{key: value for key, value in each.items() if key != 'weight'} for each in configs]
     return Ensemble([build_teacher(member, compile) for member in members], weights)

@@ -7,14 +7,13 @@ from pathlib import Path
 from torch import Tensor, tensor
 
 from backbones.class_names import known_classes
-from backbones.record import ModelRecord
 from distill.base.classes import match_classes
 from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor
 from distill.data.readers import class_names
 from distill.data.sampler import ViewSampler
 from distill.data.views import Views
-from distill.teachers.cache.describe import describe_run, describe_teacher
+from distill.teachers.cache.describe import describe_run, describe_teacher, find_teacher
 from distill.teachers.cache.manifest import Manifest, require_equal
 from distill.teachers.protocol import Prediction, Teacher
 
@@ -60,8 +59,8 @@ class CachedTeacher(Teacher):
         self.epochs = self.plan.epochs(self.manifest.cache.views)
         self.num_classes: int = self.store.num_classes
         self.exact: bool = self.store.topk == self.store.num_classes
-        record = ModelRecord.read(model['checkpoint']) if model.get('checkpoint') else None
-        self.classes = known_classes(record.classes if record is not None else None, {}, self.num_classes)
+        found = find_teacher(model)
+        self.classes = known_classes(found.record.classes if found is not None else None, {}, self.num_classes)
         self.places: Tensor | None = None
 
     def order_classes(self, dataset: Views) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backbones.checkpoint import build_model, fixed_size
-from backbones.class_names import known_classes
-from backbones.record import ModelRecord
+from backbones.loading import load_configured
+from backbones.sources import Source
 from distill.base.classes import match_classes
 from distill.base.forward import compiled, layer_channels
 from distill.base.images import renormalise
@@ -17,12 +16,27 @@ from distill.data.views import Views
 from distill.teachers.protocol import Prediction, Teacher
 
 
+def _with_weights(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a teacher, with its weights asked for where its source has some."""
+    has_checkpoint, asked = model.get('checkpoint') is not None, model.get('pretrained')
+    if has_checkpoint or asked is not None or model.get('model') is None:
+        return {**model, 'require_weights': has_checkpoint or asked is not False}
+    source = Source.parse(model['model'])
+    if source.path is None and source.repo is None:
+        raise ValueError(
+            f"the teacher '{source.text}' has random weights; give checkpoint='FILE', pretrained=True for timm's, or "
+            'pretrained=False to teach with random ones'
+        )
+    return {**model, 'pretrained': True}
+
+
 class LiveTeacher(Teacher):
     """A frozen network that runs beside the student: in eval mode, without gradients.
 
     Args:
         compile: Options of `torch.compile`, or whether to compile.
-        **model: Arguments of `backbones.checkpoint.build_model`: ``model``, ``checkpoint``, ``pretrained``, ….
+        **model: Arguments of `backbones.loading.load_configured`: ``model``, ``checkpoint``, ``pretrained``, ``mean``,
+            …. Random weights teach nothing: they are an error without ``pretrained=False``, which asks for them.
 
     Attributes:
         network: The timm model.
@@ -41,19 +55,15 @@ class LiveTeacher(Teacher):
     live = True
 
     def __init__(self, compile: bool | Mapping = False, **model):
-        network: Any = build_model(**model).eval().requires_grad_(False)
+        loaded = load_configured(**_with_weights(model))
+        network: Any = loaded.network.requires_grad_(False)
         self.network: Any = network.to(memory_format=torch.channels_last)
         self.num_classes: int = network.num_classes
         self.predict = compiled(compile)
         self.source = model
-        # A checkpoint of this project says what it was trained with.
-        record = ModelRecord.read(model['checkpoint']) if model.get('checkpoint') else None
-        config = network.pretrained_cfg
-        self.mean = tuple(record.mean if record is not None and record.mean else config['mean'])
-        self.std = tuple(record.std if record is not None and record.std else config['std'])
-        self.size = fixed_size(self.network)
-        pretrained = config if model.get('pretrained') else {}
-        self.classes = known_classes(record.classes if record is not None else None, pretrained, self.num_classes)
+        self.mean, self.std = tuple(loaded.record.mean or ()), tuple(loaded.record.std or ())
+        self.size = loaded.fixed_size
+        self.classes = loaded.classes
         self.places: Tensor | None = None
         self._compared: tuple[Tensor, Tensor, Tensor, bool] | None = None
 

@@ -9,8 +9,8 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from backbones.checkpoint import check_finite
 from backbones.checkpoint_file import read_checkpoint
+from backbones.fit import check_finite
 from backbones.weight_names import find_weights, first_of, unwrap_names
 from distill.base.processes import barrier, rank_and_count
 

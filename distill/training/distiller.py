@@ -60,7 +60,7 @@ class Distiller(BaseModel):
         cut_kernels: bool = False,
     ):
         super().__init__(data_preprocessor or ViewPreprocessor())
-        self.student = speed_up_depthwise(build_model(**student), cut_kernels)
+        self.student = speed_up_depthwise(build_model(**student, new_head=True), cut_kernels)
         if sync_bn:
             self.student = share_statistics(self.student)
         self.student_config = dict(student)

@@ -1,11 +1,10 @@
-"""From a config file and OpenMMLab's usual command line to a `Runner`, for all three tasks."""
+"""From a config and what is set beside it to a `Runner`, for all three tasks."""
 
-import argparse
 import copy
 import difflib
-import inspect
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from backbones.checkpoint import read_weights_for
 from distill.base.extras import how_to_install
 from distill.base.processes import join_on_cpu
 from distill.training.checkpoints import read_safely
+from distill.training.options import set_options, value_at
 from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner, bare_model
 
@@ -33,38 +33,52 @@ WHOLE_NUMBERS = {
 """Settings that are whole numbers, and the least that each may be."""
 NUMBERS = {f'optim_wrapper.optimizer.{name}': 0 for name in ('lr', 'weight_decay')}
 """Settings that are numbers, and the least that each may be."""
-OTHER_SETTINGS = (
-    *('auto_scale_lr', 'custom_imports', 'sync_bn', 'compile', 'find_unused_parameters', 'model_wrapper_cfg'),
-    *('tta_model', 'tta_pipeline', 'train_pipeline', 'test_pipeline', 'data_root', 'metainfo'),
-)
-"""What a config may hold besides: for mmengine's runner, for inferencers, or for other settings."""
 SCOPES = ('mmdet', 'mmseg')
 """``default_scope`` of detectors and of segmenters."""
 
 
-def read_config(args: argparse.Namespace) -> Config:
-    """Read a config, put into it what the command line says, and import the modules that it names.
+@dataclass(frozen=True)
+class Experiment:
+    """A config, and what is set beside it: what OpenMMLab's command line takes, and what a call takes.
+
+    Attributes:
+        config: Path of the config; or the config itself, which is not changed.
+        data_root: Folder of the data in place of the config's.
+        work_dir: Folder of logs and checkpoints in place of ``work_dirs/<config name>``.
+        options: Settings in place of the config's, see `distill.training.options.set_options`.
+        launcher: How processes were started: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+    """
+
+    config: str | os.PathLike | Config
+    data_root: str | None = None
+    work_dir: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    launcher: str = 'none'
+
+
+def read_config(experiment: Experiment) -> tuple[Config, list[str]]:
+    """Read a config, put into it what is set beside it, and import the modules that it names.
 
     Args:
-        args: Parsed arguments, with those of `distill.cli.arguments.add_config_arguments`.
+        experiment: The config and its settings.
 
     Returns:
-        The config, with ``work_dir`` and ``launcher`` set.
+        The config, with ``work_dir`` and ``launcher`` set, and a line for each shortcut among the settings.
 
     Raises:
         FileNotFoundError: The config does not exist, or one that it inherits from.
-        ValueError: The config cannot be read, a setting of the command line does not fit it, or a module of
-            ``custom_imports`` cannot be imported.
+        ValueError: The config cannot be read, a setting does not fit it, or a module of ``custom_imports`` cannot be
+            imported.
     """
-    config = read_file(args.config)
-    if args.cfg_options:
-        _set_options(config, args.cfg_options)
-    if args.data_root:
-        move_data_root(config, args.data_root)
-    config.launcher = args.launcher
-    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    given = experiment.config
+    config = copy.deepcopy(given) if isinstance(given, Config) else read_file(os.fspath(given))
+    lines = set_options(config, experiment.options)
+    if experiment.data_root:
+        move_data_root(config, experiment.data_root)
+    config.launcher = experiment.launcher
+    config.work_dir = experiment.work_dir or config.get('work_dir') or f'work_dirs/{Path(config.filename).stem}'
     import_modules(config)
-    return config
+    return config, lines
 
 
 def read_file(path: str) -> Config:
@@ -108,27 +122,6 @@ def _check_bases(path: str, above: tuple[str, ...]) -> None:
             _check_bases(base, (*above, path))
 
 
-def _set_options(config: Config, options: Mapping[str, object]) -> None:
-    """Set what the command line sets.
-
-    Raises:
-        ValueError: A setting begins with a name that neither the config nor mmengine's runner has, or it leads through
-            something that holds no settings.
-    """
-    known = [*config, *inspect.signature(Runner.__init__).parameters, *OTHER_SETTINGS]
-    for key in options:
-        root = key.partition('.')[0]
-        if root not in known:
-            close = difflib.get_close_matches(root, known, n=1)
-            hint = f'did you mean {close[0]}?' if close else f'{config.filename} has {", ".join(sorted(config))}'
-            raise ValueError(f"--cfg-options {key} sets '{root}', which nothing reads; {hint}")
-    try:
-        config.merge_from_dict(options)
-    except (KeyError, IndexError, TypeError, AttributeError, AssertionError) as error:
-        reason = ' '.join(str(error).split())
-        raise ValueError(f'--cfg-options do not fit {config.filename} ({reason}); correct them') from error
-
-
 def import_modules(config: Config) -> None:
     """Import the modules of a config's ``custom_imports``, which register what the config names.
 
@@ -152,25 +145,28 @@ def import_modules(config: Config) -> None:
             ) from error
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(experiment: Experiment) -> tuple[Config, list[str]]:
     """Read a config to run it on its data, as `read_config` does.
 
     Args:
-        args: Parsed arguments, with those of `distill.cli.arguments.add_config_arguments`.
+        experiment: The config and its settings.
+
+    Returns:
+        The config, and a line for each shortcut among the settings.
 
     Raises:
         FileNotFoundError: The config or its data root does not exist.
-        ValueError: A module of ``custom_imports`` cannot be imported.
+        ValueError: As `read_config`.
     """
-    config = read_config(args)
+    config, lines = read_config(experiment)
     if not isinstance(config.get('model'), dict):
-        raise ValueError(f"config '{args.config}' has no model; inherit from one that has, by _base_")
+        raise ValueError(f"config '{config.filename}' has no model; inherit from one that has, by _base_")
     if reads_data_root(config) and not Path(config.data_root).is_dir():
         raise FileNotFoundError(
             f"data root '{config.data_root}' does not exist; make or unpack the data there, or pass --data-root"
         )
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return config
+    os.environ.setdefault('LOCAL_RANK', '0')
+    return config, lines
 
 
 def reads_data_root(config: Config) -> bool:
@@ -205,14 +201,6 @@ def check_sections(config: Config, purpose: str, *places: str) -> None:
     missing = [place for place in places if not value_at(config, place)]
     if missing:
         raise ValueError(f"config '{config.filename}' has no {missing[0]}, which {purpose} needs; add it")
-
-
-def value_at(config: Config, place: str) -> Any:
-    """A value of a config, given by keys with dots between them; None where it is not there."""
-    value: Any = config
-    for key in place.split('.'):
-        value = value.get(key) if isinstance(value, (dict, Config)) else None
-    return value
 
 
 def check_numbers(config: Config) -> None:
@@ -328,13 +316,16 @@ _TEXTS: dict[str, str] = {}
 """Text of the config that was asked for last, by its content."""
 
 
-def build_runner(config: Config, hooks: Sequence[Hook] = (), notes: Sequence[str] = ()) -> Runner:
+def build_runner(
+    config: Config, hooks: Sequence[Hook] = (), notes: Sequence[str] = (), kind: type[Runner] = Runner
+) -> Runner:
     """Build the `Runner` of a config, which it leaves as it is. The runner loads every file with weights only.
 
     Args:
         config: The config, completed by `distill.downstream.complete` for a detector or segmenter.
         hooks: Further hooks, which an option of the command asks for.
         notes: Lines for the log.
+        kind: The class of the runner.
 
     Raises:
         ValueError: ``sync_bn`` is set for a distillation.
@@ -346,7 +337,7 @@ def build_runner(config: Config, hooks: Sequence[Hook] = (), notes: Sequence[str
     join_on_cpu(config.launcher)
     config = copy.copy(config)
     object.__setattr__(config, '__class__', ConfigFormattedOnce)  # Its own way to set adds a setting.
-    runner = Runner.from_cfg(config)
+    runner = kind.from_cfg(config)
     for hook in hooks:
         runner.register_hook(hook)
     for note in notes:

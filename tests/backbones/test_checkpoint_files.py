@@ -107,11 +107,11 @@ def test_other_classes_and_a_missing_name_have_a_way_out(weights, tmp_path):
     with pytest.raises(ValueError, match=r'fc\.weight is \(3, 8\) and should be \(7, 8\).*; give num_classes=3'):
         build_model('resnet18', tmp_path / 'x.ckpt', **{**NARROW, 'num_classes': 7})
     with pytest.raises(
-        ValueError, match=r"no record 'x\.json' beside it; in a config, give model='NAME'.*write .*model"
+        ValueError, match=r"nothing in or beside checkpoint '.*x\.ckpt' names it; give 'NAME@.*x\.ckpt'"
     ):
         build_model(checkpoint=tmp_path / 'x.ckpt')
     (tmp_path / 'config.json').write_text('{}')
-    with pytest.raises(ValueError, match=f"or give 'local-dir:{tmp_path}'"):
+    with pytest.raises(ValueError, match=r'names it \(config\.json beside it is not used: .* names no architecture'):
         build_model(checkpoint=tmp_path / 'x.ckpt')
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import processes
 import torch
+from safetensors.torch import load_file
 
 from backbones.checkpoint import weights_sha256
+from backbones.checkpoint_file import read_checkpoint
 from campaign.ledger import Trial
 from campaign.stage import (
     CLASSIFIER,
@@ -83,8 +85,8 @@ def works(stage: Stage) -> list[Work]:
 def trained(out: Path) -> dict[str, str]:
     """Hashes of what training leaves: the tensors of checkpoints, and the records beside them."""
     found = {}
-    for path in sorted(out.glob('*.pth')):
-        content = torch.load(path, weights_only=True)
+    for path in sorted([*out.glob('*.pth'), *out.glob('*.safetensors')]):
+        content = read_checkpoint(path)
         parts = {key: content[key] for key in ('state_dict', 'ema_state_dict') if key in content} or {'': content}
         found |= {f'{path.name} {name}': weights_sha256(weights) for name, weights in parts.items()}
     return found | {path.name: path.read_text() for path in sorted(out.glob('student_best.json'))}
@@ -114,6 +116,8 @@ def broken_files(out: Path) -> list[str]:
         try:
             if path.suffix == '.pth':
                 torch.load(path, weights_only=True)
+            elif path.suffix == '.safetensors':
+                load_file(path)
             elif path.suffix == '.json' and path.name == path.stem + '.json' and 'vis_data' not in path.parts:
                 json.loads(path.read_text())
         except Exception as error:

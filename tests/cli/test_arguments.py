@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.cli.arguments import LAUNCHERS, check_at_least, check_can_write, check_launcher
+from distill.api.checks import LAUNCHERS, as_option, check_launcher
+from distill.cli.arguments import add_model_arguments, check_at_least, check_can_write, model_arguments
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / 'distill' / 'configs' / 'shapes' / 'robust-resnet-tiny_shapes.py')
@@ -128,6 +129,31 @@ def test_a_launcher_has_left_its_mark(launcher, variable, monkeypatch):
     check_launcher('none')
     monkeypatch.delenv(variable, raising=False)
     with pytest.raises(ValueError, match=f'--launcher {launcher} finds no {variable} in the environment'):
-        check_launcher(launcher)
+        check_launcher(launcher, as_option)
     monkeypatch.setenv(variable, '0')
     check_launcher(launcher)
+
+
+def test_what_is_said_of_models_becomes_keywords(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    names = tmp_path / 'names.txt'
+    for text in ('a cat\nb\n\n', '["a cat", "b"]', '{"1": "b", "0": "a cat"}'):
+        names.write_text(text)
+        args = parser.parse_args(['--mean', '0.5', '0.4', '0.3', '--num-classes', '2', '--class-names', str(names)])
+        expected = {'mean': [0.5, 0.4, 0.3], 'num_classes': 2, 'classes': ['a cat', 'b']}
+        assert model_arguments(args) == expected
+    assert model_arguments(parser.parse_args([])) == {}
+    for text, message in (
+        ('', 'is empty'),
+        ('a\n\nb', 'an empty line'),
+        ('a\na', "'a' twice"),
+        ('[1]', 'other things'),
+    ):
+        names.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            model_arguments(parser.parse_args(['--class-names', str(names)]))
+    with pytest.raises(ValueError, match=r'--mean is 123\.0 116\.0 103\.0; give numbers for pixels from 0 to 1'):
+        model_arguments(parser.parse_args(['--mean', '123', '116', '103']))
+    with pytest.raises(FileNotFoundError, match='write one with a name a line'):
+        model_arguments(parser.parse_args(['--class-names', 'gone.txt']))

@@ -5,7 +5,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook  # noqa: F401 (registers mmengine's hooks)
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 
-from distill.cli.mistakes import config_mistake
+from distill.base.mistakes import config_mistake
 from distill.cli.train import main as train
 
 

@@ -1,6 +1,5 @@
 """What runs is what a config says: nothing is added to this project's, and to others in one place, with a line each."""
 
-import argparse
 import copy
 import json
 import pickle
@@ -20,7 +19,7 @@ from distill.cli.test import main as run_test
 from distill.cli.train import main as train
 from distill.downstream.complete import HOOKS, complete
 from distill.downstream.seeding import SeededSamples
-from distill.training.experiment import load_config, move_data_root
+from distill.training.experiment import Experiment, load_config, move_data_root
 from distill.training.runner import Runner
 
 PACKAGED = Path(mmdet.__file__).parent / '.mim' / 'configs'
@@ -180,19 +179,15 @@ def test_data_root_that_no_loader_reads_is_not_required_and_not_replaced(data, t
     config = tmp_path / 'own.py'
     loader = dict(dataset=dict(type='mmseg.BaseSegDataset', data_root=str(data / 'ade20k'), pipeline=[]))
     config.write_text(f"data_root = 'data/none'\nmodel = dict()\ntrain_dataloader = {loader}\n")
-    args = argparse.Namespace(
-        config=str(config), cfg_options=None, data_root=None, launcher='none', work_dir=None, local_rank=0
-    )
-    assert load_config(args).data_root == 'data/none'
-    args.data_root = str(data)
+    assert load_config(Experiment(config))[0].data_root == 'data/none'
     with pytest.raises(ValueError, match=r"no loader of .*own\.py has a path in its data_root 'data/none'"):
-        load_config(args)
+        load_config(Experiment(config, data_root=str(data)))
     loader['dataset']['data_root'] = 'data/none/'
     config.write_text(f"data_root = 'data/none'\nmodel = dict()\ntrain_dataloader = {loader}\n")
-    assert load_config(args).train_dataloader.dataset.data_root == f'{data}/'
-    args.data_root = None
+    moved, _ = load_config(Experiment(config, data_root=str(data)))
+    assert moved.train_dataloader.dataset.data_root == f'{data}/'
     with pytest.raises(FileNotFoundError, match="data root 'data/none' does not exist"):
-        load_config(args)
+        load_config(Experiment(config))
 
 
 def test_module_or_base_that_is_not_there_is_one_line(tmp_path, capsys):

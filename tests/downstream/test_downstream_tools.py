@@ -24,6 +24,7 @@ from distill.cli.print_config import main as print_config
 from distill.cli.test import main as run_test
 from distill.cli.train import main as train
 from distill.downstream.corruption import insert_corrupt
+from distill.downstream.flops import without_weights
 from distill.downstream.transforms import Corrupt
 from distill.results.schema import validate
 from distill.robustness.corruptions import KINDS, corrupt
@@ -218,6 +219,13 @@ def test_cost_of_students_and_segmenters(tmp_path):
     auxiliary = next(part for part in result['parts'] if part['name'] == 'auxiliary_head')
     assert result['shape'] == [96, 96]
     assert auxiliary['params'] > 0 == auxiliary['gmacs']
+
+
+def test_a_backbone_that_only_its_record_names_is_counted(tmp_path):
+    (tmp_path / 'a.json').write_text('{"model": "resnet18", "model_kwargs": {"num_classes": 3}}')
+    backbone = dict(type='TimmBackbone', checkpoint=str(tmp_path / 'a.pth'))
+    without_weights(dict(backbone=backbone))
+    assert backbone == dict(type='TimmBackbone', model='resnet18', num_classes=3, checkpoint=None)
 
 
 @pytest.mark.parametrize('task', ['mask', 'seg', 'student'])

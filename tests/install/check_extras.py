@@ -51,6 +51,7 @@ JUDGE = [
     'models resnet50 --json models.json',
     'robustness one.pth two.pth --data-root shapes/imagenet --out judged --suite clean sketch --workers 0',
     'explain one.pth two.pth --images shapes/imagenet/val --out explained --count 4 --shown 1 --workers 0',
+    'predict shapes/imagenet/val --model one.pth --out predicted --limit 3',
     'report judged explained --out report',
 ]
 DISTIL = [
@@ -72,6 +73,8 @@ DENSE = [
     'test cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco auto --data-root shapes/coco --work-dir detector',
     f'train deeplabv3_robust-resnet-dw_tiny_shapes-ade20k --data-root shapes/ade20k --work-dir segmenter '
     f'--cfg-options {SEGMENTER}',
+    'predict shapes/coco/val2017 --model detector/epoch_1.pth --out found --score-threshold 0.01',
+    'predict shapes/ade20k/images/validation --model segmenter/iter_2.pth --out segmented',
     'report detector',
     'flops cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco --shape 64',
     'configs cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco --copy mine',

@@ -12,7 +12,8 @@ import pytest
 import torch
 from imagenet_tree import evaluate_on, plain, reader_run
 
-from distill.cli.robustness import main, problem_lines
+from distill.api.evaluate import problem_lines
+from distill.cli.robustness import main
 from distill.results.schema import validate
 from distill.robustness import imagenet
 from distill.robustness.evaluate import Settings, evaluate

@@ -104,3 +104,16 @@ def test_the_name_of_a_run_leads_nowhere(tmp_path, name):
     (tmp_path / 'x.pth').touch()
     with pytest.raises(ValueError, match="cannot be a folder's; choose one without"):
         Source.parse(f'{name}={tmp_path}/x.pth').check()
+
+
+def test_a_run_says_what_was_named_and_where_its_classes_are_from(tmp_path):
+    path = save(tmp_path / 'vit.pth')
+    run = load_run(f'mine=test_vit@{path}', 'cpu', mean=[0.1, 0.2, 0.3])
+    assert (run.name, run.record['source'], run.record['checkpoint']) == ('mine', f'test_vit@{path}', str(path))
+    assert (run.record['classes_from'], run.record['mean']) == ('told', [0.1, 0.2, 0.3])
+    torch.save(timm.create_model('test_vit').state_dict(), tmp_path / 'imagenet.pth')
+    run = load_run(f'test_vit@{tmp_path}/imagenet.pth', 'cpu')
+    assert (run.classes[0], run.record['classes_from']) == ('n01440764', 'assumed')
+    torch.save(timm.create_model('test_vit', num_classes=0).state_dict(), tmp_path / 'headless.pth')
+    with pytest.raises(ValueError, match=r'has no classifier .*nothing to judge'):
+        load_run(f'test_vit,num_classes=0@{tmp_path}/headless.pth', 'cpu')

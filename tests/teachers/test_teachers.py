@@ -20,7 +20,7 @@ from distill.teachers.ensemble import Ensemble
 from distill.teachers.live import LiveTeacher
 from distill.teachers.protocol import Prediction, Teacher
 
-LIVE = dict(model=NAME, **TEACHER)
+LIVE = dict(model=NAME, pretrained=False, **TEACHER)
 # Each kind of teacher: its config, of the folders of the caches, and whether it is exact, live and has feature maps.
 KINDS: dict[str, tuple[Callable, tuple[bool, bool, bool]]] = {
     'live': (lambda caches: LIVE, (True, True, True)),

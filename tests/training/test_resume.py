@@ -1,5 +1,6 @@
 """A run that was stopped and resumed ends with the weights of one that was never stopped."""
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -10,8 +11,9 @@ import torch
 from processes import start
 from small_runs import CONFIGS, SHORT, STEPWISE, TINY, assert_same_checkpoints, run_training
 
-from backbones.checkpoint import read_weights, weights_sha256
+from backbones.checkpoint import build_model, read_weights, weights_sha256
 from backbones.record import ModelRecord
+from distill.training.hooks.save_student import mend, save_student
 from distill.training.resume import latest_checkpoint
 
 
@@ -42,19 +44,62 @@ def test_run_stopped_at_any_write_ends_with_the_checkpoint_and_best_student_of_o
 
         monkeypatch.setattr('backbones.files.os.replace', counted)
 
-    # Before the best student's weights, after them and before their description, and before the second checkpoint.
-    for write in (2, 2, 3):
+    # Before the best student's weights, after them and before their description, before the second file of weights, and
+    # before the second checkpoint.
+    for write in (2, 2, 3, 2):
         stop_at(write)
         with pytest.raises(Killed):
             run_training('robust-resnet-tiny_shapes.py', shapes, tmp_path, '--resume')
+        if (tmp_path / 'student_best.json').is_file():
+            build_model(checkpoint=tmp_path / 'student_best.safetensors')
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_1.pth', 'student_best.pth']
     stop_at(0)
     assert run_training('robust-resnet-tiny_shapes.py', shapes, tmp_path, '--resume') == 0
     assert_same_checkpoints(trained / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
     assert ModelRecord.read(tmp_path / 'student_best.pth') == ModelRecord.read(trained / 'student_best.pth')
-    assert weights_sha256(read_weights(tmp_path / 'student_best.pth')) == weights_sha256(
-        read_weights(trained / 'student_best.pth')
-    )
+    for ending in ('pth', 'safetensors'):
+        assert weights_sha256(read_weights(tmp_path / f'student_best.{ending}')) == weights_sha256(
+            read_weights(trained / 'student_best.pth')
+        )
+
+
+def test_a_better_student_is_never_without_a_pair_of_weights_and_record_that_load(trained, tmp_path, monkeypatch):
+    """A kill at each of the three writes leaves one of the two files of weights with the record that fits."""
+    old = build_model(checkpoint=trained / 'student_best.pth')
+    record = ModelRecord.read(trained / 'student_best.pth')
+    new = build_model(record.model, **record.model_kwargs)
+    replace = os.replace
+    for write in (1, 2, 3):
+        path = tmp_path / str(write) / 'student_best.safetensors'
+        save_student(path, old, record)
+        writes = itertools.count(1)
+
+        def counted(*paths, writes=writes, write=write) -> None:
+            if next(writes) == write:
+                raise Killed
+            replace(*paths)
+
+        monkeypatch.setattr('backbones.files.os.replace', counted)
+        with pytest.raises(Killed):
+            save_student(path, new, record)
+        monkeypatch.undo()
+        loaded = []
+        for one in (path, path.with_suffix('.pth')):
+            with contextlib.suppress(ValueError):
+                loaded.append(weights_sha256(build_model(checkpoint=one).state_dict()))
+        described = ModelRecord.read(path)
+        assert described.weights_sha256 in loaded
+        assert mend(path, described)
+        for one in (path, path.with_suffix('.pth')):
+            assert weights_sha256(build_model(checkpoint=one).state_dict()) == described.weights_sha256
+
+
+def test_a_run_of_before_with_one_file_of_weights_is_resumed(trained, shapes, tmp_path):
+    for name in ('epoch_1.pth', 'student_best.pth', 'student_best.json'):
+        shutil.copy(trained / name, tmp_path)
+    assert run_training('robust-resnet-tiny_shapes.py', shapes, tmp_path, '--resume') == 0
+    assert_same_checkpoints(trained / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
+    assert ModelRecord.read(tmp_path / 'student_best.pth') == ModelRecord.read(trained / 'student_best.pth')
 
 
 def test_run_that_accumulates_gradients_is_resumed_in_the_middle_of_an_epoch(shapes, tmp_path):

@@ -26,7 +26,7 @@ def trained(shapes, tmp_path_factory):
     config.train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=40)
     config.val_dataloader.update(num_workers=0, persistent_workers=False)
     config.model.student.update(dims=(8, 8, 16, 16), depths=(1, 1, 1, 1))
-    config.model.teacher = dict(model='resnet10t', num_classes=10)
+    config.model.teacher = dict(model='resnet10t', num_classes=10, pretrained=False)
     config.train_cfg.update(max_epochs=2, val_interval=2)
     config.param_scheduler = []
     hook = ShiftScoresHook(str(shapes), ['stylized', 'corruption', 'rendition'], 2, corruption_limit=4, workers=0)

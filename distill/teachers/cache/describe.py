@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 
-from backbones.checkpoint import read_weights, resolve_model, weights_sha256
+from backbones.checkpoint import read_weights, weights_sha256
+from backbones.found import Found, find_model
+from backbones.own import is_kept, is_own
+from backbones.record import ModelRecord
+from backbones.sources import Source, split_shown
 from distill.data.preprocessor import ViewPreprocessor
 from distill.data.readers import list_sha256
 from distill.data.sampler import ViewSampler
 from distill.data.views import Views
 from distill.teachers.cache.manifest import ImageList, RunViews, TeacherIdentity, ViewSettings, plain
+from distill.teachers.own import own_sha256
 
 VERSIONED = ('torch', 'torchvision', 'timm', 'numpy', 'pillow', 'robust-backbones')
 """Packages that make views or predictions."""
@@ -36,21 +40,51 @@ def describe_teacher(config: Mapping) -> TeacherIdentity:
     """Describe what a teacher's config fixes, as far as it is named and at hand.
 
     Args:
-        config: Arguments of `backbones.checkpoint.build_model`.
+        config: Arguments of `backbones.loading.load_configured`.
 
     Returns:
         The model and its arguments, and the hash of a checkpoint's weights; nothing if the config names a checkpoint
         that does not exist, or no model.
     """
-    checkpoint = config.get('checkpoint')
-    at_hand = config.get('model') is not None if checkpoint is None else Path(checkpoint).is_file()
-    if not at_hand:
+    if is_own(config.get('model')):
+        # The weights tell it all: another process may have given the class another name, or have the cache alone.
+        expected = config.get('weights_sha256')
+        known = own_sha256(config['model'], expected) if is_kept(config['model']) else expected
+        return TeacherIdentity(weights_sha256=known) if known else TeacherIdentity()
+    found = find_teacher(config)
+    if found is None:
         return TeacherIdentity()
-    record = resolve_model(**config)
-    identity = TeacherIdentity(model=record.model, model_kwargs=plain(record.model_kwargs))
-    if checkpoint is not None:
-        identity['weights_sha256'] = weights_sha256(read_weights(checkpoint))
+    arguments = {**found.record.model_kwargs, **split_shown({**config, **found.source.arguments})[1]}
+    # A folder or a model on the hub that is named as the model is one and the same as long as its name is.
+    name = found.record.model if config.get('checkpoint') is not None or found.source.path is None else config['model']
+    identity = TeacherIdentity(model=str(name), model_kwargs=plain(arguments))
+    if config.get('checkpoint') is not None and found.file is not None:
+        identity['weights_sha256'] = weights_sha256(read_weights(found.file.path))
     return identity
+
+
+def find_teacher(config: Mapping) -> Found | None:
+    """What is known of a teacher's model, or None if the config names none, or a file that is not at hand.
+
+    Args:
+        config: Arguments of `backbones.loading.load_configured`.
+    """
+    checkpoint = config.get('checkpoint')
+    given = config.get('model') if checkpoint is None else checkpoint
+    if given is None or is_own(given):
+        return None
+    source = Source.parse(given)
+    if source.repo is not None:  # which may need a network
+        return Found(source, ModelRecord(str(config.get('model') or checkpoint), model_arguments(config)))
+    if (source.path is not None and not source.path.exists()) or (source.path is None and checkpoint is not None):
+        return None
+    return find_model(**{key: value for key, value in config.items() if key not in ('pretrained', 'resample_stem')})
+
+
+def model_arguments(config: Mapping) -> dict:
+    """The arguments of the model alone."""
+    others = ('model', 'checkpoint', 'pretrained', 'resample_stem')
+    return {key: value for key, value in split_shown(config)[0].items() if key not in others}
 
 
 def version(package: str) -> str | None:

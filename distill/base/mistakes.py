@@ -9,6 +9,7 @@ import inspect
 import re
 import traceback
 from types import FrameType
+from typing import Any
 
 REGISTRY = 'mmengine.registry.build_functions'
 """The module that builds what a config names."""
@@ -29,8 +30,9 @@ def config_mistake(error: BaseException) -> str | None:
         argument of the config.
     """
     frames = _frames(error)
-    frame = frames[-1] if frames else None
-    module = _module(frame) if frame is not None else ''
+    if not frames:
+        return None
+    frame, module = frames[-1], _module(frames[-1])
     if isinstance(error, TypeError) and module.startswith('mmengine.runner'):
         unknown = UNKNOWN_ARGUMENT.search(str(error))
         return f"{unknown[1]} takes no '{unknown[2]}'; drop it from the config, or correct it" if unknown else None
@@ -38,7 +40,7 @@ def config_mistake(error: BaseException) -> str | None:
         # A constructor of mmengine's own that refuses a value; those of other packages may have bugs of their own.
         builds = [one for one in frames if _module(one) == REGISTRY]
         unknown = UNKNOWN_ARGUMENT.search(str(error)) if isinstance(error, TypeError) else None
-        if builds and unknown and unknown[2] in builds[-1].f_locals.get('args', {}):
+        if isinstance(error, TypeError) and builds and unknown and unknown[2] in builds[-1].f_locals.get('args', {}):
             # A constructor passes on what it does not know to the class above it, which refuses it.
             return _wrong_arguments(builds[-1].f_locals['obj_cls'], builds[-1].f_locals['args'], error, unknown[2])
         if builds and module.startswith('mmengine.') and isinstance(error, (TypeError, AssertionError)):
@@ -47,7 +49,8 @@ def config_mistake(error: BaseException) -> str | None:
     built, arguments = frame.f_locals.get('obj_cls'), frame.f_locals.get('args', {})
     if built is not None and isinstance(error, TypeError):
         return _wrong_arguments(built, arguments, error)
-    registry, name = frame.f_locals.get('registry'), frame.f_locals.get('obj_type')
+    registry: Any = frame.f_locals.get('registry')
+    name = frame.f_locals.get('obj_type')
     if isinstance(error, KeyError) and isinstance(name, str):
         close = difflib.get_close_matches(name, _names_in(registry), n=4, cutoff=0.5)
         hint = f'did you mean {", ".join(close)}?' if close else 'correct it, or name its module in custom_imports'

@@ -1,0 +1,259 @@
+"""Judge models on clean, stylized, corrupted, rendition, sketch and adversarial images."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import distributed, nn
+
+import backbones
+from backbones.checkpoint import weights_sha256
+from backbones.loading import LoadedModel
+from backbones.own import class_name, unaltered
+from distill.api.checks import check_evaluation, check_launcher, check_least
+from distill.api.results import Results
+from distill.api.session import call
+from distill.base.files import remove_leftovers
+from distill.base.processes import cuda_or_cpu
+from distill.base.records import DEFINITIONS
+from distill.base.screen import counting_progress, screen
+from distill.results.provenance import command_line
+from distill.robustness.evaluate import Settings
+from distill.robustness.evaluate import evaluate as evaluate_runs
+from distill.robustness.runs import Run, find_classes, load_run, make_run
+from distill.robustness.sources import Source
+from distill.robustness.suite_table import Suite, plain_suite
+from distill.robustness.suites import choose_suites
+
+Model = str | os.PathLike | nn.Module | LoadedModel | Mapping
+"""A model to judge: a source of `backbones.load`, a network, or what `backbones.load` takes as a dictionary."""
+
+
+@call
+def evaluate(
+    models: Model | Sequence[Model],
+    data_root: str | os.PathLike | None = None,
+    suites: str | Sequence[str] | None = None,
+    *,
+    out: str | os.PathLike | None = None,
+    images: str | os.PathLike | Sequence[str | os.PathLike] = (),
+    input_size: int | None = None,
+    corruption_limit: int | None = None,
+    definition: str = DEFINITIONS[0],
+    extra_corruptions: bool = False,
+    baselines: Sequence[str] = (),
+    batch_size: int = 100,
+    workers: int = 1,
+    seed: int = 0,
+    device: str | None = None,
+    launcher: str = 'none',
+    model_options: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Results:
+    """Judge models side by side, on the same images.
+
+    The same as ``robust-backbones robustness``, with the same scores. Scores that ``out`` has already are not computed
+    again, and an evaluation that was stopped goes on where it was.
+
+    Args:
+        models: One model or several: timm names, files, folders and other sources of `backbones.load`; networks of
+            your own; what `backbones.load` returns; or a dictionary ``{name of the run: model}``. There a model may
+            also be ``dict(model=network, mean=…, std=…, classes=…, input_size=…)``. A network is called with
+            normalised images [B, 3, H, W], gives logits [B, K], and is given back as it was.
+        data_root: Folder with ``val/``, ``stylized/``, ``rendition/``, …
+        suites: Names of suites; None for all whose folder is there.
+        out: Folder for ``results.json``, predictions and samples; None for a temporary one, which goes with the result.
+        images: Plain folders of images as well, with class folders or without labels.
+        input_size: Side of the images in pixels in place of the models' own.
+        corruption_limit: Corrupt so many images only, evenly chosen.
+        definition: Whose elastic and frost are made: ``imagenet_c`` or ``imagecorruptions``.
+        extra_corruptions: The four held-out kinds as well.
+        baselines: Runs that effective robustness is measured against.
+        batch_size: Images of a forward pass.
+        workers: Processes that decode and corrupt images.
+        seed: Seed of the corruptions.
+        device: Device of torch; None for cuda if there is one, otherwise cpu.
+        launcher: ``pytorch`` if torchrun has started this process, otherwise ``none``.
+        model_options: What is said of all models that are named, as keywords of `backbones.load`: ``mean``, ``std``,
+            ``crop_pct``, ``classes``, ``num_classes``.
+        progress: Show a progress bar.
+
+    Returns:
+        The scores.
+
+    Raises:
+        FileNotFoundError: A model, the data root or the folder of a suite does not exist.
+        ValueError: A name is unknown, the models do not share their classes, the data is not complete, or ``out`` holds
+            results of other models under the same names.
+    """
+    named = _named(models)
+    names = [suites] if isinstance(suites, str) else list(suites) if suites is not None else None
+    folders = [images] if isinstance(images, (str, os.PathLike)) else list(images)
+    check_least(1, input_size=input_size, corruption_limit=corruption_limit, batch_size=batch_size)
+    check_least(0, workers=workers, seed=seed)
+    if definition not in DEFINITIONS:
+        raise ValueError(f"definition '{definition}' is unknown; choose from {', '.join(DEFINITIONS)}")
+    check_evaluation(list(named), data_root, names, folders, out)
+    device = _join(launcher, device, out)
+    options = {**(model_options or {})} | ({'input_size': input_size} if input_size is not None else {})
+    root = os.fspath(data_root) if data_root is not None else ''
+    with ExitStack() as stack:
+        runs = [_run(source, model, device, options, stack) for source, model in named.items()]
+        find_classes(runs, root or None)
+        chosen, absent = choose_suites(names, root, runs[0].classes or []) if root else ([], [])
+        chosen += [plain_suite(Path(folder)) for folder in folders]
+        missing = [suite.name for suite in absent]
+        temporary = tempfile.TemporaryDirectory(prefix='robustness-') if out is None else None
+        folder = Path(temporary.name if temporary is not None else str(out))
+        remove_leftovers(folder, folder / 'samples', *folder.glob('predictions/*'))
+        settings = Settings(
+            data_root=root,
+            out=folder,
+            batch_size=batch_size,
+            workers=workers,
+            seed=seed,
+            corruption_limit=corruption_limit,
+            extra_corruptions=extra_corruptions,
+            definition=definition,
+            baselines=list(baselines),
+            command=_command([run.name for run in runs], root, names),
+        )
+        content = _with_progress(runs, chosen, settings, progress, missing)
+    keys, run_names = [suite.key for suite in chosen], [run.name for run in runs]
+    notes = [*problem_lines(content, run_names), *missing_clean_lines(content, run_names, chosen)]
+    return Results(content, folder, run_names, keys, notes, missing, temporary)
+
+
+def _named(models: Model | Sequence[Model]) -> dict[Source, Any]:
+    """The models by the name of their run and where they come from."""
+    given: list[tuple[str | None, Any]]
+    if isinstance(models, Mapping) and not isinstance(models.get('model'), nn.Module):
+        given = [(str(name), model) for name, model in models.items()]
+    elif isinstance(models, Sequence) and not isinstance(models, str):
+        given = [(None, model) for model in models]
+    else:
+        given = [(None, models)]
+    found: dict[Source, Any] = {}
+    names = []
+    for name, model in given:
+        if isinstance(model, (str, os.PathLike)):
+            source = Source.parse(os.fspath(model))
+        else:
+            network = model.get('model') if isinstance(model, Mapping) else getattr(model, 'network', model)
+            if not isinstance(network, nn.Module):
+                raise ValueError(f'{model!r} is no model; give a name, a path, a network, or a dict with it as model')
+            origin = model.source if isinstance(model, LoadedModel) else type(network).__name__
+            source = Source(Source.parse(origin).name, class_name(network), is_file=False)
+        source = Source(name, source.path, source.is_file) if name is not None else source
+        if source in found or source.name in names:
+            raise ValueError(f"two runs are called '{source.name}'; give a dictionary {{name: model}}")
+        found[source] = model
+        names.append(source.name)
+    return found
+
+
+def _join(launcher: str, device: str | None, out: str | os.PathLike | None) -> str:
+    """Join the processes of an evaluation; returns the device of this one."""
+    if launcher not in ('none', 'pytorch'):
+        raise ValueError(f"launcher '{launcher}' is unknown; choose from none, pytorch")
+    check_launcher(launcher)
+    device = device or cuda_or_cpu()
+    if launcher == 'none':
+        return device
+    if out is None:
+        raise ValueError('several processes meet in one folder; give out')
+    # Processes exchange nothing but barriers, so gloo serves on any device.
+    distributed.init_process_group('gloo')
+    return f'cuda:{os.environ["LOCAL_RANK"]}' if device == 'cuda' else device
+
+
+def _run(source: Source, model: Any, device: str, options: Mapping[str, Any], stack: ExitStack) -> Run:
+    """The run of a model.
+
+    Args:
+        source: The name of the run, and where the model comes from.
+        model: The model as the user gives it.
+        device: Where it runs.
+        options: What is said of models that are named, as keywords of `backbones.load`.
+        stack: Gives a network back as it was.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        return load_run(f'{source.name}={source.path}', device, **options)
+    given = model.get('model') if isinstance(model, Mapping) else model
+    network: Any = getattr(given, 'network', given)
+    stack.enter_context(unaltered(network))
+    said = {key: value for key, value in model.items() if key != 'model'} if isinstance(model, Mapping) else {}
+    if isinstance(given, LoadedModel):
+        record, side = given.record, options.get('input_size')
+        if side and given.fixed_size not in (None, (side, side)):
+            sides = 'x'.join(map(str, given.fixed_size))
+            raise ValueError(f"'{source.name}' takes images of {sides} pixels only; leave out input_size")
+        record = replace(record, input_size=[3, side, side] if side else record.input_size)
+        # Of the weights as they are now: the network may have been trained since it was loaded.
+        record = replace(record, weights_sha256=weights_sha256(network.state_dict()))
+    else:
+        given = backbones.load(network, **{**options, **said})
+        record = replace(given.record, model=class_name(network))
+    params = sum(parameter.numel() for parameter in network.parameters())
+    network = network.eval().to(device)
+    return make_run(source.name, network, record, device, params, given.source, given.file, given.notes)
+
+
+def _command(runs: Sequence[str], data_root: str, suites: Sequence[str] | None) -> str:
+    """What ``results.json`` calls the origin of its numbers: the command line, or this call in a notebook."""
+    if Path(sys.argv[0]).stem not in ('ipykernel_launcher', ''):
+        return command_line()
+    return f'distill.evaluate({list(runs)}, {data_root!r}, {suites!r})'
+
+
+def _with_progress(
+    runs: list[Run], suites: list[Suite], settings: Settings, progress: bool, absent: Sequence[str]
+) -> Mapping[str, Any]:
+    """Evaluate under a progress bar. Before it stands what was done to load the models, and which suites are not there.
+
+    Returns:
+        The contents of results.json.
+    """
+    is_first = not distributed.is_initialized() or distributed.get_rank() == 0
+    console = screen(quiet=not (progress and is_first))
+    for note in (f'{run.name}: {note}' for run in runs for note in run.notes):
+        console.print(note)
+    if absent:
+        console.print(f'not there, left out: {", ".join(absent)}')
+    with counting_progress(console, disable=console.quiet) as bar:
+        task = bar.add_task('predictions', total=None)
+        settings.begin = lambda count: bar.update(task, total=count)
+        settings.advance = lambda count: bar.advance(task, count)
+        return evaluate_runs(runs, suites, settings)
+
+
+def problem_lines(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The problems with images and logits that were counted while evaluating, a line each."""
+    words = {
+        'nan_logits': 'predictions from logits that are not finite, counted as wrong',
+        'grayscale_images': 'grayscale images, shown in RGB',
+        'cmyk_images': 'CMYK images, converted to RGB',
+        '16_bit_images': 'images with 16 bits a channel, scaled to 8 bits',
+    }
+    return [
+        f'{name}, {suite}: {count} {words.get(problem, problem.replace("_", " ") + ", converted to RGB")}'
+        for section in ('classification', 'unlabelled')
+        for name in names
+        for suite, entry in results.get(section, {}).get(name, {}).items()
+        for problem, count in entry.get('problems', {}).items()
+    ]
+
+
+def missing_clean_lines(results: Mapping[str, Any], names: Sequence[str], suites: Sequence[Suite]) -> list[str]:
+    """The suites of fewer classes whose clean accuracy on these classes is not known, a line each."""
+    lines = []
+    for suite in suites:
+        entries = [results['classification'].get(name, {}).get(suite.key, {}) for name in names]
+        if suite.subset and any('clean_subset_top1_pct' not in entry for entry in entries):
+            lines.append(f'{suite.key}: no clean accuracy on its classes to stand beside it; evaluate clean as well')
+    return lines

@@ -1,0 +1,59 @@
+"""A network of a user's own as a teacher."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backbones import own
+from backbones.checkpoint import weights_sha256
+from distill.base.forward import compiled
+from distill.teachers.live import LiveTeacher
+
+
+class OwnTeacher(LiveTeacher):
+    """A network of a user's own, as it is: it is neither copied nor frozen for good, see `backbones.own.unaltered`.
+
+    The network runs in eval mode and without gradients. It follows the student to its device, and only there.
+
+    Args:
+        model: Name under which `backbones.own` keeps the network.
+        compile: Options of `torch.compile`, or whether to compile.
+        weights_sha256: Hash of the weights that a config expects; None for any.
+
+    Raises:
+        ValueError: This process has no such network, or it has other weights.
+    """
+
+    def __init__(self, model: str, compile: bool | Mapping = False, weights_sha256: str | None = None):
+        kept = own.find(model)
+        self.network: Any = kept.network.eval()
+        self.num_classes = kept.num_classes
+        self.predict = compiled(compile)
+        self.source = {'model': own.class_name(kept.network), 'weights_sha256': own_sha256(model, weights_sha256)}
+        self.mean, self.std, self.classes = tuple(kept.mean), tuple(kept.std), kept.classes
+        self.size = kept.input_size
+        self.places: Tensor | None = None
+        self._compared: tuple[Tensor, Tensor, Tensor, bool] | None = None
+
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Follow the student to a device or a type."""
+        with torch.no_grad():
+            self.network._apply(fn)
+
+
+def own_sha256(name: str, expected: str | None = None) -> str:
+    """The hash of the weights of a network that is kept.
+
+    Args:
+        name: Its name.
+        expected: The hash that it should have; None for any.
+
+    Raises:
+        ValueError: This process has no such network, or it has other weights.
+    """
+    found = weights_sha256(own.find(name).network.state_dict())
+    if expected not in (None, found):
+        raise ValueError(f"'{name}' has other weights than the config says; give the network that it was made for")
+    return found
