@@ -151,8 +151,8 @@ def training(name: str, own: OwnSet, work: Path) -> 'Step':
     """The step that trains a run of `RUNS`."""
     from distill.base.packaged import CONFIG, find
     from distill.matrix.matrix import read_config
-    from distill.matrix.plan import stretched
     from distill.matrix.steps import Step
+    from distill.training.length import stretched
 
     run = RUNS[name]
     path = f'distill/configs/shapes/{run.config}.py'
@@ -160,7 +160,7 @@ def training(name: str, own: OwnSet, work: Path) -> 'Step':
     options = own.options(run)
     epochs = own.epochs(config.train_cfg.max_epochs)
     if epochs != config.train_cfg.max_epochs:
-        ends = stretched(config, epochs)['param_scheduler']
+        ends = stretched(config, epochs)[0]['param_scheduler']
         options += [
             f'train_cfg.max_epochs={epochs}',
             *(f'param_scheduler.{k}.end={end["end"]}' for k, end in enumerate(ends)),
