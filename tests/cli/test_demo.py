@@ -9,6 +9,7 @@ import torch
 from backbones.checkpoint import build_model
 from distill.base.files import read_json, write_json
 from distill.cli import demo_own
+from distill.cli.arguments import experiment_of
 from distill.cli.demo import RUNS, plan
 from distill.cli.demo_plan import check_same_demo
 from distill.matrix.steps import Step, Workplace, run_step, run_steps
@@ -98,7 +99,7 @@ def test_every_command_of_the_demo_on_own_images_is_understood(tmp_path, size, t
         known.add(step.name)
         args = importlib.import_module(f'distill.cli.{step.command[0]}').build_parser().parse_args(step.command[1:])
         if step.command[0] == 'train':
-            config = read_config(args)
+            config = read_config(experiment_of(args))[0]
             assert config.model.student.num_classes == 3
             assert config.train_dataloader.dataset.transform.input_size == size
             assert config.train_dataloader.batch_size <= train
