@@ -7,7 +7,6 @@ from processes import leave_configs_unformatted
 from small_teacher import CONFIG, MIXUP, TRANSFORM, options, save_teacher
 
 from distill.cli.cache import main as cache_teacher
-from distill.data.memory import MemoryViews
 from distill.data.preprocessor import ViewPreprocessor
 from distill.data.sampler import ViewSampler
 from distill.data.views import Views
@@ -49,5 +48,5 @@ def caches(write, tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def run_parts(shapes) -> tuple[Views, ViewSampler, ViewPreprocessor]:
     """Data set, sampler and preprocessor of the runs that the caches are written for."""
-    dataset = MemoryViews(str(shapes), 'train', transform=TRANSFORM, seed=11)
+    dataset = Views(str(shapes), 'train', transform=TRANSFORM, seed=11)
     return dataset, ViewSampler(dataset, seed=0), ViewPreprocessor(random_erasing=0.5, mixup=MIXUP)

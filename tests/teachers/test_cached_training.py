@@ -26,7 +26,7 @@ TERMS = [
 def run_steps(shapes: Path, teacher: dict) -> tuple[torch.Tensor, dict]:
     """Twenty training steps as `Runner` makes them; returns the terms of each [20, 3] and the weights."""
     config = dict(
-        dataset=dict(type='MemoryViews', root=str(shapes), split='train', transform=TRANSFORM, seed=11),
+        dataset=dict(type='Views', root=str(shapes), split='train', transform=TRANSFORM, seed=11),
         sampler=dict(type='ViewSampler', shuffle=True),
         batch_size=BATCH,
         collate_fn=dict(type='default_collate'),
