@@ -84,8 +84,14 @@ class DepthwiseConv2d(nn.Conv2d):
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         trained = torch.is_grad_enabled() and weight.requires_grad
         if trained and x.device.type == 'cpu' and x.dim() == 4 and not torch.is_autocast_enabled('cpu'):
-            if self.cuts_kernel and self.dilation == (1, 1) and min(x.shape[2:]) <= self.padding[0]:
-                x, weight = cut_kernel(x, weight, self.stride, self.padding)
+            padding = self.padding
+            if (
+                self.cuts_kernel
+                and not isinstance(padding, str)
+                and self.dilation == (1, 1)
+                and min(x.shape[2:]) <= padding[0]
+            ):
+                x, weight = cut_kernel(x, weight, self.stride, padding)
                 return F.conv2d(x, weight, bias, self.stride, 0, 1, len(weight))
             return _DepthwiseConvolution.apply(x, weight, bias, self.stride, self.padding, self.dilation)
         return super()._conv_forward(x, weight, bias)
@@ -132,7 +138,7 @@ def speed_up_depthwise(network: nn.Module, cut_kernels: bool = False) -> nn.Modu
         # Subclasses, such as timm's with TensorFlow's padding, have a forward pass of their own.
         if type(module) is nn.Conv2d and _is_wide_depthwise(module):
             module.__class__ = DepthwiseConv2d
-            module.cuts_kernel = cut_kernels
+            setattr(module, 'cuts_kernel', cut_kernels)  # noqa: B010
     return network
 
 

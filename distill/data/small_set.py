@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +156,7 @@ def _decoded(paths: Iterable[Path], broken: list[str], advance: Callable[[], Non
         try:
             with Image.open(path) as header:
                 turned = header.getexif().get(0x0112, 1)
-            image = decode(path.open('rb'), lambda path=path: path)
+            image = decode(path.open('rb'), partial(Path, path))
             image.getexif()[0x0112] = turned
             yield ImageOps.exif_transpose(image)
         except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):

@@ -233,7 +233,7 @@ default_hooks = dict(checkpoint=dict(interval=200))"""
 TAUGHT_SCENES = {
     **SCENES,
     'schedules': dict(tiny='seg_tiny_taught'),
-    'length': ('Iterations', 600),
+    'length': ('Iterations', 1200),
     'lines': SMALL_CROPS,
 }
 STREETS = dict(

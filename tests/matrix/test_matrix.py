@@ -22,10 +22,10 @@ RUN |= dict(input_size=[3, 32, 32], mean=[0.5] * 3, std=[0.5] * 3)
 
 
 def matrix(tmp_path, **changes) -> Matrix:
-    configs = Path('distill/configs/shapes')
+    configs = Path('distill/configs/cifar10')
     settings = dict(
         data_root=str(tmp_path),
-        students=dict(cnn=str(configs / 'robust-resnet-tiny_shapes.py'), vit=str(configs / 'deit-tiny_shapes.py')),
+        students=dict(cnn=str(configs / 'robust-resnet-tiny_cifar10.py'), vit=str(configs / 'deit-tiny_cifar10.py')),
         teachers=dict(vit=dict(student='vit'), big=dict(model='deit_small_patch16_224', pretrained=True)),
         losses=LOSS,
         seeds=(3, 4),

@@ -26,6 +26,7 @@ def options(checkpoint: Path, **overrides) -> list[str]:
         'model.data_preprocessor.random_erasing': 0.5,
         **{f'model.data_preprocessor.mixup.{name}': value for name, value in MIXUP.items()},
         'model.losses.0.label_smoothing': 0,
+        'train_dataloader.dataset.type': 'Views',
         'train_dataloader.dataset.seed': 11,
         'train_dataloader.batch_size': BATCH,
         'train_dataloader.num_workers': 0,

@@ -24,8 +24,8 @@ def test_infinite_loss_stops_the_run_and_names_step_term_and_good_checkpoint(tra
 
 
 def test_weights_ruined_by_the_last_step_of_an_epoch_are_not_saved(shapes, tmp_path, capsys):
-    # One step an epoch: its loss is finite, and its gradient times the learning rate is not.
-    options = ['train_dataloader.batch_size=80', 'model.losses.0.weight=1e37']
+    # One step an epoch, at the full rate: its loss is finite, and its gradient times the learning rate is not.
+    options = ['train_dataloader.batch_size=80', 'model.losses.0.weight=1e37', 'param_scheduler=None']
     options += ['optim_wrapper.optimizer.type=SGD', 'optim_wrapper.optimizer.lr=1e20', 'optim_wrapper.clip_grad=None']
     assert run_training(CONFIG, shapes, tmp_path, options=options) == 1
     line = capsys.readouterr().err.strip()

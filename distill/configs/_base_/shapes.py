@@ -29,7 +29,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=250,
+    batch_size=100,
     num_workers=0,
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),

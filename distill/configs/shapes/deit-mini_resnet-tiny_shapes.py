@@ -3,7 +3,7 @@
 python tools/train.py distill/configs/shapes/deit-mini_shapes.py
 python tools/train.py distill/configs/shapes/deit-mini_resnet-tiny_shapes.py
 
-Hardware: one CPU core. Cost: about 3 minutes, by ten steps.
+Hardware: one CPU core. Cost: not measured.
 Target: none set.
 """
 # Written by `make configs` from distill/configs/_table_: change it there.

@@ -4,7 +4,7 @@ texture, on the embedded shapes data.
 python tools/train.py distill/configs/shapes/robust-resnet-broad_shapes.py
 python tools/train.py distill/configs/shapes/robust-resnet-broad_resnet-tiny_shapes.py
 
-Hardware: one CPU core. Cost: about 2 minutes.
+Hardware: one CPU core. Cost: about 1 minute.
 Target: top-1 on val ≥ 85 %.
 """
 # Written by `make configs` from distill/configs/_table_: change it there.

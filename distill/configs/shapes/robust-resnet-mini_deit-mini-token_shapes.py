@@ -4,7 +4,7 @@ data.
 python tools/train.py distill/configs/shapes/robust-resnet-mini_shapes.py
 python tools/train.py distill/configs/shapes/robust-resnet-mini_deit-mini-token_shapes.py
 
-Hardware: one CPU core. Cost: about 4 minutes, by ten steps.
+Hardware: one CPU core. Cost: not measured.
 Target: none set.
 """
 # Written by `make configs` from distill/configs/_table_: change it there.

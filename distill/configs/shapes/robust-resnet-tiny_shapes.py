@@ -2,7 +2,7 @@
 
 python tools/train.py distill/configs/shapes/robust-resnet-tiny_shapes.py
 
-Hardware: one CPU core. Cost: about 1 minute.
+Hardware: one CPU core. Cost: about half a minute.
 Target: top-1 on val ≥ 85 %.
 """
 # Written by `make configs` from distill/configs/_table_: change it there.
