@@ -16,6 +16,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import TRANSFORMS, DefaultScope
 from torch import Tensor, nn
 
+import backbones.openmmlab  # noqa: F401 - puts the stand-ins in, also where a loader process unpickles a pipeline
 from backbones.checkpoint import weights_sha256
 from backbones.checkpoint_file import read_checkpoint
 from distill.downstream.checks.model import saved_classes
