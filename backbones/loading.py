@@ -163,7 +163,9 @@ def load_configured(
         notes.append(f"'{found.source.text}' has no weights: those of the network are random")
     _, shown = split_shown({**arguments, **found.source.arguments})
     # Of the weights as they are stored: another size resamples the position embeddings.
-    sha256 = weights_sha256(network.state_dict())
+    weights = network.state_dict()
+    # On the meta device, where costs are counted, there is nothing to hash.
+    sha256 = None if any(one.is_meta for one in weights.values()) else weights_sha256(weights)
     if 'input_size' in shown:
         _resize(network, found)
     record = replace(_completed(network, found, shown), weights_sha256=sha256)

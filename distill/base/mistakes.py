@@ -42,11 +42,11 @@ def config_mistake(error: BaseException) -> str | None:
         unknown = UNKNOWN_ARGUMENT.search(str(error)) if isinstance(error, TypeError) else None
         if isinstance(error, TypeError) and builds and unknown and unknown[2] in builds[-1].f_locals.get('args', {}):
             # A constructor passes on what it does not know to the class above it, which refuses it.
-            return _wrong_arguments(builds[-1].f_locals['obj_cls'], builds[-1].f_locals['args'], error, unknown[2])
+            return _wrong_arguments(_built(builds[-1]), builds[-1].f_locals['args'], error, unknown[2])
         if builds and module.startswith('mmengine.') and isinstance(error, (TypeError, AssertionError)):
             return _wrong_value(builds[-1], error)
         return None
-    built, arguments = frame.f_locals.get('obj_cls'), frame.f_locals.get('args', {})
+    built, arguments = _built(frame), frame.f_locals.get('args', {})
     if built is not None and isinstance(error, TypeError):
         return _wrong_arguments(built, arguments, error)
     registry: Any = frame.f_locals.get('registry')
@@ -67,9 +67,14 @@ def _module(frame: FrameType) -> str:
     return frame.f_globals.get('__name__', '')
 
 
+def _built(frame: FrameType) -> Any:
+    """What a frame of the registry builds; schedules have a function of their own there."""
+    return frame.f_locals.get('obj_cls') or frame.f_locals.get('scheduler_cls')
+
+
 def _wrong_value(build: FrameType, error: BaseException) -> str:
     """The message about a constructor that refuses a value, given the registry's frame that calls it."""
-    name = getattr(build.f_locals.get('obj_cls'), '__name__', 'it')
+    name = getattr(_built(build), '__name__', 'it')
     return f'{name} cannot be built ({" ".join(str(error).split())}); correct the config'
 
 

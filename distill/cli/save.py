@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from distill.cli.arguments import check_can_write
 from distill.cli.command import prepare_torch, run_command
 from distill.results.schema import FILE_NAME
+from distill.robustness.sources import Source
 
 if TYPE_CHECKING:
     from backbones.loading import LoadedModel
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
+    Source.parse(args.model).check()
     check_can_write(args.folder, 'DIR', is_folder=True)
     check_can_write(args.folder.absolute().parent, 'folder of DIR', is_folder=True)
     for path in map(Path, args.results):

@@ -52,6 +52,8 @@ class MemoryViews(Views):
         ValueError: As in `Views`; or the transform has other arguments, or the set is too large for memory.
     """
 
+    in_memory = True
+
     def __init__(
         self,
         root: str,
@@ -71,8 +73,7 @@ class MemoryViews(Views):
         else:
             once = transform
         super().__init__(root, split, name, once, seed, on_broken, max_broken)
-        # Of what a cache of a teacher's predictions depends on.
-        self.transform_config = {**transform, 'in_memory': True}
+        self.transform_config = transform
         self.area = tuple(transform.get('scale') or (0.08, 1.0))
         self.ratio = tuple(transform.get('ratio') or (3 / 4, 4 / 3))
         self.hflip = transform.get('hflip', 0.5)

@@ -46,12 +46,15 @@ class Views(Dataset):
         classes: Names of the classes, in the order of their labels.
         named: Whether the classes have names; otherwise they are called by their numbers, and can only be counted.
         transform_config: Arguments of timm's `create_transform`, as they were given.
+        in_memory: Whether images are held in memory and augmented a batch at a time, which gives other views.
         broken: Whether each image was found broken [images]; None if such an image raises.
 
     Raises:
         FileNotFoundError: The data is not there.
         ValueError: A class has no image, an image that is looked at is none, or an argument is none of its choices.
     """
+
+    in_memory = False
 
     def __init__(
         self,

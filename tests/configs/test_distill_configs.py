@@ -35,7 +35,7 @@ def teacher_of(config: dict) -> dict:
         return {**config, 'pretrained': False}
     folder, run, file = config['checkpoint'].split('/')
     assert (folder, file) == ('work_dirs', 'student_best.pth')
-    return load(run).model.student
+    return {**load(run).model.student, 'pretrained': False}
 
 
 def build(name: str) -> nn.Module:

@@ -44,7 +44,11 @@ def test_checkpoints_hold_plain_values_and_tensors(trained):
 def test_loaded_weights_survive_the_start_of_training_and_the_teacher_stays_out(trained, shapes, tmp_path):
     work_dir = tmp_path / 'distilled'
     options = [f'model.student.checkpoint={trained / "student_best.pth"}', 'optim_wrapper.optimizer.lr=0']
-    options += [f'model.teacher.checkpoint={trained / "student_best.pth"}', 'default_hooks.ema=None']
+    options += [
+        f'model.teacher.checkpoint={trained / "student_best.pth"}',
+        'default_hooks.ema=None',
+        'param_scheduler=None',
+    ]
     code = run_training('deit-mini_robust-resnet-tiny_shapes.py', shapes, work_dir, epochs=1, options=options)
     assert code == 0
     before = build_model(checkpoint=trained / 'student_best.pth').state_dict()

@@ -11,7 +11,7 @@ from distill.cli.cache import main as cache_teacher
 from distill.cli.train import main as train
 
 FIRST_STEP = [*SHORT[1:], *STEPWISE, 'train_cfg.max_epochs=1', 'model.student.drop_path_rate=0']
-FIRST_STEP += ['model.data_preprocessor.mixup.mode=pair', 'param_scheduler.0.start_factor=1']
+FIRST_STEP += ['model.data_preprocessor.mixup.mode=pair', 'param_scheduler=None']
 FIRST_STEP += ['optim_wrapper.optimizer.type=SGD', 'optim_wrapper.optimizer.lr=0.1']
 
 

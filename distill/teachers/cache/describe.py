@@ -28,9 +28,10 @@ def describe_run(dataset: Views, sampler: ViewSampler, preprocessor: ViewPreproc
     if not isinstance(sampler, ViewSampler):
         raise ValueError(f'the sampler is a {type(sampler).__name__}; a teacher cache needs a ViewSampler')
     plan = sampler.plan
+    transform = dataset.transform_config | ({'in_memory': True} if dataset.in_memory else {})
     return RunViews(
         ImageList(len(dataset), len(dataset.classes), list_sha256(dataset.reader)),
-        ViewSettings(dataset.seed, plain(dataset.transform_config), plan.repeats, plan.shuffle),
+        ViewSettings(dataset.seed, plain(transform), plan.repeats, plan.shuffle),
         plain(preprocessor.describe()),
         {name: version(name) for name in VERSIONED},
     )
