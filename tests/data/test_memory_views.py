@@ -102,5 +102,5 @@ def test_what_it_cannot_do_is_said(shapes):
 def test_a_cache_of_other_views_is_told_apart(views, shapes):
     plain = Views(str(shapes), 'train', transform=TRANSFORM, seed=3)
     first, second = (describe_run(one, ViewSampler(one), ViewPreprocessor()) for one in (views, plain))
-    assert first.images == second.images
+    assert first.data == second.data
     assert first.views != second.views
