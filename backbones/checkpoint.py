@@ -20,17 +20,17 @@ import timm
 import torch
 from torch import nn
 
-from backbones import own
-from backbones.checkpoint_file import read_checkpoint
 from backbones.files import atomic_write
-from backbones.fit import check_finite, fit_weights, load_all
-from backbones.found import Found, WeightsFile, find_model
-from backbones.hub_folder import CONFIG, WEIGHTS
-from backbones.openmmlab_names import HEADS, classifier_names, find_head, timms_names
+from backbones.hub.folder import CONFIG, WEIGHTS
 from backbones.record import ModelRecord
-from backbones.sources import first_line, hub_client
-from backbones.torchvision_files import map_names, torchvision_name
-from backbones.weight_names import find_weights, first_of, unwrap_names
+from backbones.sources import own
+from backbones.sources.found import Found, WeightsFile, find_model
+from backbones.sources.source import first_line, hub_client
+from backbones.weights.checkpoint_file import read_checkpoint
+from backbones.weights.fit import check_finite, fit_weights, load_all
+from backbones.weights.names import find_weights, first_of, unwrap_names
+from backbones.weights.openmmlab_names import HEADS, classifier_names, find_head, timms_names
+from backbones.weights.torchvision_files import map_names, torchvision_name
 
 
 def save_model(path: str | os.PathLike, model: nn.Module, record: ModelRecord) -> None:
@@ -230,7 +230,7 @@ def build_model(
 
     Args:
         model: timm's name; may be left out for a checkpoint that names its model. Or the name of a network that
-            `backbones.own` keeps, which is returned as it is.
+            `backbones.sources.own` keeps, which is returned as it is.
         checkpoint: Weights to load, all of them.
         pretrained: Load timm's pretrained weights instead.
         resample_stem: Interpolate the patchify stem of the checkpoint to the ``patch_size`` of the model; otherwise a

@@ -15,11 +15,11 @@ import timm
 import torch
 from torch import nn
 
-from backbones.fit import load_all
 from backbones.layers.reparam import fold_norm, scale_output
 from backbones.robust_resnet.blocks import RobustBlock
 from backbones.robust_resnet.rep_depthwise import RepDepthwise
 from backbones.robust_resnet.robust_resnet import RobustResNet
+from backbones.weights.fit import load_all
 
 TRAINING_ONLY = ('small_kernel_size', 'layer_scale_init_value', 'drop_rate', 'drop_path_rate')
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from backbones.checkpoint import build_found, fixed_size, weights_sha256, without_weights
 from backbones.class_names import known_classes
-from backbones.found import Found, find_model
 from backbones.record import ModelRecord
-from backbones.sources import Source, split_shown
+from backbones.sources.found import Found, find_model
+from backbones.sources.source import Source, split_shown
 
 OWN_SIZE_PX = 224
 """Side of the images of a network of a user's own, if nothing else is said."""

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 import backbones  # noqa: F401 - registers this project's models
 from backbones.checkpoint import read_weights_for, without_weights
-from backbones.fit import fit_weights, load_all
-from backbones.found import find_model
 from backbones.layers.depthwise import speed_up_depthwise
 from backbones.meta import without_storage
 from backbones.openmmlab.arguments import check_arguments, unknown_argument
@@ -24,6 +22,8 @@ from backbones.openmmlab.deformable import can_deform, deform_convolutions
 from backbones.openmmlab.input_sizes import Native, NeedsValues, find_way
 from backbones.openmmlab.layer_groups import layer_groups
 from backbones.openmmlab.map_sized import follow_map_sizes
+from backbones.sources.found import find_model
+from backbones.weights.fit import fit_weights, load_all
 
 __all__ = ['TimmBackbone']
 

@@ -14,7 +14,7 @@ from torch import distributed, nn
 import backbones
 from backbones.checkpoint import weights_sha256
 from backbones.loading import LoadedModel
-from backbones.own import class_name, unaltered
+from backbones.sources.own import class_name, unaltered
 from distill.api.checks import check_evaluation, check_launcher, check_least
 from distill.api.results import Results
 from distill.api.session import call

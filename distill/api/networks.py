@@ -9,10 +9,10 @@ from mmengine.config import Config
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from backbones import own
 from backbones.loading import LoadedModel
-from backbones.own import OwnModel
-from backbones.sources import Source
+from backbones.sources import own
+from backbones.sources.own import OwnModel
+from backbones.sources.source import Source
 from distill.teachers.own import own_sha256
 from distill.training.options import holdable, value_at
 

@@ -65,9 +65,9 @@ class TrainResult:
         if self._network is None:
             return backbones.load(self.student_best)
         from backbones.checkpoint import read_weights_for
-        from backbones.fit import load_all
-        from backbones.own import copy_on_cpu
         from backbones.record import ModelRecord
+        from backbones.sources.own import copy_on_cpu
+        from backbones.weights.fit import load_all
 
         network, path = copy_on_cpu(self._network), self.student_best
         read = read_weights_for(network, path)

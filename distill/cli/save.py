@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> dict:
     check(args)
     prepare_torch()
     import backbones
-    from backbones.hub_folder import CARD, CONFIG, WEIGHTS
-    from backbones.hub_writer import check_can_make, write_folder
+    from backbones.hub.folder import CARD, CONFIG, WEIGHTS
+    from backbones.hub.writer import check_can_make, write_folder
     from distill.report.hub import check_repository, push
     from distill.report.model_card import render_card
 
@@ -129,7 +129,7 @@ def make_card(args: argparse.Namespace, loaded: 'LoadedModel', trained: 'ModelRe
     """
     import timm
 
-    from backbones.hub_writer import facts_of_source
+    from backbones.hub.writer import facts_of_source
     from backbones.zoo import FAMILIES
     from distill.report.card_scores import measured
     from distill.report.model_card import LICENSE, Card

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
-from backbones.checkpoint_file import read_checkpoint
+from backbones.weights.checkpoint_file import read_checkpoint
 from distill.base.classes import first
 from distill.downstream.checks.model import saved_classes
 from distill.training.runner import datasets_inside, type_name

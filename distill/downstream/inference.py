@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import backbones.openmmlab  # noqa: F401 - puts the stand-ins in, also where a loader process unpickles a pipeline
 from backbones.checkpoint import weights_sha256
-from backbones.checkpoint_file import read_checkpoint
+from backbones.weights.checkpoint_file import read_checkpoint
 from distill.downstream.checks.model import saved_classes
 from distill.downstream.class_order import classes_of
 from distill.downstream.complete import complete, dicts_inside

@@ -86,8 +86,8 @@ def find_config(source: str) -> str | None:
     Raises:
         ValueError: The checkpoint is a detector's or segmenter's, and no config lies beside it; or there are several.
     """
-    from backbones.checkpoint_file import ENDINGS
     from backbones.record import ModelRecord
+    from backbones.weights.checkpoint_file import ENDINGS
 
     path = Path(source)
     if not path.is_file() or path.suffix not in ENDINGS or ModelRecord.read(path) is not None:

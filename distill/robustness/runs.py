@@ -12,7 +12,7 @@ from backbones.checkpoint import fixed_size
 from backbones.class_names import classes_or_imagenet
 from backbones.loading import load
 from backbones.record import ModelRecord
-from backbones.sources import split_shown
+from backbones.sources.source import split_shown
 from distill.base.classes import match_classes
 from distill.base.folders import class_folders
 from distill.base.images import normalise

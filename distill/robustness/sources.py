@@ -92,7 +92,7 @@ def _exists(text: str) -> bool:
 
 
 def _file(text: str) -> Path | None:
-    """The file or folder of a source, or None for a name of timm's or on the hub. See `backbones.sources.Source`."""
+    """The file or folder of a source, or None for a name of timm's or on the hub. See `backbones.sources`."""
     if HUB.match(text):
         return None
     if LOCAL.match(text):
@@ -110,7 +110,7 @@ def _file(text: str) -> Path | None:
 
 
 def split_named(text: str) -> tuple[str, str | None]:
-    """Split ``NAME@FILE`` as `backbones.sources.split_named` does."""
+    """Split ``NAME@FILE`` as `backbones.sources.source.split_named` does."""
     places = [place for place, letter in enumerate(text) if letter == '@']
     readings: list[tuple[str, str | None]] = [(text[:place], text[place + 1 :]) for place in places]
     readings = [one for one in readings if NAME.fullmatch(one[0].partition(',')[0]) and one[1]]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from backbones.own import is_own
+from backbones.sources.own import is_own
 from distill.teachers.cached import CachedTeacher
 from distill.teachers.ensemble import Ensemble
 from distill.teachers.live import LiveTeacher

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backbones.found import check_model_name
 from backbones.loading import load_configured
-from backbones.sources import Source
+from backbones.sources.found import check_model_name
+from backbones.sources.source import Source
 from distill.base.classes import match_classes
 from distill.base.forward import compiled, layer_channels
 from distill.base.images import renormalise

@@ -6,19 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backbones import own
 from backbones.checkpoint import weights_sha256
+from backbones.sources import own
 from distill.base.forward import compiled
 from distill.teachers.live import LiveTeacher
 
 
 class OwnTeacher(LiveTeacher):
-    """A network of a user's own, as it is: it is neither copied nor frozen for good, see `backbones.own.unaltered`.
+    """A network of a user's own, as it is: it is neither copied nor frozen for good, see `unaltered`.
 
     The network runs in eval mode and without gradients. It follows the student to its device, and only there.
 
     Args:
-        model: Name under which `backbones.own` keeps the network.
+        model: Name under which `backbones.sources.own` keeps the network.
         compile: Options of `torch.compile`, or whether to compile.
         weights_sha256: Hash of the weights that a config expects; None for any.
 

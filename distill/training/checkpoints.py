@@ -9,16 +9,16 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from backbones.checkpoint_file import read_checkpoint
-from backbones.fit import check_finite
-from backbones.weight_names import find_weights, first_of, unwrap_names
+from backbones.weights.checkpoint_file import read_checkpoint
+from backbones.weights.fit import check_finite
+from backbones.weights.names import find_weights, first_of, unwrap_names
 from distill.base.processes import barrier, rank_and_count
 
 WEIGHTS_ALONE = 'train from its weights: --cfg-options load_from={}, without --resume'
 
 
 def read_safely() -> None:
-    """Have mmengine read every checkpoint of this process by `backbones.checkpoint_file.read_checkpoint`.
+    """Have mmengine read every checkpoint of this process by `backbones.weights.checkpoint_file.read_checkpoint`.
 
     mmengine reads them by ``torch.load``, which refuses what mmengine itself has written; onedl-mmengine falls back to
     loading that runs any code of the file.

@@ -12,9 +12,9 @@ from torch import nn
 
 import backbones
 import distill
-from backbones import own
 from backbones.checkpoint import read_weights
 from backbones.record import ModelRecord
+from backbones.sources import own
 
 REPO = Path(__file__).parents[2]
 

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from backbones.checkpoint import build_model, read_weights, weights_sha256
-from backbones.checkpoint_file import read_checkpoint
-from backbones.stand_ins import Inert
+from backbones.weights.checkpoint_file import read_checkpoint
+from backbones.weights.stand_ins import Inert
 
 NARROW = dict(channels=(8, 8, 8, 8), num_classes=3)
 

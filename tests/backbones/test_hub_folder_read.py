@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backbones.hub_folder import read_folder
+from backbones.hub.folder import read_folder
 
 
 def folder_with(tmp_path, weights='model.safetensors', **changes) -> Path:

@@ -14,7 +14,7 @@ from torch import nn
 import backbones
 from backbones.checkpoint import save_model
 from backbones.deploy import deploy
-from backbones.hub_writer import write_folder
+from backbones.hub.writer import write_folder
 from backbones.record import ModelRecord
 
 TINY = {'dims': [8, 8, 16, 16], 'depths': [1, 1, 1, 1], 'kernel_size': 3, 'patch_size': 4}

@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import backbones
-from backbones import torchvision_files
 from backbones.checkpoint import build_model, save_model, weights_sha256
 from backbones.record import ModelRecord
-from backbones.told import literal_config
+from backbones.sources.told import literal_config
+from backbones.weights import torchvision_files
 
 NARROW = dict(channels=(4, 8, 8, 8), num_classes=3)
 CONFIG = {

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from backbones.checkpoint import weights_sha256
-from backbones.checkpoint_file import read_checkpoint
+from backbones.weights.checkpoint_file import read_checkpoint
 from campaign.ledger import Trial
 from campaign.stage import (
     CLASSIFIER,

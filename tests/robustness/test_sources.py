@@ -2,14 +2,14 @@
 
 import pytest
 
-import backbones.sources
-from backbones import hub_folder
-from backbones.checkpoint_file import ENDINGS
+import backbones.sources.source
+from backbones.hub import folder
+from backbones.weights.checkpoint_file import ENDINGS
 from distill.robustness.sources import CHECKPOINTS, CONFIG, HUB_FILES, Source, split_named
 
 
 def test_endings_of_weights_are_the_same_in_both_lists():
-    assert (CHECKPOINTS, CONFIG, HUB_FILES) == (ENDINGS, hub_folder.CONFIG, hub_folder.WEIGHTS_NAMES)
+    assert (CHECKPOINTS, CONFIG, HUB_FILES) == (ENDINGS, folder.CONFIG, folder.WEIGHTS_NAMES)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_endings_of_weights_are_the_same_in_both_lists():
 )
 def test_the_path_that_exists_wins(text, name, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for folder in ('lr=0.1', 'at@home', 'resnet50', 'hub/model'):
-        (tmp_path / folder).mkdir(parents=True)
+    for there in ('lr=0.1', 'at@home', 'resnet50', 'hub/model'):
+        (tmp_path / there).mkdir(parents=True)
     for file in ('at@home/ä b.pth', 'hub/model/config.json', 'hub/model/model.safetensors'):
         (tmp_path / file).touch()
     for file in ('a.ckpt', 'epoch=3-step=9.ckpt', 'student_best.pth'):
@@ -55,9 +55,9 @@ def test_the_path_that_exists_wins(text, name, path, tmp_path, monkeypatch):
     source = Source.parse(text)
     assert (source.name, source.path) == (name, path or text)
     # The package that loads the model means the same by the same text.
-    loaded = backbones.sources.Source.parse(source.path)
+    loaded = backbones.sources.source.Source.parse(source.path)
     assert loaded.path == source.file
-    assert split_named(source.path) == backbones.sources.split_named(source.path)
+    assert split_named(source.path) == backbones.sources.source.split_named(source.path)
 
 
 def test_missing_files_and_folders_are_told(tmp_path):

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from backbones.checkpoint import read_weights, weights_sha256
-from backbones.found import Found, find_model
-from backbones.own import is_kept, is_own
 from backbones.record import ModelRecord
-from backbones.sources import Source, split_shown
+from backbones.sources.found import Found, find_model
+from backbones.sources.own import is_kept, is_own
+from backbones.sources.source import Source, split_shown
 from distill.data.preprocessor import ViewPreprocessor
 from distill.data.readers import list_sha256
 from distill.data.sampler import ViewSampler

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 
-from backbones.stand_ins import Inert
+from backbones.weights.stand_ins import Inert
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device, torch.Size)
 """What torch loads with weights only, besides lists, tuples and dicts."""
@@ -27,7 +27,7 @@ class PlainCheckpointHook(Hook):
     user may bring, become plain values, or are left out with a line in the log.
 
     A checkpoint that mmengine's own runner has written holds inert stand-ins where it held objects
-    (`backbones.stand_ins`); its log is restored from them.
+    (`backbones.weights.stand_ins`); its log is restored from them.
     """
 
     # After the hooks that add to a checkpoint.

@@ -8,9 +8,9 @@ import json
 import os
 from pathlib import Path
 
-from backbones.checkpoint_file import ENDINGS
-from backbones.hub_config import record_of
+from backbones.hub.config import record_of
 from backbones.record import ModelRecord
+from backbones.weights.checkpoint_file import ENDINGS
 
 CONFIG = 'config.json'
 WEIGHTS = 'model.safetensors'

@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backbones.checkpoint_file import ENDINGS
-from backbones.hub_config import FACTORY_ARGUMENTS
-from backbones.hub_folder import CONFIG, WEIGHTS_NAMES
+from backbones.hub.config import FACTORY_ARGUMENTS
+from backbones.hub.folder import CONFIG, WEIGHTS_NAMES
+from backbones.weights.checkpoint_file import ENDINGS
 
 SHOWN = ('classes', 'input_size', 'mean', 'std', 'crop_pct', 'crop_mode', 'interpolation')
 """What can be told of a model beside the arguments that build it: fields of a `ModelRecord`."""

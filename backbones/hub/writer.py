@@ -1,4 +1,4 @@
-"""Write a model as timm's Hugging Face folder, which `backbones.hub_folder` and timm read."""
+"""Write a model as timm's Hugging Face folder, which `backbones.hub.folder` and timm read."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from torch import nn
 
 from backbones.checkpoint import weights_sha256, write_weights
 from backbones.files import atomic_folder
-from backbones.hub_config import OWN_KEY, SHOWN, config_of, facts_of
-from backbones.hub_folder import CARD, CONFIG, WEIGHTS, read_config, read_folder
+from backbones.hub.config import OWN_KEY, SHOWN, config_of, facts_of
+from backbones.hub.folder import CARD, CONFIG, WEIGHTS, read_config, read_folder
 from backbones.record import ModelRecord
-from backbones.sources import Source
+from backbones.sources.source import Source
 
 
 def facts_of_source(source: str, file: str | None) -> dict[str, Any]:
-    """What is known of a model's weights by where they come from, see `backbones.hub_config.config_of`.
+    """What is known of a model's weights by where they come from, see `backbones.hub.config.config_of`.
 
     Args:
         source: What `backbones.load` has taken.
@@ -50,7 +50,7 @@ def write_folder(
         network: A timm model in eval mode, on the CPU.
         record: Its record.
         card: Content of ``README.md``.
-        facts: What else is known of the weights, see `backbones.hub_config.config_of`.
+        facts: What else is known of the weights, see `backbones.hub.config.config_of`.
         overwrite: Whether to replace a folder that this function has written.
 
     Raises:

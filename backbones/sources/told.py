@@ -12,8 +12,8 @@ from typing import Any
 import timm
 import yaml
 
-from backbones.hub_config import check_model_args
-from backbones.stand_ins import Inert
+from backbones.hub.config import check_model_args
+from backbones.weights.stand_ins import Inert
 
 ARGS = 'args.yaml'
 MOST_BYTES = 4 * 2**20

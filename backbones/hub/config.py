@@ -16,7 +16,7 @@ from torch import nn
 
 from backbones.class_names import known_classes
 from backbones.record import ModelRecord
-from backbones.weight_names import first_of
+from backbones.weights.names import first_of
 
 OWN_KEY = 'robust_backbones'
 """What ``config.json`` holds beyond timm's: the fields of a `ModelRecord` that timm has no place for."""

@@ -15,14 +15,14 @@ from typing import Any
 
 import timm
 
-from backbones import own
-from backbones.checkpoint_file import read_checkpoint
-from backbones.hub_config import FACTORY_ARGUMENTS
-from backbones.hub_folder import CONFIG, read_folder
+from backbones.hub.config import FACTORY_ARGUMENTS
+from backbones.hub.folder import CONFIG, read_folder
 from backbones.record import ModelRecord
-from backbones.sources import LOCAL, Source, fetch, split_shown
-from backbones.told import told_beside, told_inside
-from backbones.torchvision_files import identify, twin
+from backbones.sources import own
+from backbones.sources.source import LOCAL, Source, fetch, split_shown
+from backbones.sources.told import told_beside, told_inside
+from backbones.weights.checkpoint_file import read_checkpoint
+from backbones.weights.torchvision_files import identify, twin
 
 BY_CONTENT = 'the settings in the checkpoint'
 

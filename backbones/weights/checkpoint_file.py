@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from backbones.stand_ins import objects_in, plain, stand_ins_for
+from backbones.weights.stand_ins import objects_in, plain, stand_ins_for
 
 ENDINGS = ('.pth', '.pt', '.ckpt', '.safetensors', '.bin', '.tar', '.pyth')
 """Endings of the names of files that hold weights."""
@@ -35,7 +35,7 @@ WORST_COMPRESSION = 100
 
 
 def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
-    """Read a checkpoint: plain values and tensors, and inert stand-ins for other objects (`backbones.stand_ins`).
+    """Read a checkpoint: plain values and tensors, and inert stand-ins for other objects (see `stand_ins`).
 
     Args:
         path: A file that ``torch.save`` or safetensors wrote.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from backbones.stand_ins import Inert
+from backbones.weights.stand_ins import Inert
 
 CONTAINERS = (
     'state_dict_ema',

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from backbones.openmmlab_names import classifier_names
-from backbones.weight_names import first_of
+from backbones.weights.names import first_of
+from backbones.weights.openmmlab_names import classifier_names
 
 
 def check_finite(weights: Mapping[str, torch.Tensor], network: nn.Module, source: str) -> None:

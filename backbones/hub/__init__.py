@@ -1,0 +1,1 @@
+"""timm's Hugging Face folder: read, checked and written."""
