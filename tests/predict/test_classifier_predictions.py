@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import CLASSES
 from PIL import Image
 
 from distill.predict import load_predictor
@@ -62,7 +61,7 @@ def test_paths_images_and_arrays_are_the_same_images(predictor, photos):
 def test_the_top_classes_have_names_and_fall(predictor, photo):
     found = predictor.predict(photo)[0]
     assert len(found.top) == 5
-    assert [one.name for one in found.top] == [CLASSES[one.index] for one in found.top]
+    assert [one.name for one in found.top] == [f'kind {one.index}' for one in found.top]
     probabilities = [one.probability for one in found.top]
     assert probabilities == sorted(found.probabilities.tolist(), reverse=True)[:5]
     assert found.probabilities.sum() == pytest.approx(1, abs=1e-6)
