@@ -233,8 +233,9 @@ default_hooks = dict(checkpoint=dict(interval=200))"""
 TAUGHT_SCENES = {
     **SCENES,
     'schedules': dict(tiny='seg_tiny_taught'),
-    'length': ('Iterations', 1200),
-    'lines': SMALL_CROPS,
+    'length': ('Iterations', 1000),
+    # Maps of 8 × 8: two dilations see all of it, and a step takes four fifths of the time.
+    'lines': SMALL_CROPS + "\nmodel['decode_head'].update(dilations=(1, 3))",
 }
 STREETS = dict(
     **SEG_TINY,

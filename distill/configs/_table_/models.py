@@ -81,8 +81,8 @@ ROWS = [
     Model('deit-mini', TRANSFORMER, 'deit_tiny_patch16_224', {**DEIT, **CLASS_MEAN},
           epochs=dict(cifar10=16, shapes=10), differs=dict(cifar10=dict(depth=6), shapes=NARROW_INIT | dict(depth=2))),
     Model('deit-tiny', 'a smaller DeiT-style transformer', 'deit_tiny_patch16_224',
-          {**DEIT, **CLASS_MEAN, 'depth': 3}, epochs=dict(cifar10=12, shapes=6),
-          differs=dict(shapes=NARROW_INIT | dict(depth=2, embed_dim=112))),
+          {**DEIT, **CLASS_MEAN, 'depth': 3}, epochs=dict(cifar10=12, shapes=8),
+          differs=dict(shapes=NARROW_INIT | dict(depth=2, embed_dim=96, num_heads=3))),
     Model('deit-mini-token', TRANSFORMER, 'deit_tiny_distilled_patch16_224', DEIT, token=True,
           epochs=dict(cifar10=16, shapes=10), differs=dict(cifar10=dict(depth=6), shapes=NARROW_INIT | dict(depth=2))),
     Model('robust-resnet-tiny', 'a Robust-ResNet', 'robust_resnet_dw_small', ROBUST),
@@ -90,7 +90,7 @@ ROWS = [
     Model('robust-resnet-broad', 'a wider Robust-ResNet that saw every shape in every texture',
           'robust_resnet_dw_small', WIDER, epochs=dict(shapes=8)),
     Model('resnet-tiny', 'a small ResNet (pre-activation, WRN-10-1)', 'wide_resnet28_10',
-          dict(depth=10, widen_factor=1), epochs=dict(shapes=3)),
+          dict(depth=10, widen_factor=1), epochs=dict(shapes=2)),
 ]
 # fmt: on
 MODELS = {row.name: row for row in ROWS}

@@ -11,7 +11,7 @@ _base_ = ['../_base_/shapes.py', '../_base_/default_runtime.py']
 
 model = dict(student=dict(model='wide_resnet28_10', depth=10, widen_factor=1, num_classes=10))
 
-max_epochs = 3
+max_epochs = 2
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),

@@ -16,9 +16,9 @@ model = dict(
         model='deit_tiny_patch16_224',
         img_size=32,
         patch_size=8,
-        embed_dim=112,
+        embed_dim=96,
         depth=2,
-        num_heads=4,
+        num_heads=3,
         class_token=False,
         global_pool='avg',
         weight_init='jax',
@@ -32,7 +32,7 @@ model = dict(
 
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
-max_epochs = 6
+max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
