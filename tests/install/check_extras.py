@@ -52,6 +52,8 @@ JUDGE = [
     'robustness one.pth two.pth --data-root shapes/imagenet --out judged --suite clean sketch --workers 0',
     'explain one.pth two.pth --images shapes/imagenet/val --out explained --count 4 --shown 1 --workers 0',
     'predict shapes/imagenet/val --model one.pth --out predicted --limit 3',
+    'save one.pth models/one --results judged',
+    'predict shapes/imagenet/val --model models/one --out again --limit 3',
     'report judged explained --out report',
 ]
 DISTIL = [

@@ -1,4 +1,4 @@
-"""A minute or two on a CPU core, for a backbone that is trained: AdamW, a short warmup, then polynomial decay to zero."""
+"""A minute on a CPU core, for a backbone that is trained: AdamW, a short warmup, then polynomial decay to zero."""
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=1000, val_interval=1000)
 val_cfg = dict(type='ValLoop')
