@@ -28,8 +28,11 @@ def norm_scale_and_shift(norm: BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
     """
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError('a batch norm without running statistics cannot be folded; set track_running_stats=True')
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    return scale, norm.bias.double() - scale * norm.running_mean.double()
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    shift = 0.0 if norm.bias is None else norm.bias.double()
+    return scale, shift - scale * norm.running_mean.double()
 
 
 def scale_output(
