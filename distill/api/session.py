@@ -10,18 +10,17 @@ import functools
 import inspect
 import multiprocessing
 import os
-import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
 import torch
 
 from distill.base.extras import missing_extra
 from distill.base.mistakes import config_mistake
 from distill.base.processes import is_connected, leave_processes
+from distill.base.seeding import kept_generators
 
 P = ParamSpec('P')
 T = TypeVar('T')
@@ -85,15 +84,12 @@ def _connection() -> Iterator[None]:
 
 @contextmanager
 def _generators() -> Iterator[None]:
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     # Before the first use of a device its generator has no state to keep.
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:
-        yield
+        with kept_generators():
+            yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
         if devices is not None:
             torch.cuda.set_rng_state_all(devices)
 

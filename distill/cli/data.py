@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> dict:
     from PIL import Image
     from rich.console import Console
 
-    from distill.cli.screen import counting_progress
+    from distill.base.screen import counting_progress
     from distill.synthetic.ade20k import write_ade20k
     from distill.synthetic.coco import write_coco
     from distill.synthetic.imagenet_like import SHIFTED, write_imagenet_like
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> dict:
 
 def sets_table(out: Path, results: dict) -> 'Table':
     """A row for each split of each set."""
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
 
     rows = []
     for name, result in results.items():

@@ -17,52 +17,14 @@ from typing import TYPE_CHECKING
 
 from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
 from distill.cli.command import run_command
-from distill.cli.demo_plan import Training, check_same_demo, checkpoint, glance
+from distill.cli.demo_plan import BROAD, RUNS, Training, check_same_demo, checkpoint, glance, show_end
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from distill.matrix.steps import Step
 
 
-BROAD = 'broad'
-"""Folder of the images that give no class away by texture."""
-RUNS = {
-    'deit-teacher': Training('deit-mini_shapes', 'teacher DeiT-mini', expected_s=75),
-    'broad-teacher': Training(
-        'robust-resnet-broad_shapes',
-        'teacher Robust-ResNet-mini, taught on every shape in every texture',
-        data=BROAD,
-        expected_s=75,
-    ),
-    'robust-teacher': Training('robust-resnet-mini_shapes', 'teacher Robust-ResNet-mini', expected_s=45),
-    'robust-alone': Training('robust-resnet-tiny_shapes', 'Robust-ResNet-tiny alone'),
-    'robust-from-deit': Training(
-        'deit-mini_robust-resnet-tiny_shapes', 'Robust-ResNet-tiny, taught by DeiT-mini', 'deit-teacher', 'robust-alone'
-    ),
-    'deit-alone': Training('deit-tiny_shapes', 'DeiT-tiny alone', expected_s=50),
-    'deit-from-robust': Training(
-        'robust-resnet-mini_deit-tiny_shapes',
-        'DeiT-tiny, taught by Robust-ResNet-mini',
-        'robust-teacher',
-        'deit-alone',
-        expected_s=55,
-    ),
-    'robust-from-broad': Training(
-        'robust-resnet-broad_robust-resnet-tiny_shapes',
-        'Robust-ResNet-tiny, taught by the one that saw every texture',
-        'broad-teacher',
-        'robust-alone',
-    ),
-    'resnet-alone': Training('resnet-tiny_shapes', 'ResNet-tiny alone'),
-    'resnet-from-broad': Training(
-        'robust-resnet-broad_resnet-tiny_shapes',
-        'ResNet-tiny, taught by the one that saw every texture',
-        'broad-teacher',
-        'resnet-alone',
-    ),
-}
 BACKBONE = 'robust-from-deit'
 GOALS = {'teacher': 90.0, 'student': 85.0, 'bbox_mAP': 0.30, 'mIoU': 0.50}
 WELCOME = """\
@@ -117,7 +79,7 @@ def run(args: argparse.Namespace) -> dict:
         prepare_forks()
     run_steps(steps, place, console.print, lambda step: found(step, work))
     results = json.loads((work / 'results.json').read_text())
-    show_end(console, results, args.work_dir)
+    show_end(console, results, goals_table(results), args.work_dir)
     return results
 
 
@@ -210,27 +172,9 @@ def found(step: 'Step', work: Path) -> str | None:
     return None
 
 
-def show_end(console: 'Console', results: dict, work: Path) -> None:
-    """Print the answer, the goals and where the report is.
-
-    Args:
-        console: Rich's console.
-        results: Contents of the report's results.json.
-        work: Folder that everything went to, as the user gave it.
-    """
-    from distill.report.headline import three_sentences
-
-    console.print()
-    for sentence in three_sentences(results):
-        if sentence:
-            console.print(sentence)
-    console.print(goals_table(results))
-    console.print(f'report: {work / "report.html"}')
-
-
 def goals_table(results: Mapping) -> 'Table':
     """The scores beside what the demo is meant to reach."""
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
 
     scores = [
         (f'clean top-1 % {run}', suites['clean']['top1_pct'], GOALS['teacher' if 'teacher' in run else 'student'])

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.cli.demo_plan import Training, check_same_demo, checkpoint, glance
+from distill.cli import demo_plan
+from distill.cli.demo_plan import Training, check_same_demo, checkpoint, glance, show_end
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,21 +18,10 @@ if TYPE_CHECKING:
     from distill.matrix.steps import Step
 
 RUNS = {
-    'deit-teacher': Training('deit-mini_shapes', 'teacher DeiT-mini', expected_s=75),
-    'robust-teacher': Training('robust-resnet-mini_shapes', 'teacher Robust-ResNet-mini', expected_s=45),
-    'robust-alone': Training('robust-resnet-tiny_shapes', 'Robust-ResNet-tiny alone'),
-    'robust-from-deit': Training(
-        'deit-mini_robust-resnet-tiny_shapes', 'Robust-ResNet-tiny, taught by DeiT-mini', 'deit-teacher', 'robust-alone'
-    ),
-    'deit-alone': Training('deit-tiny_shapes', 'DeiT-tiny alone', expected_s=50),
-    'deit-from-robust': Training(
-        'robust-resnet-mini_deit-tiny_shapes',
-        'DeiT-tiny, taught by Robust-ResNet-mini',
-        'robust-teacher',
-        'deit-alone',
-        expected_s=55,
-    ),
+    name: demo_plan.RUNS[name]
+    for name in ('deit-teacher', 'robust-teacher', 'robust-alone', 'robust-from-deit', 'deit-alone', 'deit-from-robust')
 }
+"""Those that need no images besides a user's own."""
 SMALL_PX, LARGE_PX = 32, 64
 """Sides of the pictures: the small one where a user's are small too."""
 STEPS = 750
@@ -96,13 +86,13 @@ def run(args: argparse.Namespace, console: 'Console') -> dict:
         prepare_forks()
     run_steps(steps, place, console.print, lambda step: found(step, own, work))
     results = json.loads((work / 'robustness' / 'results.json').read_text())
-    show_end(console, results, args.work_dir)
+    show_end(console, results, scores_table(results), args.work_dir)
     return results
 
 
 def prepare(folder: Path, root: Path, console: 'Console') -> OwnSet:
     """Make the small set of a user's folder, and say what was done."""
-    from distill.cli.screen import counting_progress
+    from distill.base.screen import counting_progress
     from distill.data.small_set import MOST, VAL_SHARE, find_source, smaller_side, write_small_set
 
     source = find_source(folder)
@@ -172,21 +162,9 @@ def found(step: 'Step', own: OwnSet, work: Path) -> str | None:
     return glance(step.name, RUNS[step.name], own.root, work, suites=('clean',)) if step.name in RUNS else None
 
 
-def show_end(console: 'Console', results: Mapping, work: Path) -> None:
-    """Print the answer, the scores and where the report is."""
-    from distill.report.headline import three_sentences
-
-    console.print()
-    for sentence in three_sentences(results):
-        if sentence:
-            console.print(sentence)
-    console.print(scores_table(results))
-    console.print(f'report: {work / "report.html"}')
-
-
 def scores_table(results: Mapping) -> 'Table':
     """Clean and corrupted accuracy of each run."""
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
 
     rows = [
         (name, *(f'{suites[suite]["top1_pct"]:.1f}' if suite in suites else '-' for suite in ('clean', 'corruption')))

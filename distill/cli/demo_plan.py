@@ -1,11 +1,15 @@
 """What the demos on embedded and on a user's images share: trainings, and what is said of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
+    from rich.table import Table
 
     from distill.matrix.steps import Step, Workplace
 
@@ -33,6 +37,46 @@ class Training:
     alone: str | None = None
     data: str = 'imagenet'
     expected_s: float = 30
+
+
+BROAD = 'broad'
+"""Folder of the images that give no class away by texture."""
+RUNS = {
+    'deit-teacher': Training('deit-mini_shapes', 'teacher DeiT-mini', expected_s=75),
+    'broad-teacher': Training(
+        'robust-resnet-broad_shapes',
+        'teacher Robust-ResNet-mini, taught on every shape in every texture',
+        data=BROAD,
+        expected_s=75,
+    ),
+    'robust-teacher': Training('robust-resnet-mini_shapes', 'teacher Robust-ResNet-mini', expected_s=45),
+    'robust-alone': Training('robust-resnet-tiny_shapes', 'Robust-ResNet-tiny alone'),
+    'robust-from-deit': Training(
+        'deit-mini_robust-resnet-tiny_shapes', 'Robust-ResNet-tiny, taught by DeiT-mini', 'deit-teacher', 'robust-alone'
+    ),
+    'deit-alone': Training('deit-tiny_shapes', 'DeiT-tiny alone', expected_s=50),
+    'deit-from-robust': Training(
+        'robust-resnet-mini_deit-tiny_shapes',
+        'DeiT-tiny, taught by Robust-ResNet-mini',
+        'robust-teacher',
+        'deit-alone',
+        expected_s=55,
+    ),
+    'robust-from-broad': Training(
+        'robust-resnet-broad_robust-resnet-tiny_shapes',
+        'Robust-ResNet-tiny, taught by the one that saw every texture',
+        'broad-teacher',
+        'robust-alone',
+    ),
+    'resnet-alone': Training('resnet-tiny_shapes', 'ResNet-tiny alone'),
+    'resnet-from-broad': Training(
+        'robust-resnet-broad_resnet-tiny_shapes',
+        'ResNet-tiny, taught by the one that saw every texture',
+        'broad-teacher',
+        'resnet-alone',
+    ),
+}
+"""The trainings on the embedded images, by name."""
 
 
 def check_same_demo(steps: 'list[Step]', place: 'Workplace', work: Path) -> None:
@@ -84,3 +128,22 @@ def glance(name: str, run: Training, data: Path, work: Path, suites: 'Sequence[s
         return text
     difference = scores[name][last]['top1_pct'] - alone[last]['top1_pct']
     return f'{text}, {difference:+.0f} points against the same model alone'
+
+
+def show_end(console: 'Console', results: Mapping, scores: 'Table', work: Path) -> None:
+    """Print the answer, the scores and where the report is.
+
+    Args:
+        console: Rich's console.
+        results: Contents of the report's results.json.
+        scores: Table of the scores.
+        work: Folder that everything went to, as the user gave it.
+    """
+    from distill.report.headline import three_sentences
+
+    console.print()
+    for sentence in three_sentences(results):
+        if sentence:
+            console.print(sentence)
+    console.print(scores)
+    console.print(f'report: {work / "report.html"}')

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> dict:
     from rich.console import Console
 
     from distill.api.explain import explain_pair
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
 
     names = ('count', 'shown', 'batch_size', 'workers', 'seed', 'device')
     given = {name: getattr(args, name) for name in names}

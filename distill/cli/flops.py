@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> dict:
     from rich.console import Console
 
     from distill.base.files import write_json
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
     from distill.downstream.complete import complete
     from distill.downstream.flops import COUNTED, count_parts, default_shape
     from distill.training.experiment import read_config

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> dict:
 
 def screen_table(listed: 'list[tuple[Family, Published]]', costs: 'dict[str, Cost]') -> 'Table':
     """A row for each model, and a line below each family."""
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
     from distill.report.models_page import cells
 
     rows = [[*cells(published, costs[published.name]), _short(family.sources[0])] for family, published in listed]

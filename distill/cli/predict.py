@@ -115,7 +115,7 @@ def predict_with_progress(
     args: argparse.Namespace, predictor: 'Predictor', found: Found, device: str, console: 'Console'
 ) -> 'Report':
     """Predict under a progress bar."""
-    from distill.cli.screen import counting_progress
+    from distill.base.screen import counting_progress
     from distill.predict.folder import Settings, predict_files
 
     with counting_progress(console, transient=True, disable=not console.is_terminal) as progress:
@@ -136,7 +136,7 @@ def print_report(report: 'Report', predictor: 'Predictor', args: argparse.Namesp
     """Print what came of it."""
     from rich.text import Text
 
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
     from distill.predict.folder import PICTURES
 
     rows = [(Text(shown(name), overflow='fold'), Text(summary)) for name, summary in report.lines]

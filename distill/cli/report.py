@@ -59,7 +59,7 @@ def screen_table(table: 'Table') -> 'RichTable':
     from rich.table import Column
     from rich.text import Text
 
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
 
     head = [Column(Text(column.label), justify='right' if column.number else 'left') for column in table.columns]
     rows = [[_text(cell) for cell in row] for group in table.groups for row in group]

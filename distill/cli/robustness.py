@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> dict:
     from rich.console import Console
 
     from distill.api.evaluate import evaluate
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
 
     names = ('corruption_limit', 'definition', 'extra_corruptions', 'baselines', 'batch_size', 'workers')
     given = {name: getattr(args, name) for name in (*names, 'images', 'out', 'seed', 'device', 'launcher')}

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> dict:
 
 def corruption_table(corruption: Mapping[str, Mapping]) -> 'Table':
     """The summary of each score under corruption, a row a score."""
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
 
     rows = [
         (

@@ -74,7 +74,7 @@ def screen_table(title: str, rows: Sequence[Sequence[str]]) -> 'Table':
     """A table of results, whose numbers take two lines on a narrow screen; names and headings stay whole."""
     from rich.table import Column
 
-    from distill.cli.screen import result_table
+    from distill.base.screen import result_table
 
     names, *cells = rows
     head = [Column(names[0], no_wrap=True), *(Column(name, overflow='fold') for name in names[1:])]

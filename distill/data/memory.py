@@ -81,11 +81,14 @@ class MemoryViews(Views):
         self.jitter = tuple(jitter)[:3] if isinstance(jitter, Sequence) else (jitter,) * 3
         self.pixels: Tensor | None = None
         size = transform.get('input_size', 224)
-        side = size if isinstance(size, int) else size[-1]
-        if len(self) * 3 * side**2 > LARGEST_GIB * GIB:
+        height, width = (size, size) if isinstance(size, int) else size[-2:]
+        # Width and height of images that are shown as they are; none where a part is cut off.
+        self._whole = (width, height) if once.get('crop_pct') == 1.0 else None
+        gib = len(self) * 3 * height * width / GIB
+        if gib > LARGEST_GIB:
             raise ValueError(
-                f"the set '{self.where}' takes {len(self) * 3 * side**2 / GIB:.1f} GiB at {side} px and MemoryViews "
-                f'holds {LARGEST_GIB} GiB at most; set dataset.type=Views'
+                f"the set '{self.where}' takes {gib:.1f} GiB at {width} px and MemoryViews holds {LARGEST_GIB} GiB at "
+                'most; set dataset.type=Views'
             )
 
     def load(self) -> Tensor:
@@ -97,6 +100,8 @@ class MemoryViews(Views):
 
     def _decoded(self, index: int) -> tuple[Tensor, int]:
         image, label = self._read(index)
+        if image.size == self._whole:  # The transform would change nothing, and takes longer than decoding.
+            return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy()), label
         return torch.as_tensor(self.transform(image)), label
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int, int, int, int]:

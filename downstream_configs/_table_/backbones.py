@@ -160,7 +160,9 @@ ROWS = [
              'The small ResNeSt with deformable convolutions in its last two stages.', dict(dcn_stages=(2, 3)),
              plain='resnest', step_s=steps(1.0, 0.7, 0.2, 0.3)),
     Backbone('robust-resnet-dw', 'a small Robust-ResNet', 'tiny', 'robust_resnet_dw_small',
-             'A small Robust-ResNet-DW with 4-pixel patches.', SMALL, step_s=steps(0.8, 0.5, 0.1, 0.3, box=0.5)),
+             'A small Robust-ResNet-DW with 4-pixel patches.', SMALL, step_s=steps(0.8, 0.5, 0.1, 0.3, box=0.4),
+             # The student that learns the embedded shapes has fewer blocks.
+             options_at={key: dict(depths=(1, 1, 3, 1)) for key in ('mask', 'box', 'scenes')}),
     Backbone('robust-resnet-inverted-dw', 'a small Robust-ResNet-Inverted', 'tiny', 'robust_resnet_inverted_dw_small',
              'A small Robust-ResNet-Inverted-DW with 4-pixel patches.', SMALL, step_s=steps(0.9, 0.5, 0.3, 0.5)),
     Backbone('robust-resnet-up-inverted-dw', 'a small Robust-ResNet-Up-Inverted', 'tiny',

@@ -3,7 +3,7 @@
 python tools/make_data.py data/shapes --sets ade20k
 python tools/train.py THIS_FILE --cfg-options model.backbone.checkpoint=work_dirs/STUDENT/student_best.pth
 
-Hardware: 2 CPU cores. Cost: 0.6 M parameters, 0.1 s a step of 8 crops.
+Hardware: 2 CPU cores. Cost: 0.5 M parameters, 0.1 s a step of 8 crops.
 Target: mIoU ≥ 0.50 (this project's own).
 """
 # Written by `make configs` from downstream_configs/_table_: change it there.
@@ -16,7 +16,7 @@ _base_ = [
     '../_base_/runtime_seg.py',
 ]
 model = dict(
-    backbone=dict(_base_.backbone, output_stride=8, out_indices=(-4, -3, -2), strides=(4, 8, 8)),
+    backbone=dict(_base_.backbone, depths=(1, 1, 3, 1), output_stride=8, out_indices=(-4, -3, -2), strides=(4, 8, 8)),
     decode_head=dict(in_channels=_base_.channels[2]),
     auxiliary_head=dict(in_channels=_base_.channels[1]),
 )
