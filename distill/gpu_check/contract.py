@@ -1,0 +1,152 @@
+"""A member of each family: logits and gradients on the card against those on the CPU and in double precision.
+
+The reference is double precision on the card itself. Single precision must be as near to it on the card as on the CPU,
+and so must the CPU's own result: the two devices then compute the same function. For bf16 the yardstick is what the
+function makes of weights and images that are rounded to bf16 once: training in bf16 rounds between all layers, a few
+times as much.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+import backbones  # noqa: F401  registers the models
+from distill.gpu_check.rows import Check, Setting, distance, require
+
+ROBUST = dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), kernel_size=5)
+RESNET = dict(layers=(1, 1, 1, 1), channels=(8, 16, 32, 64))
+VIT = dict(img_size=64, embed_dim=48, depth=2, num_heads=3)
+MEMBERS: dict[str, dict[str, Any]] = {
+    'robust_resnet_dw_small': ROBUST,
+    'robust_resnet_inverted_dw_small': ROBUST,
+    'robust_resnet_up_inverted_dw_small': dict(dims=(8, 16, 32, 64), depths=(1, 1, 2, 1)),
+    'robust_resnet_down_inverted_dw_small': ROBUST,
+    'robust_resnet_dw_small_rep': dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1)),
+    'resnet_dw_small': ROBUST,
+    'deit_small_patch16_224': VIT,
+    'resnest50_fast_2s1x64d': dict(stem_width=8, **RESNET),
+    'convnext_roadmap_separate_downsample': dict(dims=(8, 16, 32, 64), depths=(1, 1, 2, 1)),
+    'coatnet_0': dict(img_size=64, stem_width=16, dims=(32, 32, 64, 64), depths=(1, 1, 2, 1)),
+    'condensenet74_g8': dict(depths=(2, 2, 2), growths=(8, 8, 16)),
+    'condensenet86_cifar': dict(depths=(2, 2, 2)),
+    'shake_shake26_2x32d': dict(width=8, depth=8),
+    'shufflenet_v1_g3_x1_0': dict(width=0.2, depths=(1, 2, 1)),
+    'cbam_resnet50': dict(stem_width=8, **RESNET),
+    'wide_resnet28_10': dict(widen_factor=1, depth=10),
+    'deit_small_conv_stem_224': VIT,
+    'deit_small_distilled_patch16_224': VIT,
+    'resnest50': dict(stem_width=8, **RESNET),
+    'resnet50': RESNET,
+    'resnext50_32x4d': dict(cardinality=4, base_width=32, **RESNET),
+    'wide_resnet50_2': RESNET,
+    'legacy_seresnet50': dict(layers=(1, 1, 1, 1)),
+    'seresnet50': RESNET,
+    'skresnet18': dict(layers=(1, 1, 1, 1)),
+    'densenet121': dict(growth_rate=4, block_config=(1, 2, 2, 1)),
+    'swin_tiny_patch4_window7_224': dict(
+        img_size=64, window_size=4, embed_dim=16, depths=(1, 2, 1, 1), num_heads=(1, 1, 2, 2)
+    ),
+    'convmixer_1024_20_ks9_p14': dict(dim=32, depth=2),
+}
+"""By timm's name, what makes the model small: on the CPU. On a card it is as large as its entrypoint says."""
+BATCH = 4
+WHAT = ('logits', 'gradient')
+FLOORS = {'fp32': {'logits': 1e-4, 'gradient': 1e-2}, 'bf16': {'logits': 0.1, 'gradient': 0.3}}
+"""What an error may always be. A ReLU whose input is nearly 0 is on in one rounding and off in another: gradients jump."""
+TIMES = 4.0
+"""How often its yardstick an error may be."""
+SAME_FUNCTION = 2e-2
+"""The most that single precision may be off on the CPU."""
+
+
+def checks(setting: Setting) -> list[Check]:
+    """A check for each member of `MEMBERS`."""
+    return [Check(name, partial(compare, name, setting)) for name in MEMBERS]
+
+
+def compare(name: str, setting: Setting) -> dict[str, Any]:
+    """Compare logits and gradients of a model in all forms of a training.
+
+    Returns:
+        Relative errors ``form logits`` and ``form gradient`` (of all parameters together), and their limits.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    network, images = build(name, setting)
+    device = torch.device(setting.device)
+    exact = run(network, images, device, torch.float64)
+    rounded = run(_rounded(network), images.bfloat16().float(), device, torch.float64)
+    forms: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
+        'cpu': lambda: run(network, images, torch.device('cpu')),
+        'fp32': lambda: run(network, images, device),
+        'fp32 channels_last': lambda: run(network, images, device, layout=torch.channels_last),
+        'bf16': lambda: run(network, images, device, amp=True),
+        'bf16 channels_last': lambda: run(network, images, device, amp=True, layout=torch.channels_last),
+    }
+    of_rounding = dict(zip(WHAT, map(distance, rounded, exact), strict=True))
+    values: dict[str, float] = {}
+    for form, compute in forms.items():
+        for what, found, expected in zip(WHAT, compute(), exact, strict=True):
+            values[f'{form} {what}'] = distance(found, expected)
+    return require(values, _limits(values, of_rounding))
+
+
+def _limits(values: Mapping[str, float], of_rounding: Mapping[str, float]) -> dict[str, float]:
+    limits = {}
+    for what in WHAT:
+        limits[f'cpu {what}'] = SAME_FUNCTION
+        for form in ('fp32', 'fp32 channels_last'):
+            limits[f'{form} {what}'] = max(FLOORS['fp32'][what], TIMES * values[f'cpu {what}'])
+        for form in ('bf16', 'bf16 channels_last'):
+            limits[f'{form} {what}'] = max(FLOORS['bf16'][what], TIMES * of_rounding[what])
+    return limits
+
+
+def build(name: str, setting: Setting) -> tuple[nn.Module, Tensor]:
+    """A model with random weights, on the CPU, and normalised images of its size [B, 3, H, W].
+
+    Constant weights, such as scales of zero that silence a branch, are drawn too. Norms are in training, all else that
+    differs in training is off, so that nothing is random.
+    """
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=100, **(MEMBERS[name] if setting.small else {})).eval()
+    for value in network.state_dict().values():
+        if value.is_floating_point() and value.numel() and (value == value.flatten()[0]).all():
+            value.uniform_(0.5, 1.5)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train()
+    size = network.pretrained_cfg['input_size'][-1]
+    return network, torch.randn(BATCH, 3, *[min(size, 64) if setting.small else size] * 2)
+
+
+def _rounded(network: nn.Module) -> nn.Module:
+    network = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.bfloat16())
+    return network
+
+
+def run(
+    network: nn.Module,
+    images: Tensor,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    amp: bool = False,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> tuple[Tensor, Tensor]:
+    """Logits [B, K], and the gradients of a weighted sum of them by all parameters, as one vector; on the CPU."""
+    network = copy.deepcopy(network).to(device, dtype).to(memory_format=layout)
+    images = images.to(device, dtype, memory_format=layout)
+    with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
+        logits = network(images)
+    weights = torch.linspace(-1, 1, logits.numel(), dtype=torch.float64).sin().view_as(logits).to(device)
+    (logits.double() * weights).sum().backward()
+    gradients = [p.grad.flatten().double().cpu() for p in network.parameters() if p.grad is not None]
+    return logits.detach().double().cpu(), torch.cat(gradients)
