@@ -147,13 +147,16 @@ def table(result: dict) -> str:
     return '\n'.join(lines)
 
 
+def write_images_and_cache(settings: Settings, count: int, device: str = 'cpu') -> None:
+    """Draw images, and write the cache of the teacher's predictions for their views."""
+    # As usual for 224, images are somewhat larger than the views.
+    write_imagenet_like(settings.folder / 'images', size=settings.size_px * 8 // 7, train=count, val=0, shifted=0)
+    CacheWriter(settings.config(settings.teacher), settings.folder / 'cache', topk=10, device=device).write()
+
+
 def _prepare(settings: Settings) -> dict:
     """Draw the images and write the cache; returns the speed of reading both."""
-    # As usual for 224, images are somewhat larger than the views.
-    write_imagenet_like(
-        settings.folder / 'images', size=settings.size_px * 8 // 7, train=settings.images, val=0, shifted=0
-    )
-    CacheWriter(settings.config(settings.teacher), settings.folder / 'cache', topk=10).write()
+    write_images_and_cache(settings, settings.images)
     loader = Runner.build_dataloader(settings.config({}).train_dataloader, seed=0)
     start = time.perf_counter()
     keys = torch.cat([torch.stack(batch[2:4], dim=1) for batch in loader])

@@ -1,0 +1,98 @@
+"""The judge: a student trained on the device, shown corrupted images on it and on the CPU."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from distill.gpu_check.rows import Check, Mismatch, Setting, require
+from distill.gpu_check.trainings import Trained, run, without_tf32
+
+CONFIG = 'robust-resnet-tiny_shapes'
+KINDS = (('gaussian_noise', 3), ('defocus_blur', 2), ('brightness', 5), ('jpeg_compression', 4), ('frost', 1))
+IMAGES = 100
+
+
+class Runs:
+    """The data and the student.
+
+    Args:
+        setting: Where checks run.
+    """
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+
+    @functools.cached_property
+    def data(self) -> Path:
+        """Images to train on for a moment, and to judge by."""
+        from distill.synthetic.imagenet_like import write_imagenet_like
+
+        write_imagenet_like(self.setting.folder / 'data', size=32, train=640, val=IMAGES, shifted=40)
+        return self.setting.folder / 'data'
+
+    @functools.cached_property
+    def student(self) -> Trained:
+        """A student that has learned something, so that few of its predictions are toss-ups."""
+        options = {'train_cfg.max_epochs': 3, 'train_cfg.val_interval': 3}
+        return run(CONFIG, self.data, self.setting.folder / 'student', self.setting, options, None)
+
+
+def checks(setting: Setting) -> list[Check]:
+    """The checks."""
+    runs = Runs(setting)
+    return [
+        Check('probabilities in a few cells: card = CPU', functools.partial(same_probabilities, runs)),
+        Check('scores of whole suites: card = CPU', functools.partial(same_scores, runs)),
+    ]
+
+
+def same_probabilities(runs: Runs) -> dict[str, Any]:
+    """Of the same corrupted images."""
+    import numpy as np
+
+    from distill.base.images import read_image
+    from distill.robustness.corruptions import corrupt
+    from distill.robustness.runs import load_run
+    from torch import from_numpy
+
+    files = sorted((runs.data / 'val').rglob('*.jp*g'))[:IMAGES]
+    images = np.stack([np.asarray(read_image(path)[0]) for path in files])
+    path = str(runs.student.work_dir / 'student_best.pth')
+    with without_tf32():
+        judges = {device: load_run(path, device) for device in ('cpu', runs.setting.device)}
+        worst, flips, hits = 0.0, 0, set()
+        for kind, severity in KINDS:
+            shown = from_numpy(corrupt(images, kind, severity, range(len(images)))).permute(0, 3, 1, 2)
+            one, other = (judges[device].predict(shown).softmax(1) for device in (runs.setting.device, 'cpu'))
+            worst = max(worst, float((one - other).abs().max()))
+            flips += int((one.argmax(1) != other.argmax(1)).sum())
+            hits |= set(other.argmax(1).tolist())
+    if len(hits) < 2:
+        raise Mismatch('the student says the same of all images', {'classes': len(hits)})
+    return require({'probability': worst, 'other answers': flips}, {'probability': 1e-3, 'other answers': 2})
+
+
+def same_scores(runs: Runs) -> dict[str, Any]:
+    """The mean error over all corruptions, and the scores of the suites, in points."""
+    from distill.api.evaluate import evaluate
+
+    path, scores = runs.student.work_dir / 'student_best.pth', {}
+    with without_tf32():
+        for device in (runs.setting.device, 'cpu'):
+            out = runs.setting.folder / f'judged {device}'
+            found = evaluate(
+                path, runs.data, out=out, corruption_limit=20, device=device, workers=0, progress=False
+            )
+            scores[device] = dict(_numbers(found.content['classification']))
+    if scores['cpu'].keys() != scores[runs.setting.device].keys():
+        raise Mismatch('the results hold other scores', {'cpu': len(scores['cpu'])})
+    worst = max(abs(value - scores[runs.setting.device][key]) for key, value in scores['cpu'].items())
+    return require({'points': worst, 'scores': len(scores['cpu'])}, {'points': 5.0})
+
+
+def _numbers(tree: Any, path: str = '') -> list[tuple[str, float]]:
+    """All accuracies and errors in percent, by their places."""
+    if isinstance(tree, dict):
+        return [pair for key, its in tree.items() for pair in _numbers(its, f'{path}/{key}')]
+    is_number = isinstance(tree, (int, float)) and not isinstance(tree, bool)
+    return [(path, float(tree))] if is_number and 'pct' in path else []
