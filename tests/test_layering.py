@@ -14,6 +14,7 @@ OPENMMLAB = {'mmcv', 'mmdet', 'mmseg'}
 MMENGINE = {'mmengine'}
 STOREYS = (
     {'cli'},
+    {'gpu_check'},
     {'api'},
     {'benchmarks', 'matrix', 'report', 'explain', 'export', 'predict'},
     {'downstream', 'training', 'robustness', 'synthetic'},

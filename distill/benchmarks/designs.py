@@ -55,6 +55,7 @@ def benchmark_designs(
         ``settings``.
     """
     keep_freed_memory()
+    torch.backends.cudnn.benchmark = True
     rows = {}
     for design in track(DESIGNS):
         torch.manual_seed(0)
@@ -116,7 +117,7 @@ class _Form:
     def turn(self, steps: int) -> None:
         """Make steps, and note their mean time and the peak of memory of them, without that of the other form."""
         if not self.activations:
-            self.activations = kept_bytes(self.loss)
+            self.activations = kept_bytes(self.loss, self.network.parameters())
         if self.images.is_cuda:
             self.step()
             torch.cuda.synchronize()
@@ -146,8 +147,9 @@ class _Form:
         return row
 
 
-def kept_bytes(compute: Callable[[], Tensor]) -> int:
-    """Bytes that a forward pass keeps for its backward pass, each storage once."""
+def kept_bytes(compute: Callable[[], Tensor], weights: Iterable[Tensor] = ()) -> int:
+    """Bytes that a forward pass keeps for its backward pass, each storage once, without those of the weights."""
+    known = {weight.untyped_storage().data_ptr() for weight in weights}
     storages: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -157,7 +159,7 @@ def kept_bytes(compute: Callable[[], Tensor]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         compute()
-    return sum(storages.values())
+    return sum(size for place, size in storages.items() if place not in known)
 
 
 def design_table(result: Mapping) -> str:

@@ -90,7 +90,11 @@ def peer(settings: Settings, batch: list[Tensor], compiled: bool) -> Step:
     student, teacher = (build_model(**model).cuda() for model in (settings.student, settings.teacher))
     student, teacher = (network.to(memory_format=torch.channels_last) for network in (student, teacher))
     task = LogitDistillationTask(
-        student.train(), DistillationTeacher(teacher.eval()), SoftTargetCrossEntropy(), task_loss_weight=0.5, verbose=False
+        student.train(),
+        DistillationTeacher(teacher.eval()),
+        SoftTargetCrossEntropy(),
+        task_loss_weight=0.5,
+        verbose=False,
     ).cuda()
     task.train()
     if compiled:
@@ -233,7 +237,9 @@ def benchmark_on_card(
     prepare(settings, images)
     batch = synthetic_batch(settings, images)
     makers = {name: (lambda name=name: build(name, settings, batch)) for name in names}
-    rows = measure(makers, settings.batch_size, rounds, steps, 'peer' if 'peer' in makers else next(iter(makers)), track)
+    rows = measure(
+        makers, settings.batch_size, rounds, steps, 'peer' if 'peer' in makers else next(iter(makers)), track
+    )
     about = dict(student=settings.student['model'], teacher=settings.teacher['model'], dtype='bfloat16')
     about |= dict(batch_size=settings.batch_size, size_px=settings.size_px, memory_format='channels_last')
     about |= dict(device=torch.cuda.get_device_name(), torch=torch.__version__, timm=timm.__version__)

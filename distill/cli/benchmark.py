@@ -1,6 +1,9 @@
 """Measure this project against its peers, side by side in one run.
 
 robust-backbones benchmark distill --out work_dirs/benchmark/distill.json
+robust-backbones benchmark distill --device cuda --batch-size 256 --out work_dirs/benchmark/distill_card.json
+robust-backbones benchmark design --out work_dirs/benchmark/design.json
+robust-backbones benchmark loading --out work_dirs/benchmark/loading.json
 robust-backbones benchmark corruptions --out work_dirs/benchmark/corruptions.json
 robust-backbones benchmark suite --out work_dirs/benchmark/suite.json
 """
@@ -19,7 +22,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     subjects = parser.add_subparsers(dest='subject', required=True, metavar='SUBJECT')
     distill = subjects.add_parser('distill', help="a distillation step against timm's LogitDistillationTask")
-    distill.add_argument('--batch-size', type=int, default=16)
+    distill.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='cuda: bf16, also compiled')
+    distill.add_argument('--batch-size', type=int, help='images of a step (default: 16, on a card 256)')
     distill.add_argument('--threads', type=int, default=2, help='threads of each process')
     corruptions = subjects.add_parser('corruptions', help='corruptions against imagecorruptions-imaug')
     corruptions.add_argument('--images', type=int, default=20, help='how many images of 224 pixels')
@@ -27,15 +31,25 @@ def build_parser() -> argparse.ArgumentParser:
                              'instead of drawing them')  # fmt: skip
     suite = subjects.add_parser('suite', help='the embedded suites against bare forward passes and corruption')
     suite.add_argument('--images', type=int, default=200, help='images of each suite; memory is seen with four times')
-    for subject, repeats in ((distill, 5), (corruptions, 3), (suite, 3)):
+    design = subjects.add_parser('design', help='training steps of the four designs, with all norms and activations '
+                                 'and with one')  # fmt: skip
+    design.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    design.add_argument('--batch-size', type=int, help='images of a step (default: 8, on a card 128)')
+    design.add_argument('--threads', type=int, default=2, help='threads on the CPU')
+    loading = subjects.add_parser('loading', help='the training loader, by the number of its processes')
+    loading.add_argument('--processes', type=int, nargs='+', default=[1, 2, 4, 8, 12, 16], help='numbers of processes')
+    for subject, repeats in ((distill, 5), (corruptions, 3), (suite, 3), (design, 3)):
         subject.add_argument('--repeats', type=int, default=repeats, help='measurements of each')
+    for subject in (distill, corruptions, suite, design, loading):
         subject.add_argument('--out', type=Path, required=True, help='JSON file of the results')
     return parser
 
 
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
-    check_at_least(args, 1, 'repeats', *(name for name in ('batch_size', 'threads', 'images') if name in args))
+    check_at_least(args, 1, *(name for name in ('repeats', 'batch_size', 'threads', 'images') if name in args))
+    if args.subject == 'loading' and min(args.processes) < 1:
+        raise ValueError(f'--processes is {min(args.processes)}; give 1 or more')
     if args.subject == 'corruptions' and args.data is not None:
         check_is_folder(args.data, 'image folder', 'correct the path')
     check_can_write(args.out, '--out')
@@ -62,9 +76,49 @@ def measure_distill(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
 
     from distill.benchmarks.distillation import Settings, benchmark_distill, table
 
-    settings = Settings(folder, args.batch_size, args.threads)
+    check_device(args.device)
+    settings = Settings(folder, args.batch_size or (256 if args.device == 'cuda' else 16), args.threads)
+    if args.device == 'cuda':
+        from distill.benchmarks.on_card import benchmark_on_card, card_table
+
+        result = benchmark_on_card(settings, rounds=args.repeats, track=lambda turns: track(list(turns), 'turns'))
+        return result, card_table(result)
     result = benchmark_distill(settings, args.repeats, lambda steps: track(steps, 'steps'))
     return result, table(result)
+
+
+def check_device(device: str) -> None:
+    """Raise a ValueError if there is no card where one is asked for."""
+    import torch
+
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('--device cuda finds no card; drop it')
+
+
+def measure_design(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
+    """Measure training steps of the four designs; returns the result, and its table."""
+    import torch
+    from rich.progress import track
+
+    from distill.benchmarks.designs import benchmark_designs, design_table
+
+    check_device(args.device)
+    torch.set_num_threads(args.threads)
+    batch_size = args.batch_size or (128 if args.device == 'cuda' else 8)
+    result = benchmark_designs(
+        args.device, batch_size, rounds=args.repeats, track=lambda names: track(list(names), 'designs')
+    )
+    return result, design_table(result)
+
+
+def measure_loading(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
+    """Measure the training loader; returns the result, and its table."""
+    from rich.progress import track
+
+    from distill.benchmarks.loading import benchmark_loading, loading_table
+
+    result = benchmark_loading(folder, args.processes, track=lambda counts: track(list(counts), 'processes'))
+    return result, loading_table(result)
 
 
 def measure_corruptions(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
@@ -108,7 +162,13 @@ def measure_suite(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     return result, table(result)
 
 
-MEASURE = {'distill': measure_distill, 'corruptions': measure_corruptions, 'suite': measure_suite}
+MEASURE = {
+    'distill': measure_distill,
+    'corruptions': measure_corruptions,
+    'suite': measure_suite,
+    'design': measure_design,
+    'loading': measure_loading,
+}
 
 
 def main(argv=None) -> int:

@@ -40,6 +40,7 @@ COMMANDS = {
     'explain': Command('explain', JUDGE, 'draw where two models look, and how alike they are inside'),
     'report': Command('report', JUDGE, 'make the HTML report of folders with a results.json'),
     'benchmark': Command('benchmark', JUDGE, "measure this project's speed against its peers'"),
+    'gpu-check': Command('gpu_check', JUDGE, 'check on an accelerator what the tests check on the CPU, in minutes'),
     'data': Command('data', LOOK, 'write the embedded data sets'),
     'models': Command('models', LOOK, 'list the models, with cost and published accuracy'),
     'configs': Command('configs', LOOK, 'list the configs, or copy one to edit'),

@@ -80,9 +80,7 @@ def same_scores(runs: Runs) -> dict[str, Any]:
     with without_tf32():
         for device in (runs.setting.device, 'cpu'):
             out = runs.setting.folder / f'judged {device}'
-            found = evaluate(
-                path, runs.data, out=out, corruption_limit=20, device=device, workers=0, progress=False
-            )
+            found = evaluate(path, runs.data, out=out, corruption_limit=20, device=device, workers=0, progress=False)
             scores[device] = dict(_numbers(found.content['classification']))
     if scores['cpu'].keys() != scores[runs.setting.device].keys():
         raise Mismatch('the results hold other scores', {'cpu': len(scores['cpu'])})

@@ -60,8 +60,17 @@ class Running:
         with open(self.folder / 'log.txt', 'a') as log:
             # A process group of its own: its loaders and launched processes are stopped with it.
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, process_group=0, env=_environment(self.threads)
+                command, stdout=log, stderr=subprocess.STDOUT, process_group=0, env=self._environment()
             )
+
+    def _environment(self) -> dict[str, str]:
+        repository = str(Path(__file__).parents[2])
+        added = {'OMP_NUM_THREADS': str(self.threads), 'PYTHONUNBUFFERED': '1'}
+        if not PARTS[self.part].alone:
+            # cuBLAS is deterministic only with this, and runs are compared bit for bit.
+            added['CUBLAS_WORKSPACE_CONFIG'] = ':4096:8'
+        path = os.pathsep.join(filter(None, [repository, os.environ.get('PYTHONPATH')]))
+        return {**os.environ, **added, 'PYTHONPATH': path}
 
     def read(self) -> None:
         """Read what the workers have written so far."""
@@ -155,7 +164,7 @@ def run_parts(
     shares = sum(PARTS[part].share / (1 if PARTS[part].alone else jobs) for part in parts)
     while waiting or running:
         if waiting and len(running) < jobs and not _must_wait(waiting[0], running):
-            running.append(_begin(waiting.pop(0), device, minutes, min(1.0, 1 / shares), end, folder, jobs))
+            running.append(_begin(waiting.pop(0), device, minutes, 1 / shares, end, folder, jobs))
             continue
         for one in [one for one in running if one.step()]:
             running.remove(one)
@@ -173,9 +182,7 @@ def _must_wait(part: str, running: Sequence[Running]) -> bool:
     return bool(running) and (PARTS[part].alone or PARTS[running[0].part].alone)
 
 
-def _begin(
-    part: str, device: str, minutes: float, stretch: float, end: float, folder: Path, jobs: int
-) -> Running:
+def _begin(part: str, device: str, minutes: float, stretch: float, end: float, folder: Path, jobs: int) -> Running:
     now = time.monotonic()
     budget_s = max(1.0, min(60 * minutes * PARTS[part].share * stretch, end - now))
     cpus = len(os.sched_getaffinity(0))
@@ -183,19 +190,6 @@ def _begin(
     one = Running(part, budget_s, now + budget_s, folder / part, threads, device, device == 'cpu')
     one.start()
     return one
-
-
-def _environment(threads: int) -> dict[str, str]:
-    repository = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [repository, os.environ.get('PYTHONPATH')]))
-    # cuBLAS is only then deterministic, which resuming bit for bit takes.
-    return {
-        'OMP_NUM_THREADS': str(threads),
-        'CUBLAS_WORKSPACE_CONFIG': ':4096:8',
-        **os.environ,
-        'PYTHONPATH': path,
-        'PYTHONUNBUFFERED': '1',
-    }
 
 
 def _last_line(text: str) -> str:

@@ -34,6 +34,7 @@ def checks(setting: Setting) -> list[Check]:
             **found,
             'distillation: largest batch': fitting,
             'inference': inference,
+            'decoding on the card': decoding,
             'distillation, compiled': compiled,
             'distillation, CUDA graphs': graphs,
         }
@@ -127,3 +128,32 @@ def loading(setting: Setting) -> dict[str, Any]:
     result = benchmark_loading(setting.folder / 'loading', **sizes)
     flat = {f'{count} processes': speed for count, speed in result['images_per_s'].items()}
     return _told(flat | result, loading_table(result))
+
+
+def decoding(setting: Setting) -> dict[str, Any]:
+    """JPEG by torchvision on the card, in batches, beside Pillow on one processor."""
+    import time
+
+    from torchvision.io import decode_jpeg, read_file
+
+    from distill.base.images import read_image
+    from distill.benchmarks.loading import SIDE_PX
+    from distill.synthetic.imagenet_like import write_imagenet_like
+
+    folder = setting.folder / 'loading' / 'images'
+    if not folder.is_dir():
+        write_imagenet_like(folder, size=SIDE_PX, train=128, val=0, shifted=0, workers=torch.get_num_threads())
+    paths = sorted((folder / 'train').rglob('*.jp*g'))[:128]
+    data = [read_file(str(path)) for path in paths]
+    speeds = {}
+    for name, decode in {
+        'card': lambda: decode_jpeg(data, device='cuda'),
+        'pillow': lambda: [read_image(path) for path in paths],
+    }.items():
+        decode()
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        decode()
+        torch.cuda.synchronize()
+        speeds[name] = len(paths) / (time.perf_counter() - start)
+    return speeds
