@@ -1,8 +1,8 @@
 """What fewer norms and activations are worth: training steps of each of the paper's four designs, full and robust.
 
 "Can CNNs Be More Robust Than Transformers?" (https://arxiv.org/abs/2206.03452, section 3.3) leaves one norm and one
-activation in a block, and says that training becomes up to 23 % faster and takes less memory. Here only these two change:
-blocks, widths, kernels and stem are those of the robust model, so that both forms have the same multiply-adds.
+activation in a block, and says that training becomes up to 23 % faster and takes less memory. Here only these two
+change: blocks, widths, kernels and stem are those of the robust model, so that both forms have the same multiply-adds.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""Check on an accelerator what the tests check on the CPU, and measure its speed: in minutes, with a row for each check.
+"""Check on an accelerator what the tests check on the CPU, and measure its speed: a row for each check, in minutes.
 
 robust-backbones gpu-check --minutes 8 --out work_dirs/gpu_check/result.json
 robust-backbones gpu-check --minutes 1 --device cpu --out work_dirs/gpu_check/cpu.json

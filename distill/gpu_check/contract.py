@@ -58,7 +58,8 @@ MEMBERS: dict[str, dict[str, Any]] = {
 BATCH = 4
 WHAT = ('logits', 'gradient')
 FLOORS = {'fp32': {'logits': 1e-4, 'gradient': 1e-2}, 'bf16': {'logits': 0.1, 'gradient': 0.3}}
-"""What an error may always be. A ReLU whose input is nearly 0 is on in one rounding and off in another: gradients jump."""
+"""What an error may always be. A ReLU whose input is nearly 0 is on in one rounding and off in another: gradients
+jump."""
 TIMES = 4.0
 """How often its yardstick an error may be."""
 SAME_FUNCTION = 2e-2

@@ -11,11 +11,11 @@ from distill.gpu_check.rows import Check, Mismatch, Setting, require
 from distill.gpu_check.trainings import (
     STEPS,
     Trained,
-    largest_difference,
     loss_difference,
     require_falling,
     run,
     stopped,
+    whole_distance,
     without_tf32,
 )
 
@@ -86,8 +86,8 @@ def resumes(checkpoint: str, runs: Any) -> dict[str, Any]:
     resumed = runs.get('resumed', resume=True)
     count = len(resumed.losses)
     values = {
-        'weights': largest_difference(resumed.weights(), whole.weights()),
-        'weights of a second run': largest_difference(again.weights(), whole.weights()),
+        'weights': whole_distance(resumed.weights(), whole.weights()),
+        'weights of a second run': whole_distance(again.weights(), whole.weights()),
         'losses': loss_difference(resumed.losses, whole.losses[-count:]),
         'losses of a second run': loss_difference(again.losses, whole.losses),
     }

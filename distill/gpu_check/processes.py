@@ -29,8 +29,8 @@ STEPWISE = (
     'visualizer.vis_backends=[]',
 )
 """Two steps of plain gradient descent, each with a checkpoint."""
-LIMIT = 1e-3
-"""The most that a weight may be off, of the largest of its tensor."""
+LIMIT, STEP = 1e-4, 1e-3
+"""The most that a weight may be off, and the least that the largest change of a step must be."""
 
 
 class Runs:
@@ -121,7 +121,7 @@ def _compare(one: Path, alone: Path) -> dict[str, Any]:
         'weights': largest_difference(_weights(one, 1), _weights(alone, 1)),
         'a step': largest_difference(_weights(alone, 2), _weights(alone, 1)),
     }
-    if values['a step'] < 10 * LIMIT:
+    if values['a step'] < STEP:
         raise Mismatch('a step changes too little to tell anything', values)
     return require(values, {'weights': LIMIT})
 

@@ -49,11 +49,11 @@ def checks(setting: Setting) -> list[Check]:
 def same_probabilities(runs: Runs) -> dict[str, Any]:
     """Of the same corrupted images."""
     import numpy as np
+    from torch import from_numpy
 
     from distill.base.images import read_image
     from distill.robustness.corruptions import corrupt
     from distill.robustness.runs import load_run
-    from torch import from_numpy
 
     files = sorted((runs.data / 'val').rglob('*.jp*g'))[:IMAGES]
     images = np.stack([np.asarray(read_image(path)[0]) for path in files])
@@ -82,7 +82,7 @@ def same_scores(runs: Runs) -> dict[str, Any]:
             out = runs.setting.folder / f'judged {device}'
             found = evaluate(path, runs.data, out=out, corruption_limit=20, device=device, workers=0, progress=False)
             scores[device] = dict(_numbers(found.content['classification']))
-    if scores['cpu'].keys() != scores[runs.setting.device].keys():
+    if not scores['cpu'] or scores['cpu'].keys() != scores[runs.setting.device].keys():
         raise Mismatch('the results hold other scores', {'cpu': len(scores['cpu'])})
     worst = max(abs(value - scores[runs.setting.device][key]) for key, value in scores['cpu'].items())
     return require({'points': worst, 'scores': len(scores['cpu'])}, {'points': 5.0})

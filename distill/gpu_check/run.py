@@ -1,5 +1,6 @@
 """Run the parts within their times, several beside one another, and keep every row that was reached."""
 
+import contextlib
 import json
 import os
 import signal
@@ -121,10 +122,8 @@ class Running:
     def stop(self) -> None:
         """End the worker and what it has started."""
         if self.process is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self.process.wait()
 
     def log(self) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from distill.api.train import train
-from distill.gpu_check.rows import Mismatch, Setting
+from distill.gpu_check.rows import Mismatch, Setting, distance
 
 STEPS = 30
 ENDS = 5
@@ -114,12 +114,20 @@ def require_falling(trained: Trained) -> dict[str, Any]:
 
 
 def largest_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
-    """The largest difference of two sets of tensors of the same names, relative to the largest value of each tensor."""
+    """The largest difference between two sets of tensors of the same names."""
+    _require_same_names(one, other)
+    return max((float((one[key] - other[key]).abs().max()) for key in one if one[key].numel()), default=0.0)
+
+
+def whole_distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """‖one − other‖ / ‖other‖ over all tensors together."""
+    _require_same_names(one, other)
+    return distance(*(torch.cat([state[key].flatten().double() for key in one]) for state in (one, other)))
+
+
+def _require_same_names(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
     if one.keys() != other.keys():
         raise Mismatch('the checkpoints hold other tensors', {'only in one': sorted(one.keys() ^ other.keys())})
-    each = [float((one[key] - other[key]).abs().max() / other[key].abs().max().clamp(min=1e-12)) for key in one
-            if one[key].numel()]  # fmt: skip
-    return max(each, default=0.0)
 
 
 def loss_difference(one: Sequence[float], other: Sequence[float]) -> float:

@@ -1,11 +1,10 @@
 """What every stand-in for one of mmcv's differentiable operators keeps, whatever the operator does.
 
-`backbones.mmcv_ops.cases` calls each operator as mmcv's Python does. The rules: the gradient is that of finite differences; half precision
-in, half precision out; the memory layout changes nothing; nothing in, nothing out; CUDA and CPU agree; and the values
-are those of mmcv's own compiled code, where mmcv has it for the CPU.
+`backbones.mmcv_ops.cases` calls each operator as mmcv's Python does. The rules: the gradient is that of finite
+differences; half precision in, half precision out; the memory layout changes nothing; nothing in, nothing out; CUDA and
+CPU agree; and the values are those of mmcv's own compiled code, where mmcv has it for the CPU.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
