@@ -149,6 +149,7 @@ DOWNSTREAM: dict[str, Check] = {
     'checkpoint': nullable(text()),
     'backbone': text(),
     'pictures': list_of(text()),
+    'per_image': text(),
     'corruption': UNDER_CORRUPTION,
 }
 PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
