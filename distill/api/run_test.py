@@ -16,10 +16,12 @@ from distill.api.session import call
 from distill.base.records import SEVERITIES, choose_kinds
 from distill.downstream.complete import complete
 from distill.downstream.corruption import Cells, measure
+from distill.downstream.per_image import KeepPerImage
 from distill.downstream.pictures import PictureHook
 from distill.downstream.scores import to_results
 from distill.downstream.testing import augment_test_time, dump_predictions
 from distill.results.files import write_results
+from distill.results.per_image import per_image_file
 from distill.training.experiment import (
     SCOPES,
     build_runner,
@@ -86,6 +88,7 @@ def run_test(
     severities: Sequence[int] = SEVERITIES,
     corruption_limit: int | None = None,
     corruption_seed: int = 0,
+    per_image: bool = False,
     launcher: str = 'none',
     verbose: bool = False,
     cfg_options: Mapping[str, Any] | None = None,
@@ -110,6 +113,8 @@ def run_test(
         severities: Of 1 to 5.
         corruption_limit: Test so many images only, evenly chosen.
         corruption_seed: Seed of the corruptions.
+        per_image: Keep what a detector or segmenter found on each image, in the folder ``per_image`` beside the
+            scores: a report compares two such tests in pairs.
         launcher: How the processes were started.
         verbose: Print all that goes to the log file, the environment and the config too.
         cfg_options: Settings in place of the config's, as `train` takes them.
@@ -139,7 +144,7 @@ def run_test(
     notes += complete(settings)
     if kinds:
         cells = Cells(choose_kinds(kinds), tuple(severities), corruption_seed, corruption_limit)
-        return _test_corrupted(settings, cells, scores_to, notes)
+        return _test_corrupted(settings, cells, scores_to, notes, per_image)
     if predictions is not None:
         temporary = predictions.with_name(f'.{predictions.stem}.{os.getpid()}.tmp.pkl')
         dump_predictions(settings, temporary)
@@ -147,9 +152,11 @@ def run_test(
     with without_library_warnings(verbose):
         runner = build_runner(settings, hooks, notes, Runner if verbose else BriefRunner)
         check_weights(runner.model, settings.load_from)
+        if per_image:
+            KeepPerImage(runner).path = per_image_file(scores_to.parent)
         scores = runner.test()
     pictures = sorted(pictures_to.glob('*.png')) if pictures_to is not None else []
-    results = to_results(runner, scores, settings, pictures, scores_to.parent)
+    results = to_results(runner, scores, settings, pictures, scores_to.parent, per_image)
     if runner.rank == 0:
         if predictions is not None:
             os.replace(temporary, predictions)
@@ -157,7 +164,7 @@ def run_test(
     return TestResult(results, scores_to, runner.rank)
 
 
-def _test_corrupted(config: Config, cells: Cells, out: Path, notes: list[str]) -> TestResult:
+def _test_corrupted(config: Config, cells: Cells, out: Path, notes: list[str], per_image: bool) -> TestResult:
     """Test on clean images and under corruption.
 
     Args:
@@ -165,14 +172,15 @@ def _test_corrupted(config: Config, cells: Cells, out: Path, notes: list[str]) -
         cells: The corruptions.
         out: File for the scores; the scores of each cell go beside it.
         notes: Lines for the log.
+        per_image: Whether to keep what was found on each image.
 
     Raises:
         ValueError: The config is no detector's or segmenter's.
     """
     if config.get('default_scope') not in SCOPES:
         raise ValueError(f'{config.filename} is no detector or segmenter; test a student with tools/robustness.py')
-    runner, scores, corruption = measure(config, cells, out.parent, notes)
-    results = to_results(runner, scores, config, [], out.parent)
+    runner, scores, corruption = measure(config, cells, out.parent, notes, per_image)
+    results = to_results(runner, scores, config, [], out.parent, per_image)
     section = next(key for key in ('detection', 'segmentation') if key in results)
     results[section]['corruption'] = corruption
     if runner.rank == 0:

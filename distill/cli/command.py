@@ -1,6 +1,7 @@
 """How every command line of this project runs, and how it fails."""
 
 import argparse
+import errno
 import gc
 import os
 import sys
@@ -19,8 +20,14 @@ def one_line(error: BaseException) -> str:
     """The message of an error as one line.
 
     A data loader worker raises its error again with the whole traceback as the message, whose last line is the cause.
-    mmengine's registry puts the class that it was building before the message, which tells a user nothing.
+    mmengine's registry puts the class that it was building before the message, which tells a user nothing. The
+    system's own errors start with a number, and a write to a full disk does not say which.
     """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" of '{error.filename}'" if error.filename else ' that is written to'
+        return f'the disk{where} is full; make room or name another folder'
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"'{error.filename}': {error.strerror[0].lower()}{error.strerror[1:]}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
@@ -52,6 +59,10 @@ def run_command(
     args = parser.parse_args(argv)
     try:
         run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `… | head` has read enough; what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         message = one_line(error) if isinstance(error, USER_ERRORS) else config_mistake(error) or missing_extra(error)
         if message is None:

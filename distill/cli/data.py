@@ -1,6 +1,6 @@
 """Write the embedded data sets: OUT/imagenet, OUT/coco and OUT/ade20k.
 
-robust-backbones data data/synthetic
+robust-backbones data shapes data/synthetic
 robust-backbones data data/synthetic224 --sets imagenet --size 224 --train 20000 --workers 8
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from rich.table import Table
 
+KIND = 'shapes'
 SETS = ('imagenet', 'coco', 'ade20k')
 
 
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    add('kind', nargs='?', default=KIND, metavar=KIND, help='what is drawn; there is one kind, and it may be left out')
     add('out', type=Path, metavar='OUT', help='folder that receives the sets')
     add('--sets', nargs='+', default=list(SETS), metavar='SET', help=f'any of {", ".join(SETS)} (all)')
     add('--size', type=int, default=32, metavar='PX', help='side of an ImageNet-like image (%(default)s)')
@@ -52,6 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
+    if args.kind != KIND:
+        raise ValueError(f"{args.kind!r} is no kind of data; give the folder alone, or '{KIND} {args.out}'")
     unknown = [name for name in args.sets if name not in SETS]
     if unknown:
         raise ValueError(f'set {unknown[0]!r} is unknown; choose from {", ".join(SETS)}')

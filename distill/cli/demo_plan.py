@@ -127,7 +127,8 @@ def glance(name: str, run: Training, data: Path, work: Path, suites: 'Sequence[s
     if alone is None or scores[name][last]['images'] < ENOUGH:
         return text
     difference = scores[name][last]['top1_pct'] - alone[last]['top1_pct']
-    return f'{text}, {difference:+.0f} points against the same model alone'
+    points = f'{difference:+.0f} points against' if round(difference) else 'as often as'
+    return f'{text}, {points} the same model alone'
 
 
 def show_end(console: 'Console', results: Mapping, scores: 'Table', work: Path) -> None:

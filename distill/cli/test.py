@@ -42,6 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--severities', nargs='+', type=int, default=SEVERITIES, metavar='N', help='of 1 to 5')
     parser.add_argument('--corruption-limit', type=int, metavar='N', help='test N images only, evenly chosen')
     parser.add_argument('--corruption-seed', type=int, default=0, help='seed of the corruptions')
+    parser.add_argument(
+        '--per-image',
+        action='store_true',
+        help='keep what was found on each image, so that a report compares two tests in pairs',
+    )
     return parser
 
 
@@ -65,7 +70,7 @@ def run(args: argparse.Namespace) -> dict:
     from distill.api.run_test import run_test
 
     names = ('out', 'show_dir', 'show_interval', 'tta', 'corruptions', 'severities', 'corruption_limit')
-    given = {name: getattr(args, name) for name in (*names, 'corruption_seed', 'launcher', 'cfg_options')}
+    given = {name: getattr(args, name) for name in (*names, 'corruption_seed', 'per_image', 'launcher', 'cfg_options')}
     result = run_test(args.config, args.checkpoint, args.data_root, args.work_dir, verbose=True, **given)
     console = Console(quiet=result.rank > 0)
     if args.out and args.out.suffix in PREDICTIONS:

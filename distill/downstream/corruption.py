@@ -21,16 +21,16 @@ from backbones.checkpoint import read_weights, weights_sha256
 from distill.base.files import read_json, write_json
 from distill.base.records import KINDS, SEVERITIES, Cell, cells_of
 from distill.downstream.corruption_report import write_report
+from distill.downstream.per_image import KeepPerImage
 from distill.downstream.scores import main_scores, task_scores
 from distill.downstream.transforms import Corrupt
 from distill.results.cells import cells_to_json
+from distill.results.per_image import CLEAN, cell_key, per_image_file
 from distill.results.provenance import library_versions
 from distill.robustness.corruptions import frost_source
 from distill.robustness.suite_table import ON_THE_FLY
 from distill.training.experiment import build_runner, check_weights
 from distill.training.runner import named_data
-
-CLEAN = 'clean'
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def insert_corrupt(pipeline: list, seed: int) -> list:
 
 
 def measure(
-    config: Config, cells: Cells, out: Path, notes: Sequence[str] = ()
+    config: Config, cells: Cells, out: Path, notes: Sequence[str] = (), per_image: bool = False
 ) -> tuple[Runner, dict[str, float], dict]:
     """Test one checkpoint on clean images and in each cell; cells that the folder already has are not run again.
 
@@ -86,6 +86,7 @@ def measure(
         out: Folder for ``corruptions.json``, which is written anew after each cell, and for ``corruptions.md`` and
             ``corruptions.png``, which show it.
         notes: Lines for the log.
+        per_image: Also keep what was found on each image, see `distill.downstream.per_image`.
 
     Returns:
         The runner, its scores on clean images as `Runner.test` returns them, and the entry ``corruption`` of
@@ -111,13 +112,16 @@ def measure(
     transform = next(s for s in runner.test_loop.dataloader.dataset.pipeline.transforms if isinstance(s, Corrupt))
     path = out / 'corruptions.json'
     measured = Measured.read(path, identity)
+    keep = KeepPerImage(runner) if per_image else None
 
     test: Callable[[], dict] = runner.test
     todo: list[Cell | None] = [None, *cells]
     for number, cell in enumerate(todo, 1):
-        if cell in measured.scores:
+        if cell in measured.scores and not (keep and not per_image_file(out, cell).is_file()):
             continue
         transform.cell = cell
+        if keep:
+            keep.path = per_image_file(out, cell)
         scores = {key: float(value) for key, value in test().items()}
         test = runner.test_loop.run  # The weights are loaded only once.
         measured.scores[cell] = scores
@@ -166,7 +170,7 @@ class Measured:
 
     def write(self, path: Path) -> None:
         """Write the file; a cell's key is ``fog_3``."""
-        cells = {str(cell).replace(' ', '_') if cell else CLEAN: found for cell, found in self.scores.items()}
+        cells = {cell_key(cell): found for cell, found in self.scores.items()}
         write_json(path, {**self.identity, 'cells': cells})
 
 

@@ -8,10 +8,13 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from distill.results.files import new_results
+from distill.results.per_image import FOLDER
 from distill.robustness.sources import run_name
 
 
-def to_results(runner: Runner, scores: dict[str, float], config: Config, pictures: list[Path], out: Path) -> dict:
+def to_results(
+    runner: Runner, scores: dict[str, float], config: Config, pictures: list[Path], out: Path, per_image: bool = False
+) -> dict:
     """Sort a test's scores into the section of their task.
 
     Args:
@@ -20,6 +23,7 @@ def to_results(runner: Runner, scores: dict[str, float], config: Config, picture
         config: The runner's config.
         pictures: Pictures of predictions that were drawn.
         out: Folder that ``results.json`` goes to; the pictures' paths are relative to it.
+        per_image: Whether what was found on each image lies beside it.
 
     Returns:
         Contents of ``results.json``: mAP and mIoU as fractions. A classifier's scores come from
@@ -37,6 +41,8 @@ def to_results(runner: Runner, scores: dict[str, float], config: Config, picture
         'backbone': _backbone_name(config),
         'pictures': [os.path.relpath(path, out) for path in pictures],
     }
+    if per_image:
+        results[section]['per_image'] = FOLDER
     return results
 
 

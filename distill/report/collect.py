@@ -85,8 +85,7 @@ def _paths(results: Results) -> Iterator[tuple[dict | list, str | int]]:
         yield sample, 'image'
     for section in DOWNSTREAM:
         for entry in downstream(results, section):
-            if 'checkpoint' in entry:
-                yield entry, 'checkpoint'
+            yield from ((entry, key) for key in ('checkpoint', 'per_image') if key in entry)
             pictures = entry.get('pictures', [])
             yield from ((pictures, index) for index in range(len(pictures)))
     for pair in results.get('explain', []):

@@ -14,6 +14,7 @@ from distill.report.fingerprint import (
     unlabelled_table,
 )
 from distill.report.headline import headline
+from distill.report.ledger import ledger_sentences, ledger_table
 from distill.report.scores import corrupted_suites, suite_label, suite_names, suite_values, transfers
 from distill.report.tables import Table, subset_table, summary_table, transfer_table
 from distill.report.tables_downstream import detection_tables, segmentation_tables
@@ -31,6 +32,8 @@ CAPTIONS = {
     'accuracy explains. Whiskers: 95 % interval.',
     'severity': 'Error against severity by corruption.',
     'heat_map': 'Top-1 accuracy by corruption, mean over the five severities.',
+    'ledger': 'Top-1 accuracy by suite from the first to the last stage. Thick: a measurable change; ring: the student '
+    'trained alone.',
     'shape_bias': 'Shape bias by class: the share of shape decisions among the cue-conflict images that were decided '
     'for the shape or the texture. Vertical lines: all classes together.',
 }
@@ -54,8 +57,12 @@ def sections(results: Results, figures: Collection[str]) -> list[Section]:
         figures: Names of the figures that were drawn.
     """
     pairs = transfer_table(results)
-    plots = {name: [Plot(name, _caption(results, name))] if name in figures else [] for name in CAPTIONS}
+    plots = {
+        name: [Plot(name, _caption(results, name), narrow=name == 'ledger')] if name in figures else []
+        for name in CAPTIONS
+    }
     metrics = metric_tables(results)
+    ledger = [Paragraph(text) for text in ledger_sentences(results)]
     parts = [
         Section('answer', '', headline(results)),
         Section('transfer', 'What was transferred', [pairs, *plots['transfer']] if pairs else []),
@@ -64,6 +71,7 @@ def sections(results: Results, figures: Collection[str]) -> list[Section]:
             'All runs',
             [summary_table(results), *([] if pairs else plots['transfer']), *plots['radar'], subset_table(results)],
         ),
+        Section('ledger', 'From the teacher to the artefact', [*ledger, *plots['ledger'], ledger_table(results)]),
         Section('shift', 'Clean against shifted', [*plots['scatter'], *metrics['shift']]),
         Section('corruptions', 'Corruptions', _corruptions(results, figures, metrics['corruptions'])),
         Section('shape', 'Shape or texture', plots['shape_bias']),

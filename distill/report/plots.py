@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from distill.base.figures import GRID, INK, SOFT, add_color_bar, draw_heat_cells, house_style, render, short
 from distill.base.records import SEVERITIES
+from distill.report.plots_ledger import draw_ledger
 from distill.report.plots_models import draw_radar, draw_scatter, draw_shape_bias
 from distill.report.scores import (
     Score,
@@ -187,5 +188,6 @@ FIGURES = {
     'radar': draw_radar,
     'scatter': draw_scatter,
     'shape_bias': draw_shape_bias,
+    'ledger': draw_ledger,
 }
 """Functions of the results, which return None where there is nothing to draw."""

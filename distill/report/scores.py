@@ -223,8 +223,12 @@ class Transfer:
 
 
 def transfers(results: Results) -> list[Transfer]:
-    """Every distilled student with its reference, the run of equal model and arguments without a teacher."""
-    runs, teacher_of = run_entries(results), teachers(results)
+    """Every distilled student with its reference, the run of equal model and arguments without a teacher.
+
+    Artefacts are neither: `distill.report.ledger` follows a student to them.
+    """
+    runs = {run: entry for run, entry in run_entries(results).items() if 'artefact' not in entry}
+    teacher_of = {run: teacher for run, teacher in teachers(results).items() if run in runs}
     found = []
     for student, teacher in teacher_of.items():
         same = [

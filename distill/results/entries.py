@@ -18,12 +18,27 @@ class _Run(TypedDict):
     std: list[float]
 
 
+class _Artefact(TypedDict):
+    engine: str
+    precision: Literal['fp32', 'bf16', 'fp16', 'int8']
+
+
+class ArtefactRecord(_Artefact, total=False):
+    """What an exported file is: engine, precision, and the weights that it was exported from."""
+
+    engine_version: str
+    weights_sha256: str | None
+    kept_in_fp32: list[str]
+    calibration: dict | None
+
+
 class RunRecord(_Run, total=False):
     """A model under evaluation: an entry of ``runs``."""
 
     source: str
     classes_from: Literal['told', 'assumed', 'data']
     clean_subset_top1_pct: dict[str, float]
+    artefact: ArtefactRecord
 
 
 class Fingerprint(TypedDict, total=False):

@@ -36,6 +36,15 @@ SHA256 = text('[0-9a-f]{64}', '64 hexadecimal digits')
 BY_KIND = map_of(list_of(PERCENT, len(SEVERITIES)))
 """A percentage for each cell: kind → one for each severity."""
 
+ARTEFACT = Fields(
+    {'engine': text(), 'precision': text('fp32|bf16|fp16|int8', "'fp32', 'bf16', 'fp16' or 'int8'")},
+    {
+        'engine_version': text(),
+        'weights_sha256': nullable(SHA256),
+        'kept_in_fp32': list_of(text()),
+        'calibration': nullable(map_of(anything)),
+    },
+)
 RUN = Fields(
     {
         'model': text(),
@@ -52,6 +61,7 @@ RUN = Fields(
         'source': text(),
         'classes_from': text('told|assumed|data', "'told', 'assumed' or 'data'"),
         'clean_subset_top1_pct': map_of(PERCENT),
+        'artefact': ARTEFACT,
     },
 )
 UNLABELLED = Fields(
@@ -139,6 +149,7 @@ DOWNSTREAM: dict[str, Check] = {
     'checkpoint': nullable(text()),
     'backbone': text(),
     'pictures': list_of(text()),
+    'per_image': text(),
     'corruption': UNDER_CORRUPTION,
 }
 PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')

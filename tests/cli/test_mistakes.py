@@ -1,11 +1,16 @@
 """A mistake in a config is one line, where it is not a bug."""
 
+import errno
+import subprocess
+import sys
+
 import pytest
 from mmengine.config import Config
 from mmengine.hooks import Hook  # noqa: F401 (registers mmengine's hooks)
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 
 from distill.base.mistakes import config_mistake
+from distill.cli.command import one_line
 from distill.cli.train import main as train
 
 
@@ -60,3 +65,17 @@ def test_a_setting_that_nothing_reads_is_refused(tmp_path, capsys):
     assert train([str(tmp_path / 'own.py'), '--cfg-options', 'trian_cfg.max_epochs=3']) == 1
     assert "sets 'trian_cfg', which nothing reads; did you mean train_cfg?" in capsys.readouterr().err
     assert Config.fromfile(tmp_path / 'own.py').train_cfg.max_epochs == 1
+
+
+def test_a_system_error_says_what_to_do():
+    full = OSError(errno.ENOSPC, 'No space left on device')
+    assert one_line(full) == 'the disk that is written to is full; make room or name another folder'
+    assert one_line(caught(open, '/nowhere/file')) == "'/nowhere/file': no such file or directory"
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake():
+    command = [sys.executable, '-c', 'from distill.cli.main import main; raise SystemExit(main(["configs"]))']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b''

@@ -26,6 +26,7 @@ from distill.cli.train import main as train
 from distill.downstream.corruption import insert_corrupt
 from distill.downstream.flops import without_weights
 from distill.downstream.transforms import Corrupt
+from distill.results.per_image import read_per_image
 from distill.results.schema import validate
 from distill.robustness.corruptions import KINDS, corrupt
 
@@ -38,7 +39,7 @@ def test_corruption_benchmark_goes_on_where_it_stopped(task, data, checkpoints, 
     section, score = SCORE[task]
     common = [arguments(task, data, tmp_path)[0], str(checkpoints[task]), *arguments(task, data, tmp_path)[1:]]
     limited = ['--severities', '2', '5', '--corruption-limit', '3']
-    assert run_test([*common, '--corruptions', 'fog', *limited]) == 0
+    assert run_test([*common, '--corruptions', 'fog', '--per-image', *limited]) == 0
     record = tmp_path / 'corruptions.json'
     first = json.loads(record.read_text())
     assert list(first['cells']) == ['clean', 'fog_2', 'fog_5']
@@ -46,6 +47,9 @@ def test_corruption_benchmark_goes_on_where_it_stopped(task, data, checkpoints, 
     # A cell that is there is not run again: what we write into it comes back.
     key = next(name for name in first['cells']['clean'] if name.endswith(score))
     scale = 100 if task == 'seg' else 1
+    for cell in ('clean', 'fog_2', 'fog_5'):
+        kept = read_per_image(tmp_path / 'per_image' / f'{cell}.npz')
+        assert kept.value(np.ones((1, 3), int))[0] == pytest.approx(first['cells'][cell][key] / scale, abs=6e-4)
     for name, value in (('clean', 0.5), ('fog_2', 0.4), ('fog_5', 0.2)):
         first['cells'][name][key] = value * scale
     record.write_text(json.dumps(first))

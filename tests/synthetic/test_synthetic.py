@@ -229,7 +229,8 @@ def test_wrong_arguments_are_named(arguments, message, tmp_path, capsys):
 def test_command_writes_all_sets(tmp_path, capsys):
     counts = ['--train', '10', '--val', '10', '--shifted', '10', '--scenes-train', '2', '--scenes-val', '1']
     sheet = tmp_path / 'sheet.png'
-    assert main([str(tmp_path / 'data'), *counts, '--scene-size', '64', '--contact-sheet', str(sheet)]) == 0
+    assert main(['shapes', str(tmp_path / 'data'), *counts, '--scene-size', '64', '--contact-sheet', str(sheet)]) == 0
+    assert main(['shape', str(tmp_path / 'other'), *counts]) == 1
     assert {path.name for path in (tmp_path / 'data').iterdir()} == {'imagenet', 'coco', 'ade20k'}
     assert 'adversarial' in capsys.readouterr().out
     assert Image.open(sheet).size[0] == 20 * 96

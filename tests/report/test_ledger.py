@@ -1,0 +1,88 @@
+"""The ledger: chains from a teacher to artefacts, computed from invented results."""
+
+import pytest
+from report_results import make_results, run_entry, suite_entries
+
+from distill.report.ledger import chains, ledger_sentences, ledger_table
+from distill.report.plots_ledger import draw_ledger, spread
+from distill.report.scores import transfers
+from distill.results.schema import validate
+
+STUDENT = 'robust_from_deit'
+
+
+def add_artefact(results: dict, name: str, engine: str, precision: str, lost: float, source: str = STUDENT) -> None:
+    """An artefact of a student, and its comparison with the student: so many points lost on each suite."""
+    run = run_entry(source)
+    artefact = {'engine': engine, 'precision': precision, 'weights_sha256': run['weights_sha256']}
+    results['runs'][name] = {**run, 'teacher': None, 'weights_sha256': 'a' * 64, 'artefact': artefact}
+    suites = suite_entries(source)
+    for suite, entry in suites.items():
+        entry['top1_pct'] -= lost
+        if suite == 'corruption':
+            entry['cells'] = {kind: [value - lost for value in row] for kind, row in entry['cells'].items()}
+            entry['mean_error_pct'] += lost
+        paired = {'difference_pct': -lost, 'ci95_pct': [-lost - 0.5, -lost + 0.5], 'agreement_pct': 99, 'images': 500}
+        for other in (source, 'fp32'):
+            if other in results['runs'] and other != name:
+                results.setdefault('comparisons', []).append({'a': name, 'b': other, 'suite': suite, **paired})
+    results['classification'][name] = suites
+
+
+@pytest.fixture
+def results(tmp_path):
+    found = make_results(tmp_path)
+    add_artefact(found, 'fp32', 'onnx', 'fp32', 0.0)
+    add_artefact(found, 'int8', 'onnx', 'int8', 3.0)
+    add_artefact(found, 'half', 'onnx', 'fp16', 0.0)
+    add_artefact(found, 'other', 'openvino', 'fp32', 0.0, source='deit_alone')
+    validate(found)
+    return found
+
+
+def test_a_chain_for_each_artefact_that_no_other_is_made_of(results):
+    found = [[stage.run for stage in chain.stages] for chain in chains(results)]
+    start = ['deit_teacher', STUDENT, 'fp32']
+    assert found == [[*start, 'int8'], [*start, 'half'], ['deit_alone', 'other']]
+    assert [chain.alone and chain.alone.run for chain in chains(results)] == ['robust_alone', 'robust_alone', None]
+    # An artefact has its student's architecture, and is neither a student nor a baseline.
+    assert {pair.reference for pair in transfers(results)} == {'robust_alone', 'deit_alone'}
+
+
+def test_torchs_own_program_is_the_deployed_stage(results):
+    add_artefact(results, 'program', 'torch', 'fp32', 0.0)
+    assert [stage.name for stage in chains(results)[0].stages] == [
+        'teacher',
+        'student distilled',
+        'deployed',
+        'onnx fp32',
+        'onnx int8',
+    ]
+
+
+def test_the_sentence_names_the_links_that_lose(results):
+    int8, half, other = ledger_sentences(results)
+    assert 'goes from 65.8 to 55.0 %' in int8
+    assert 'Most is lost from teacher to student distilled: 7.8 points' in int8
+    assert 'also from onnx fp32 to onnx int8: 3.0 points (95 % interval 2.8 to 3.2)' in int8
+    assert half.endswith('no other link loses measurably.')
+    assert other == 'From deit_alone to other mean OOD accuracy goes from 53.2 to 53.2 %; no link loses measurably.'
+
+
+def test_each_stage_is_compared_with_the_one_before_it(results):
+    table = ledger_table(results)
+    teacher, alone, student, fp32, int8 = table.groups[0]
+    assert [row[0].note for row in table.groups[0]][1:3] == ['student alone', 'student distilled']
+    assert (teacher[1].note, alone[1].note) == ('', '')
+    assert student[1].text == '92.2'
+    assert student[1].note.startswith('−4.2 (')
+    assert fp32[-1].note.startswith('0.0 (')
+    assert (int8[1].text, int8[1].note, int8[1].mark) == ('89.2', '−3.0 (−3.5 to −2.5)', 'loss')
+
+
+def test_the_figure_has_a_panel_a_chain_and_labels_that_do_not_touch(results):
+    assert len(draw_ledger(results).axes) == 3
+    assert draw_ledger({'schema_version': 1}) is None
+    assert spread([50.0, 50.0, 10.0], 4.0) == [48.0, 52.0, 10.0]
+    heights = spread([50.0, 53.0, 47.5, 49.0], 4.0)
+    assert all(round(above - below, 6) >= 4 for below, above in zip(sorted(heights), sorted(heights)[1:], strict=False))
