@@ -1,14 +1,46 @@
-"""Large depthwise convolutions, as far as this project has kernels of its own for a card."""
+"""Wide depthwise convolutions: each pass with this project's kernels and with torch's, as `benchmark depthwise` does."""
 
-from distill.gpu_check.rows import Check, Setting
+import functools
+import importlib
+import importlib.util
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from distill.gpu_check.rows import Check, Mismatch, Setting
+
+BENCHMARK = 'distill.benchmarks.depthwise'
+OF_BUDGET = 0.85
+"""The share of the time that the measurement is given; imports and the last case take the rest."""
+TIMES, FLOOR = 4.0, 1e-4
+"""How often torch's error a kernel's may be, and what it always may."""
 
 
 def checks(setting: Setting) -> list[Check]:
-    """The checks of `distill.benchmarks.kernels`, which is asked for none where it does not exist."""
-    import importlib.util
-
-    if importlib.util.find_spec('distill.benchmarks.kernels') is None:
+    """One check, where the kernels are there and can be measured in the time of a check."""
+    if setting.small or importlib.util.find_spec(BENCHMARK) is None:
         return []
-    from distill.benchmarks import kernels
+    return [Check('wide depthwise convolutions', functools.partial(measure, setting))]
 
-    return [Check(name, function) for name, function in kernels.checks(setting.device, setting.small).items()]
+
+def measure(setting: Setting) -> dict[str, Any]:
+    """Times and errors of every pass of every case; errors of this project's kernels beside torch's."""
+    benchmark = importlib.import_module(BENCHMARK)
+    result = benchmark.benchmark_depthwise(setting.device, OF_BUDGET * setting.budget_s, None, print)
+    flat = {
+        f'{row["case"]} {row["layout"]} {row["pass"]}': row['speedup'] for row in result['rows'] if 'speedup' in row
+    }
+    told = {**flat, **result}
+    wrong = [name for row in result['rows'] if (name := _wrong(row))]
+    wrong += [str(one) for one in result.get('failed', ())]
+    if wrong:
+        raise Mismatch('; '.join(wrong)[:400], told)
+    return told
+
+
+def _wrong(row: Mapping[str, Any]) -> str | None:
+    errors = row.get('error', {})
+    ours, torchs = errors.get('ours'), errors.get('torch')
+    if ours is None or (math.isfinite(ours) and ours <= max(FLOOR, TIMES * (torchs or 0))):
+        return None
+    return f'{row["case"]} {row["layout"]} {row["pass"]}: error {ours:.3g}, torch {torchs}'

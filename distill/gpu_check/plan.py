@@ -26,7 +26,7 @@ PARTS = {
     'segmenter': Part(0.25, 'DeepLabV3: mixed precision, resume, label maps'),
     'processes': Part(0.20, 'two processes on one card by gloo, one by NCCL'),
     'robustness': Part(0.15, 'the judge: corrupted images, predicted on the card and on the CPU'),
-    'kernels': Part(0.15, 'large depthwise convolutions', alone=True),
-    'speed': Part(0.40, "a distillation step against timm's, the four designs, loading, inference", alone=True),
+    'kernels': Part(0.22, "wide depthwise convolutions against torch's", alone=True),
+    'speed': Part(0.45, "a distillation step against timm's, the four designs, loading, inference", alone=True),
 }
 """By name, in the order in which they begin. Parts that run beside one another share the time."""
