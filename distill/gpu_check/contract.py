@@ -61,8 +61,10 @@ WHAT = ('logits', 'gradient')
 FLOORS = {'fp32': {'logits': 1e-4, 'gradient': 1e-2}, 'bf16': {'logits': 0.1, 'gradient': 0.3}}
 """What an error may always be. A ReLU whose input is nearly 0 is on in one rounding and off in another: gradients
 jump."""
-TIMES = 4.0
+TIMES = {'fp32': 4.0, 'bf16': 8.0}
 """How often its yardstick an error may be."""
+MOST = 0.9
+"""What an error may never be: that of no gradient at all is 1."""
 SAME_FUNCTION = 2e-2
 """The most that single precision may be off on the CPU."""
 
@@ -110,7 +112,10 @@ def _limits(values: Mapping[str, float], of_rounding: Mapping[str, float]) -> di
         form, what = name.rsplit(' ', 1)
         kind = form.split(' ', 1)[0]
         yardstick = {'fp32': values[f'cpu {what}'], 'bf16': of_rounding[what]}
-        limits[name] = SAME_FUNCTION if kind == 'cpu' else max(FLOORS[kind][what], TIMES * yardstick[kind])
+        if kind == 'cpu':
+            limits[name] = SAME_FUNCTION
+        else:
+            limits[name] = min(MOST, max(FLOORS[kind][what], TIMES[kind] * yardstick[kind]))
     return limits
 
 

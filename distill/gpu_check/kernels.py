@@ -1,4 +1,4 @@
-"""Wide depthwise convolutions: each pass with this project's kernels and with torch's, as `benchmark depthwise` does."""
+"""Wide depthwise convolutions: each pass with this project's kernels and with torch's, by `benchmark depthwise`."""
 
 import functools
 import importlib
