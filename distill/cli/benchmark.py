@@ -3,6 +3,7 @@
 robust-backbones benchmark distill --out work_dirs/benchmark/distill.json
 robust-backbones benchmark corruptions --out work_dirs/benchmark/corruptions.json
 robust-backbones benchmark suite --out work_dirs/benchmark/suite.json
+robust-backbones benchmark depthwise --out work_dirs/benchmark/depthwise.json
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
+from distill.cli.arguments import add_device_argument, check_at_least, check_can_write, check_is_folder
 from distill.cli.command import prepare_torch, run_command
 
 
@@ -27,6 +28,11 @@ def build_parser() -> argparse.ArgumentParser:
                              'instead of drawing them')  # fmt: skip
     suite = subjects.add_parser('suite', help='the embedded suites against bare forward passes and corruption')
     suite.add_argument('--images', type=int, default=200, help='images of each suite; memory is seen with four times')
+    depthwise = subjects.add_parser('depthwise', help="wide depthwise convolutions against torch's own")
+    add_device_argument(depthwise)
+    depthwise.add_argument('--seconds', type=float, default=100, help='leave out what is not measured by then')
+    depthwise.add_argument('--threads', type=int, default=2, help='threads on a CPU')
+    depthwise.add_argument('--out', type=Path, required=True, help='JSON file of the results')
     for subject, repeats in ((distill, 5), (corruptions, 3), (suite, 3)):
         subject.add_argument('--repeats', type=int, default=repeats, help='measurements of each')
         subject.add_argument('--out', type=Path, required=True, help='JSON file of the results')
@@ -35,7 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
-    check_at_least(args, 1, 'repeats', *(name for name in ('batch_size', 'threads', 'images') if name in args))
+    numbers = ('repeats', 'seconds', 'batch_size', 'threads', 'images')
+    check_at_least(args, 1, *(name for name in numbers if name in args))
     if args.subject == 'corruptions' and args.data is not None:
         check_is_folder(args.data, 'image folder', 'correct the path')
     check_can_write(args.out, '--out')
@@ -108,7 +115,27 @@ def measure_suite(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     return result, table(result)
 
 
-MEASURE = {'distill': measure_distill, 'corruptions': measure_corruptions, 'suite': measure_suite}
+def measure_depthwise(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
+    """Measure the depthwise convolutions of a device; returns the result, and its table."""
+    import torch
+    from rich.console import Console
+
+    from distill.benchmarks.depthwise import benchmark_depthwise, table
+    from distill.predict.load import check_device
+
+    device = check_device(args.device)
+    torch.set_num_threads(args.threads)
+    with Console().status('depthwise') as status:
+        result = benchmark_depthwise(device, args.seconds, args.out, status.update)
+    return result, table(result)
+
+
+MEASURE = {
+    'distill': measure_distill,
+    'corruptions': measure_corruptions,
+    'suite': measure_suite,
+    'depthwise': measure_depthwise,
+}
 
 
 def main(argv=None) -> int:

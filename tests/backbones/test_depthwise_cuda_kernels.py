@@ -99,7 +99,8 @@ if os.environ.get('TRITON_INTERPRET') == '1':
         expected = torch.autograd.grad(expected_output, exact, grad.double())
         assert [each.dtype for each in found] == [torch.bfloat16, torch.float32, torch.float32]
         # torch's own way would round the gradient of the kernels to 8 bits.
-        for each, other, tolerance in zip([output, *found], [expected_output, *expected], (6e-3, 6e-3, 1e-6, 1e-6)):
+        tolerances = (6e-3, 6e-3, 1e-6, 1e-6)
+        for each, other, tolerance in zip([output, *found], [expected_output, *expected], tolerances, strict=True):
             assert relative_error(each, other) < tolerance
 
 else:

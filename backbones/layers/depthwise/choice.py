@@ -5,6 +5,7 @@ for, each shape is timed once in a process. Two processes may then choose differ
 Otherwise fixed rules choose, so that a run that is resumed keeps its bits.
 """
 
+import itertools
 import statistics
 from collections.abc import Callable
 from typing import Literal
@@ -107,4 +108,4 @@ def time_ms(run: Callable[[Config], object], config: Config, repeats: int = 7) -
         if config == TORCH or type(error).__name__ != 'OutOfResources':
             raise
         return float('inf')
-    return statistics.median(a.elapsed_time(b) for a, b in zip(marks, marks[1:], strict=False))
+    return statistics.median(a.elapsed_time(b) for a, b in itertools.pairwise(marks))

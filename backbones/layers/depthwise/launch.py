@@ -111,7 +111,8 @@ def convolve(
     if config.way == 'direct':
         return _convolve_directly(a, weight, bias, geometry, transposed, config)
     planes = to_planes(a)
-    out = torch.empty(*a.shape[:2], *(geometry.input if transposed else geometry.output), dtype=a.dtype, device=a.device)
+    target = geometry.input if transposed else geometry.output
+    out = torch.empty(*a.shape[:2], *target, dtype=a.dtype, device=a.device)
     tiling = tile_plane(geometry, len(a), transposed)
     from backbones.layers.depthwise import kernels
 
