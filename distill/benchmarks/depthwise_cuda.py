@@ -30,9 +30,17 @@ ASSUMED = dict(copy_bytes_per_s=3.0e12, matrix_flop_per_s=4.0e14, fma_flop_per_s
 
 def benchmark_cuda(device: torch.device, seconds: float, out: Path | None, progress: Callable[[str], None]) -> dict:
     """See `distill.benchmarks.depthwise.benchmark_depthwise`."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        return _benchmark(device, seconds, out, progress)
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _benchmark(device: torch.device, seconds: float, out: Path | None, progress: Callable[[str], None]) -> dict:
     end = time.monotonic() + seconds
     result: dict = {'machine': machine(device), 'assumed': ASSUMED, 'rows': [], 'left_out': [], 'failed': []}
-    torch.backends.cudnn.benchmark = True
     progress('compiling')
     start = time.monotonic()
     result['failed'] = compile_all(device, start + 0.4 * seconds)

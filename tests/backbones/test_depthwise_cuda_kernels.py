@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from backbones.layers.depthwise import launch
+from backbones.layers.depthwise.choice import TORCH, by_rule, choose
 from backbones.layers.depthwise.launch import Config
 from backbones.layers.depthwise.operators import depthwise_conv2d
 from backbones.layers.depthwise.tiling import Geometry
@@ -111,6 +112,16 @@ else:
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-4000:]
         assert 'skipped' not in done.stdout
+
+    def test_rules_leave_to_torch_what_is_no_matrix_product():
+        def ways(batch, side, kernel, dtype=torch.bfloat16):
+            square = [(each, each) for each in (side, kernel, 1, kernel // 2, 1)]
+            x = torch.empty(batch, 384, side, side, dtype=dtype, device='meta')
+            assert choose('forward', x, Geometry(*square), None) is TORCH  # Neither CUDA nor the interpreter.
+            return {by_rule(name, x, Geometry(*square)).way for name in ('forward', 'input', 'weight')}
+
+        assert ways(256, 14, 11) == ways(256, 7, 11, torch.float32) == ways(2, 64, 11) == {'matrix'}
+        assert ways(256, 14, 3) == ways(4, 14, 11) == {'torch'}
 
     @pytest.mark.parametrize('layout', FORMATS)
     def test_the_operator_is_registered_as_torch_wants_it(layout):

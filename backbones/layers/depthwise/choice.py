@@ -22,8 +22,8 @@ NARROWEST_KERNEL = 5
 """Side of a kernel from which on the rules take the kernels of this package."""
 FEWEST_ROWS = 48
 """Samples times tiles from which on they do: a matrix product has at least 64 rows."""
-HEAD_START = 6_000_000
-"""Cycles by which the host may be ahead of the card when the card is timed: some 3 ms."""
+HEAD_START = 15_000_000
+"""Cycles by which the host may be ahead of the card when the card is timed: some 9 ms."""
 _MEASURED: dict[tuple, Config] = {}
 
 
@@ -41,20 +41,20 @@ def choose(
     """
     if not can_run(x.device) or not fits(x, geometry, name == 'weight'):
         return TORCH
-    if not _may_measure(x):
+    if not (x.is_cuda and torch.backends.cudnn.benchmark) or _is_deterministic():
         return by_rule(name, x, geometry)
     channels_last = is_channels_last(x) if channels_last is None else channels_last
     key = (name, tuple(x.shape), x.dtype, x.device, geometry, channels_last)
     if key not in _MEASURED:
+        if torch.cuda.is_current_stream_capturing():
+            return by_rule(name, x, geometry)
         times = {config: time_ms(run, config) for config in [TORCH, *candidates(name, x, geometry)]}
         _MEASURED[key] = min(times, key=times.__getitem__)
     return _MEASURED[key]
 
 
-def _may_measure(x: Tensor) -> bool:
-    cudnn = torch.backends.cudnn
-    deterministic = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
-    return x.is_cuda and cudnn.benchmark and not deterministic and not torch.cuda.is_current_stream_capturing()
+def _is_deterministic() -> bool:
+    return torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
 
 
 def by_rule(name: Pass, x: Tensor, geometry: Geometry) -> Config:
@@ -85,10 +85,15 @@ def _matrix_configs(name: Pass, tiling: Tiling, rows: int, element_size: int) ->
     columns = 64 if tiling.pixels <= 64 else 128
     if element_size == 4:
         return [Config('matrix', (128, 64, 32), 8, 2), Config('matrix', (64, 64, 32), 4, 2)]
-    configs = [Config('matrix', (128, columns, 32), 8, 3), Config('matrix', (64, columns, 32), 4, 3)]
-    if rows >= 192:
-        configs.insert(1, Config('matrix', (256, columns, 32), 8, 3))
-    return configs
+    small, medium, large = (
+        Config('matrix', (block, columns, 32), warps, 3) for block, warps in ((64, 4), (128, 8), (256, 8))
+    )
+    if rows <= 64:
+        return [small]
+    if rows < 192:
+        return [medium, small]
+    # A band matrix serves all rows of a block. Cut planes need more registers, of which the large block has none left.
+    return [large, medium, small] if tiling.tiles == 1 else [medium, large, small]
 
 
 def time_ms(run: Callable[[Config], object], config: Config, repeats: int = 7) -> float:

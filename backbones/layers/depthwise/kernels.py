@@ -210,8 +210,9 @@ def convolve_directly(
 
     `weight` is [KH·KW, C] here.
     """
-    c = tl.program_id(0) * BC + tl.arange(0, BC)
-    p = tl.program_id(1) * BP + tl.arange(0, BP)
+    blocks = tl.cdiv(chs, BC)
+    c = tl.program_id(0) % blocks * BC + tl.arange(0, BC)
+    p = tl.program_id(0) // blocks * BP + tl.arange(0, BP)
     is_chs = (c < chs)[None, :]
     b, y, x = p // (HO * WO), p // WO % HO, p % WO
     acc = tl.zeros((BP, BC), dtype=tl.float32)

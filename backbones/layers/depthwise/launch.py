@@ -139,7 +139,7 @@ def _convolve_directly(
     out = torch.empty(shape, dtype=a.dtype, device=a.device, memory_format=torch.channels_last)
     pixels = len(a) * shape[2] * shape[3]
     block_p, block_c = config.blocks
-    grid = (ceil(a.shape[1] / block_c), ceil(pixels / block_p))
+    grid = (ceil(a.shape[1] / block_c) * ceil(pixels / block_p),)
     with torch.cuda.device_of(a):
         kernels.convolve_directly[grid](
             a, weight.flatten(1).t().contiguous(), bias, out, pixels, a.shape[1],
