@@ -28,7 +28,7 @@ if os.environ.get('TRITON_INTERPRET') == '1':
     # Batch, channels, input, kernel, stride, padding, dilation; blocks of the products.
     SHAPES = [
         (3, 2, (14, 14), (11, 11), (1, 1), (5, 5), (1, 1), (16, 128, 64)),
-        (2, 3, (7, 6), (7, 5), (2, 1), (3, 2), (1, 1), (16, 16, 16)),
+        (2, 3, (7, 6), (7, 5), (2, 1), (3, 2), (1, 1), (16, 32, 32)),
         (2, 1, (15, 40), (5, 7), (2, 2), (2, 3), (1, 1), (16, 128, 128)),
         (1, 2, (35, 37), (5, 3), (1, 2), (4, 2), (2, 3), (16, 128, 256)),
         (65, 1, (9, 9), (3, 3), (1, 1), (1, 1), (1, 1), (64, 64, 32)),
@@ -43,14 +43,14 @@ if os.environ.get('TRITON_INTERPRET') == '1':
         yield
         torch.use_deterministic_algorithms(False)
 
-    @pytest.mark.parametrize('layout', FORMATS)
     @pytest.mark.parametrize(
-        ('shape', 'dtype'),
+        ('shape', 'dtype', 'layout'),
         [
-            *((shape, torch.bfloat16) for shape in SHAPES),
-            (SHAPES[1], torch.float32),
-            (SHAPES[2], torch.float32),
-            (SHAPES[-1], torch.float16),
+            *((shape, torch.bfloat16, 'planes') for shape in SHAPES),
+            (SHAPES[1], torch.float32, 'channels_last'),
+            (SHAPES[3], torch.bfloat16, 'channels_last'),
+            (SHAPES[2], torch.float32, 'planes'),
+            (SHAPES[-1], torch.float16, 'channels_last'),
         ],
         ids=str,
     )
@@ -89,7 +89,7 @@ if os.environ.get('TRITON_INTERPRET') == '1':
     @pytest.mark.parametrize('layout', FORMATS)
     def test_the_operator_takes_them_and_its_gradients_are_those_of_torch(layout):
         torch.manual_seed(0)
-        x = torch.randn(50, 2, 6, 7).bfloat16().to(memory_format=FORMATS[layout]).requires_grad_()
+        x = torch.randn(50, 2, 5, 6).bfloat16().to(memory_format=FORMATS[layout]).requires_grad_()
         weight = torch.randn(2, 1, 5, 5).bfloat16().float().requires_grad_()
         bias = torch.randn(2, requires_grad=True)
         output = depthwise_conv2d(x, weight, bias, [1, 1], [2, 2], [1, 1])
