@@ -6,6 +6,7 @@ robust-backbones benchmark design --out work_dirs/benchmark/design.json
 robust-backbones benchmark loading --out work_dirs/benchmark/loading.json
 robust-backbones benchmark corruptions --out work_dirs/benchmark/corruptions.json
 robust-backbones benchmark suite --out work_dirs/benchmark/suite.json
+robust-backbones benchmark depthwise --out work_dirs/benchmark/depthwise.json
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
+from distill.cli.arguments import add_device_argument, check_at_least, check_can_write, check_is_folder
 from distill.cli.command import prepare_torch, run_command
 
 
@@ -38,16 +39,21 @@ def build_parser() -> argparse.ArgumentParser:
     design.add_argument('--threads', type=int, default=2, help='threads on the CPU')
     loading = subjects.add_parser('loading', help='the training loader, by the number of its processes')
     loading.add_argument('--processes', type=int, nargs='+', default=[1, 2, 4, 8, 12, 16], help='numbers of processes')
+    depthwise = subjects.add_parser('depthwise', help="wide depthwise convolutions against torch's own")
+    add_device_argument(depthwise)
+    depthwise.add_argument('--seconds', type=float, default=100, help='leave out what is not measured by then')
+    depthwise.add_argument('--threads', type=int, default=2, help='threads on a CPU')
     for subject, repeats in ((distill, 5), (corruptions, 3), (suite, 3), (design, 3)):
         subject.add_argument('--repeats', type=int, default=repeats, help='measurements of each')
-    for subject in (distill, corruptions, suite, design, loading):
+    for subject in (distill, corruptions, suite, design, loading, depthwise):
         subject.add_argument('--out', type=Path, required=True, help='JSON file of the results')
     return parser
 
 
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
-    check_at_least(args, 1, *(name for name in ('repeats', 'batch_size', 'threads', 'images') if name in args))
+    numbers = ('repeats', 'seconds', 'batch_size', 'threads', 'images')
+    check_at_least(args, 1, *(name for name in numbers if name in args))
     if args.subject == 'loading' and min(args.processes) < 1:
         raise ValueError(f'--processes is {min(args.processes)}; give 1 or more')
     if args.subject == 'corruptions' and args.data is not None:
@@ -162,12 +168,28 @@ def measure_suite(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     return result, table(result)
 
 
+def measure_depthwise(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
+    """Measure the depthwise convolutions of a device; returns the result, and its table."""
+    import torch
+    from rich.console import Console
+
+    from distill.benchmarks.depthwise import benchmark_depthwise, table
+    from distill.predict.load import check_device
+
+    device = check_device(args.device)
+    torch.set_num_threads(args.threads)
+    with Console().status('depthwise') as status:
+        result = benchmark_depthwise(device, args.seconds, args.out, status.update)
+    return result, table(result)
+
+
 MEASURE = {
     'distill': measure_distill,
     'corruptions': measure_corruptions,
     'suite': measure_suite,
     'design': measure_design,
     'loading': measure_loading,
+    'depthwise': measure_depthwise,
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from distill.benchmarks import distillation
+from distill.benchmarks import depthwise, distillation
 from distill.cli.benchmark import main as benchmark
 
 
@@ -31,3 +31,20 @@ def test_distillation_is_measured_against_timms(tmp_path, capsys, monkeypatch):
     assert result['loader']['predictions_per_s'] > result['cached']['images_per_s']
     assert result['settings']['student'] == 'robust_resnet_dw_small'
     assert 'cached' in capsys.readouterr().out
+
+
+def test_depthwise_convolutions_are_measured_against_torchs_and_are_right(tmp_path, capsys, monkeypatch):
+    few = (depthwise.Case('small', 4, 9, 5), depthwise.Case('strided', 4, 8, 7, 2))
+    monkeypatch.setattr(depthwise, 'CASES', few)
+    out = tmp_path / 'depthwise.json'
+    assert benchmark(['depthwise', '--device', 'cpu', '--out', str(out), '--threads', '1']) == 0
+    result = json.loads(out.read_text())
+    assert result['machine']['instruction_set']
+    rows = result['rows']
+    assert {(row['case'], row['layout']) for row in rows} == {
+        (f'16×4×{shape}', layout) for shape in ('9² k5', '8² k7 s2') for layout in ('planes', 'channels_last')
+    }
+    assert all(max(row['error'].values()) < 1e-5 for row in rows)
+    assert 'AVX' in capsys.readouterr().out or 'DEFAULT' in result['machine']['instruction_set']
+    assert benchmark(['depthwise', '--device', 'nowhere', '--out', str(out)]) == 1
+    assert 'choose cpu' in capsys.readouterr().err

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 WIDEST_KERNEL = 3
 """Columns of a kernel up to which oneDNN has a depthwise routine."""
@@ -22,7 +22,7 @@ SMALLEST_MAP = 3
 """Side of an output map from which on the convolution is faster than oneDNN's routine."""
 
 
-class _DepthwiseConvolution(torch.autograd.Function):
+class DepthwiseConvolution(torch.autograd.Function):
     """`torch.nn.functional.conv2d` with one group per channel and the weight gradient of this module."""
 
     @staticmethod
@@ -72,31 +72,6 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel_size, stride, padding, dilat
     return each.sum(dim=0).unsqueeze(1)
 
 
-class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that trains faster in fp32 on a CPU; otherwise `torch.nn.Conv2d`.
-
-    Attributes:
-        cuts_kernel: Whether a kernel that is larger than the map is cut to the part that meets it, see `cut_kernel`.
-    """
-
-    cuts_kernel = False
-
-    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        trained = torch.is_grad_enabled() and weight.requires_grad
-        if trained and x.device.type == 'cpu' and x.dim() == 4 and not torch.is_autocast_enabled('cpu'):
-            padding = self.padding
-            if (
-                self.cuts_kernel
-                and not isinstance(padding, str)
-                and self.dilation == (1, 1)
-                and min(x.shape[2:]) <= padding[0]
-            ):
-                x, weight = cut_kernel(x, weight, self.stride, padding)
-                return F.conv2d(x, weight, bias, self.stride, 0, 1, len(weight))
-            return _DepthwiseConvolution.apply(x, weight, bias, self.stride, self.padding, self.dilation)
-        return super()._conv_forward(x, weight, bias)
-
-
 def cut_kernel(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Leave out the rows and columns of a kernel that meet nothing but padding, wherever the kernel stands.
 
@@ -121,28 +96,3 @@ def cut_kernel(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequen
         # F.pad wants the last axis first.
         margins = [before - first_tap, last + last_tap - before - side, *margins]
     return F.pad(x, margins), weight
-
-
-def speed_up_depthwise(network: nn.Module, cut_kernels: bool = False) -> nn.Module:
-    """Make the wide depthwise convolutions of a network train faster on a CPU.
-
-    Args:
-        network: Any model; its parameters and their names stay as they are.
-        cut_kernels: Cut kernels that are larger than the map, see `cut_kernel`: faster still on images of 32 pixels,
-            and rounded otherwise.
-
-    Returns:
-        The same network; its wide depthwise convolutions are now `DepthwiseConv2d`.
-    """
-    for module in network.modules():
-        # Subclasses, such as timm's with TensorFlow's padding, have a forward pass of their own.
-        if type(module) is nn.Conv2d and _is_wide_depthwise(module):
-            module.__class__ = DepthwiseConv2d
-            setattr(module, 'cuts_kernel', cut_kernels)  # noqa: B010
-    return network
-
-
-def _is_wide_depthwise(conv: nn.Conv2d) -> bool:
-    depthwise = conv.groups == conv.in_channels == conv.out_channels > 1
-    zero_padded = conv.padding_mode == 'zeros' and isinstance(conv.padding, tuple)
-    return depthwise and zero_padded and conv.kernel_size[1] > WIDEST_KERNEL
