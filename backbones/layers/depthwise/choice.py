@@ -22,6 +22,8 @@ NARROWEST_KERNEL = 5
 """Side of a kernel from which on the rules take the kernels of this package."""
 FEWEST_ROWS = 48
 """Samples times tiles from which on they do: a matrix product has at least 64 rows."""
+WIDEST_DIRECT = 13
+"""Side of a kernel up to which its rows are unrolled."""
 HEAD_START = 15_000_000
 """Cycles by which the host may be ahead of the card when the card is timed: some 9 ms."""
 _MEASURED: dict[tuple, Config] = {}
@@ -69,7 +71,7 @@ def candidates(name: Pass, x: Tensor, geometry: Geometry) -> list[Config]:
     """The configurations besides torch's that are worth a measurement, most promising first."""
     tiling = tile_plane(geometry, len(x), transposed=name == 'input')
     configs = _matrix_configs(name, tiling, len(x) * tiling.tiles, x.element_size())
-    if name != 'weight' and is_channels_last(x):
+    if name != 'weight' and is_channels_last(x) and max(geometry.kernel) <= WIDEST_DIRECT:
         configs.append(Config('direct', (16, 64), 4, 1))
     return configs
 

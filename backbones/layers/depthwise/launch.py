@@ -39,7 +39,7 @@ class Config:
     stages: int = 2
 
     def __str__(self) -> str:
-        return ' '.join([self.way, '×'.join(map(str, self.blocks)), f'w{self.warps}s{self.stages}' * bool(self.blocks)])
+        return f'{self.way} {"×".join(map(str, self.blocks))} w{self.warps}s{self.stages}' if self.blocks else self.way
 
 
 @cache
