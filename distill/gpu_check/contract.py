@@ -42,6 +42,10 @@ MEMBERS: dict[str, dict[str, Any]] = {
     'wide_resnet28_10': dict(widen_factor=1, depth=10),
     'deit_small_conv_stem_224': VIT,
     'deit_small_distilled_patch16_224': VIT,
+}
+"""Models that this project registers: by timm's name, what makes the model small, on the CPU. On a card it is as large
+as its entrypoint says."""
+TIMMS: dict[str, dict[str, Any]] = {
     'resnest50': dict(stem_width=8, **RESNET),
     'resnet50': RESNET,
     'resnext50_32x4d': dict(cardinality=4, base_width=32, **RESNET),
@@ -55,8 +59,8 @@ MEMBERS: dict[str, dict[str, Any]] = {
     ),
     'convmixer_1024_20_ks9_p14': dict(dim=32, depth=2),
 }
-"""By timm's name, what makes the model small: on the CPU. On a card it is as large as its entrypoint says."""
-BATCH = 4
+"""The same of models that are timm's."""
+BATCH = 2
 WHAT = ('logits', 'gradient')
 FLOORS = {'fp32': {'logits': 1e-4, 'gradient': 1e-2}, 'bf16': {'logits': 0.1, 'gradient': 0.3}}
 """What an error may always be. A ReLU whose input is nearly 0 is on in one rounding and off in another: gradients
@@ -71,17 +75,22 @@ SAME_FUNCTION = 2e-2
 
 def checks(setting: Setting) -> list[Check]:
     """A check for each member of `MEMBERS`."""
-    return [Check(name, partial(compare, name, setting)) for name in MEMBERS]
+    return [Check(name, partial(compare, name, kwargs, setting)) for name, kwargs in MEMBERS.items()]
 
 
-def compare(name: str, setting: Setting) -> dict[str, Any]:
+def compare(name: str, kwargs: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
     """Compare logits and gradients of a model in all forms of a training.
+
+    Args:
+        name: timm's name.
+        kwargs: What makes the model small.
+        setting: Where checks run.
 
     Returns:
         Relative errors ``form logits`` and ``form gradient`` (of all parameters together), and their limits.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    network, images = build(name, setting)
+    network, images = build(name, kwargs if setting.small else {}, setting)
     device = torch.device(setting.device)
     exact = run(network, images, device, torch.float64)
     rounded = run(_rounded(network), images.bfloat16().float(), device, torch.float64)
@@ -119,14 +128,14 @@ def _limits(values: Mapping[str, float], of_rounding: Mapping[str, float]) -> di
     return limits
 
 
-def build(name: str, setting: Setting) -> tuple[nn.Module, Tensor]:
+def build(name: str, kwargs: Mapping[str, Any], setting: Setting) -> tuple[nn.Module, Tensor]:
     """A model with random weights, on the CPU, and normalised images of its size [B, 3, H, W].
 
     Constant weights, such as scales of zero that silence a branch, are drawn too. Norms are in training, all else that
     differs in training is off, so that nothing is random.
     """
     torch.manual_seed(0)
-    network = timm.create_model(name, num_classes=100, **(MEMBERS[name] if setting.small else {})).eval()
+    network = timm.create_model(name, num_classes=100, **kwargs).eval()
     for value in network.state_dict().values():
         if value.is_floating_point() and value.numel() and (value == value.flatten()[0]).all():
             value.uniform_(0.5, 1.5)

@@ -19,14 +19,16 @@ class Part:
 
 
 PARTS = {
-    'contract': Part(0.19, 'a member of each family: forward, backward, fp32, bf16, channels_last'),
-    'operators': Part(0.10, "the stand-ins for mmcv's compiled operators, forward and backward"),
-    'distillation': Part(0.30, 'a student: mixed precision, resume, cache, EMA, compile'),
+    'distillation': Part(0.32, 'a student: mixed precision, resume, cache, EMA, compile'),
+    'contract': Part(0.24, "a member of each of this project's families: fp32, bf16, channels_last"),
+    'contract_timm': Part(0.20, "the same of timm's families"),
     'detector': Part(0.25, 'Cascade R-CNN: mixed precision, resume, detections'),
-    'segmenter': Part(0.25, 'DeepLabV3: mixed precision, resume, label maps'),
+    'segmenter': Part(0.20, 'DeepLabV3: mixed precision, resume, label maps'),
     'processes': Part(0.20, 'two processes on one card by gloo, one by NCCL'),
-    'robustness': Part(0.15, 'the judge: corrupted images, predicted on the card and on the CPU'),
+    'robustness': Part(0.12, 'the judge: corrupted images, predicted on the card and on the CPU'),
+    'operators': Part(0.10, "the stand-ins for mmcv's compiled operators, forward and backward"),
     'kernels': Part(0.22, "wide depthwise convolutions against torch's", alone=True),
-    'speed': Part(0.45, "a distillation step against timm's, the four designs, loading, inference", alone=True),
+    'speed': Part(0.40, "a distillation step against timm's, the four designs", alone=True),
+    'supply': Part(0.20, 'loading and decoding, inference, the largest batch, CUDA graphs', alone=True),
 }
 """By name, in the order in which they begin. Parts that run beside one another share the time."""

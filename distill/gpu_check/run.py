@@ -200,4 +200,4 @@ def line(row: Row) -> str:
     """A row as a line of the table."""
     values = ', '.join(f'{key} {value:.3g}' for key, value in row.values.items() if isinstance(value, (int, float)))
     shown = row.cause if row.status != 'passed' else values
-    return f'{row.part:<13}{row.name:<44}{row.status:<20}{row.time_s:>7.1f} s  {shown[:200]}'
+    return f'{row.part:<13}{row.name:<50} {row.status:<20}{row.time_s:>7.1f} s  {shown[:200]}'

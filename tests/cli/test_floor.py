@@ -21,7 +21,7 @@ MISTAKES = {
     'configs': (['nowhere.py'], "config 'nowhere.py' does not exist"),
     'explain': (['a.pth', 'b.pth', '--images', '.', '--out', 'x'], "checkpoint 'a.pth' does not exist"),
     'get_flops': (['nowhere.py'], "config 'nowhere.py' does not exist"),
-    'gpu_check': (['--out', 'x', '--parts', 'all'], "part 'all' is unknown; choose from contract, operators"),
+    'gpu_check': (['--out', 'x', '--parts', 'all'], "part 'all' is unknown; choose from distillation, contract"),
     'list_models': (['resnet50', '--markdown'], '--markdown lists all models; leave out resnet50'),
     'make_data': (['x', '--sets', 'cifar'], "set 'cifar' is unknown; choose from imagenet, coco, ade20k"),
     'predict': (['nowhere.jpg', '--model', 'a.pth', '--out', 'x'], "checkpoint 'a.pth' does not exist"),
