@@ -1,0 +1,1 @@
+"""Write trained networks for other engines, verify what was written, and quantise it."""
