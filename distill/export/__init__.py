@@ -1,1 +1,1 @@
-"""Write trained networks for other engines, verify what was written, and quantise it."""
+"""From a trained model to files that engines run: deployed, exported, verified, described."""
