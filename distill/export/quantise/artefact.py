@@ -13,10 +13,11 @@ from distill.base.folders import ClassFolders
 from distill.base.images import read_image
 from distill.engines import Session, by_name, by_suffix
 from distill.engines.artefact import PRECISIONS, Manifest, artefact_files, artefact_sha256
+from distill.engines.portions import run_images
 from distill.export.quantise.calibration import Show, as_input, classifier_view, read_calibration
 from distill.export.quantise.half import write_half
 from distill.export.quantise.quantiser import Quantiser, Say, Task, chosen_layers, quantiser_of
-from distill.export.quantise.sensitivity import fewest_kept, noise, outputs, sensitivities
+from distill.export.quantise.sensitivity import BATCH, fewest_kept, noise, outputs, sensitivities
 
 REDUCED = PRECISIONS[1:]
 COMPARED = 200
@@ -201,7 +202,9 @@ class _Int8:
         else:
             kept = self._hold(out, self.options.accuracy_drop)
         self._compare(out)
-        return {'kept_in_fp32': list(kept), 'calibration': self.calibration.about, 'details': self.found}
+        dynamic = [axis for axis in self.manifest.dynamic if axis not in self.quantiser.fixed]
+        about = self.calibration.about
+        return {'kept_in_fp32': list(kept), 'calibration': about, 'dynamic': dynamic, 'details': self.found}
 
     def _with_most_sensitive(self, count: int) -> list[str]:
         """The layers that the user has named and, of the others, the most sensitive ones, in the network's order."""
@@ -256,6 +259,11 @@ class _Int8:
         few = self.calibration.first(COMPARED)
         expected, found = (outputs(file, self.manifest, few, self.options.threads) for file in (self.path, out))
         self.found['noise'] = noise(found, expected)
+        if not np.isfinite(self.found['noise']):
+            raise ValueError(
+                f"{self.manifest.engine}'s int8 form of '{self.path}' gives values that are no numbers; calibrate on "
+                'other images, or take another engine for int8'
+            )
         if self.manifest.task == 'classification':
             same = found[0].argmax(axis=1) == expected[0].argmax(axis=1)
             self.found['agreement_pct'] = float(100 * same.mean())
@@ -284,12 +292,11 @@ def top1_on(folder: str | os.PathLike, manifest: Manifest) -> Score:
     files = [(found.root / path, place[name]) for name in found.classes for path in sorted(found.images[name])]
 
     def score(session: Session, of: Manifest) -> float:
-        hits, batch = 0, of.batch or 1
-        for start in range(0, len(files), batch):
-            part = files[start : start + batch]
+        hits = 0
+        for start in range(0, len(files), BATCH):
+            part = files[start : start + BATCH]
             images = np.stack([show(read_image(path)[0]) for path, _ in part])
-            filled = np.concatenate([images, np.repeat(images[-1:], batch - len(part), axis=0)])
-            logits = session.run(as_input(filled, of))[0][: len(part)]
+            logits = run_images(session, as_input(images, of))[0]
             hits += int((logits.argmax(axis=1) == [label for _, label in part]).sum())
         return 100 * hits / len(files)
 

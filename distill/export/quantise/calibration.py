@@ -12,6 +12,7 @@ from distill.base.folders import find_images
 from distill.base.images import read_image
 from distill.base.records import EXTRA_KINDS, SEVERITIES, Cell
 from distill.engines.artefact import Manifest
+from distill.export.images import as_input as prepare
 from distill.robustness.corruptions import corrupt
 
 SHIFTS = ('clean', 'shifted', 'both')
@@ -119,10 +120,7 @@ def classifier_view(manifest: Manifest) -> Show:
 def as_input(images: np.ndarray, manifest: Manifest) -> np.ndarray:
     """What an artefact takes of uint8 images [B, H, W, 3]: [B, 3, H, W], normalised unless it does that itself."""
     planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    if manifest.dtype == 'uint8':
-        return planes
-    mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (manifest.mean, manifest.std))
-    return (planes.astype(np.float32) / 255 - mean) / std
+    return prepare(planes, manifest.dtype, manifest.mean, manifest.std)
 
 
 def _shift(images: np.ndarray, shift: str, seed: int) -> tuple[np.ndarray, Sequence[Cell]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from distill.engines.artefact import Manifest
-from distill.engines.quiet import caught_output, last_line
+from distill.engines.quiet import caught_output
 
 Write = Callable[[Path, str | os.PathLike], None]
 
@@ -61,16 +61,12 @@ def _openvino_bf16(path: Path, out: str | os.PathLike) -> None:
 
 
 def _mnn_fp16(path: Path, out: str | os.PathLike) -> None:
-    with caught_output() as said:
-        import _tools
-        import MNN
+    import MNN
 
-        mark = MNN.nn.load_module_from_file(os.fspath(path), [], []).get_info().get('bizCode', '')
-        files = ['--modelFile', os.fspath(path), '--MNNModel', os.fspath(out)]
-        done = _tools.mnnconvert(['mnnconvert', '-f', 'MNN', *files, '--bizCode', mark, '--fp16'])
-        printed = said()
-    if not done or not Path(out).is_file():
-        raise ValueError(f"MNN does not convert '{path}' ({last_line(printed) or 'it does not say why'})")
+    from distill.export.quantise.mnn import convert
+
+    mark = MNN.nn.load_module_from_file(os.fspath(path), [], []).get_info().get('bizCode', '')
+    convert(path, out, mark, '--fp16')
 
 
 WAYS: dict[tuple[str, str], tuple[Write, str]] = {

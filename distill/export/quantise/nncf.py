@@ -19,6 +19,7 @@ class Nncf:
     """See `Quantiser`."""
 
     can_keep = True
+    fixed: tuple[str, ...] = ()
     method = 'NNCF, asymmetric activations, int8 weights per channel, fast bias correction'
 
     def __init__(self, task: Task):

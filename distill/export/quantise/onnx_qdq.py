@@ -20,6 +20,7 @@ class OnnxQdq:
     """See `Quantiser`."""
 
     can_keep = True
+    fixed: tuple[str, ...] = ()
     method = 'ONNX Runtime static QDQ, uint8 activations (minimum and maximum), int8 weights per channel'
 
     def __init__(self, task: Task):

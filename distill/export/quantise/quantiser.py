@@ -40,11 +40,13 @@ class Quantiser(Protocol):
         layers: Names of the convolutions and matrix products, in the order of the network: those of the modules of the
             network as far as the file tells them.
         can_keep: Whether layers can stay in fp32.
+        fixed: Axes of any size that its artefacts have at the manifest's size only.
         method: What it does, for the manifest.
     """
 
     layers: list[str]
     can_keep: bool
+    fixed: tuple[str, ...]
     method: str
 
     def write(self, out: str | os.PathLike, keep: Collection[str] = ()) -> None:

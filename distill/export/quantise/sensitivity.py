@@ -12,11 +12,14 @@ import numpy as np
 
 from distill.engines import by_suffix
 from distill.engines.artefact import Manifest, artefact_files
-from distill.export.quantise.calibration import Calibration
+from distill.engines.portions import run_images
+from distill.export.quantise.calibration import Calibration, as_input
 from distill.export.quantise.quantiser import Quantiser, Say
 
 IMAGES = 32
 """Of the calibration, to measure the error of a layer on."""
+BATCH = 16
+"""Images that an artefact is shown at a time, where its batch is not fixed."""
 
 
 def sensitivities(
@@ -55,7 +58,8 @@ def sensitivities(
 def outputs(path: Path, manifest: Manifest, calibration: Calibration, threads: int | None) -> list[np.ndarray]:
     """All outputs of an artefact on images, each [N, …]."""
     session = by_suffix(path).open(path, threads)
-    batches = [session.run(batch) for batch in calibration.inputs(manifest, manifest.batch or 1)]
+    starts = range(0, len(calibration), BATCH)
+    batches = [run_images(session, as_input(calibration.images[start : start + BATCH], manifest)) for start in starts]
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
 
