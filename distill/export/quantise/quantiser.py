@@ -96,8 +96,10 @@ def chosen_layers(layers: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """
     for name in wanted:
         if not any(_is_part(layer, name) for layer in layers):
-            raise ValueError(f"layer '{name}' is unknown; choose from {first(list(layers), 8)}, or a part such as "
-                             f"'{layers[-1].rpartition('.')[0] or layers[-1]}'")  # fmt: skip
+            part = next((layer.rpartition('.')[0] for layer in layers if '.' in layer), layers[0])
+            raise ValueError(
+                f"layer '{name}' is unknown; choose from {first(list(layers), 8)}, or a part such as '{part}'"
+            )
     return [layer for layer in layers if any(_is_part(layer, name) for name in wanted)]
 
 
