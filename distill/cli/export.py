@@ -10,13 +10,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill.api.checks import as_option, check_export
 from distill.cli.arguments import add_model_arguments, check_at_least, find_config, model_arguments
 from distill.cli.command import prepare_torch, run_command
 from distill.engines import MODULES
 from distill.robustness.sources import Source
+
+if TYPE_CHECKING:
+    from distill.engines.artefact import Manifest
 
 QUANTISATION = (
     'calibration',
@@ -105,6 +108,7 @@ def run(args: argparse.Namespace) -> dict:
     check(args)
     prepare_torch()
     from rich.console import Console
+    from rich.table import Column
 
     from distill.api.export import export_model
     from distill.base.screen import result_table
@@ -117,20 +121,25 @@ def run(args: argparse.Namespace) -> dict:
     rows = []
     for one in exported:
         m, verified = one.manifest, one.manifest.verification
-        sizes = 'any size' if 'height' in m.dynamic else f'{m.size[0]}×{m.size[1]}'
-        takes = f'{m.dtype}, {"any batch" if m.batch is None else f"batch {m.batch}"}, {sizes}'
+        size = 'any size' if 'height' in m.dynamic else f'{m.size[0]}×{m.size[1]}'
+        takes = f'{"any batch" if m.batch is None else f"batch {m.batch}"}, {size}'
         difference = '–' if verified is None else f'{verified.max_difference:.1e}'
         agreement = '–' if verified is None or verified.agreement is None else f'{verified.agreement:.1%}'
-        shown = '–' if verified is None else f'{verified.count} {verified.origin}'
-        rows.append([one.path.name, f'{one.size_mb:.1f}', takes, m.precision, difference, agreement, shown])
+        rows.append([one.path.name, m.precision, f'{one.size_mb:.1f}', takes, difference, agreement])
     console = Console()
-    head = ['file', 'MB', 'takes', 'precision', 'largest difference', 'top-1 agrees', 'images']
-    console.print(result_table(head, rows, numbers=(1, 4, 5)))
-    for reason in dict.fromkeys(one.manifest.details.get('fixed_because') for one in exported):
-        if reason:
-            console.print(f'sizes are fixed: {reason}')
-    console.print(f'files and manifests: {args.out}')
+    head = [Column('file', overflow='fold'), 'type', 'MB', 'takes', 'difference', 'top-1']
+    console.print(result_table(head, rows, numbers=(2, 4, 5)))
+    for line in _remarks([one.manifest for one in exported]):
+        console.print(line, soft_wrap=True)
+    console.print(f'files and manifests: {args.out}', soft_wrap=True)
     return {one.path.name: one.manifest for one in exported}
+
+
+def _remarks(manifests: Sequence['Manifest']) -> list[str]:
+    """What the table does not tell, a line each."""
+    shown = {f'{one.verification.count} images ({one.verification.images})' for one in manifests if one.verification}
+    fixed = dict.fromkeys(reason for one in manifests if (reason := one.details.get('fixed_because')))
+    return [f'verified on {one}' for one in sorted(shown)] + [f'sizes are fixed: {reason}' for reason in fixed]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
