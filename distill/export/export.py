@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -88,12 +88,15 @@ class ExportError(ValueError):
     """Some engines have failed.
 
     Attributes:
+        failures: Why, by the name of the engine.
         exported: What the others have written.
     """
 
-    def __init__(self, message: str, exported: Sequence[Exported]):
-        super().__init__(message)
-        self.exported = list(exported)
+    def __init__(self, source: str, failures: Mapping[str, str], exported: Sequence[Exported]):
+        written = ', '.join(one.path.name for one in exported) or 'nothing'
+        reasons = '; '.join(f'{name}: {reason}' for name, reason in failures.items())
+        super().__init__(f"'{source}' is not exported by {reasons} (written: {written})")
+        self.failures, self.exported = dict(failures), list(exported)
 
 
 def export_classifier(
@@ -130,14 +133,15 @@ def export_classifier(
     shown = sample(wish.images, wish.count, deployed.size, loaded.transform)
     tell('tracing')
     job = _Job(loaded, deployed, wish, shown, *_trace(loaded, deployed, wish))
-    exported, failures = [], []
+    exported: list[Exported] = []
+    failures: dict[str, str] = {}
     with _workspace(Path(out) / name) as folder:
         for engine in engines:
             tell(f'{engine.name}: writing and verifying')
             try:
                 made = job.make(engine, folder / f'{name}{engine.suffix}', folder)
             except ValueError as error:
-                failures.append(f'{engine.name}: {error}')
+                failures[engine.name] = str(error)
                 continue
             for file in artefact_files(made.path):
                 os.replace(file, Path(out) / file.name)
@@ -145,8 +149,7 @@ def export_classifier(
             made.manifest.write(final)
             exported.append(replace(made, path=final))
     if failures:
-        written = ', '.join(one.path.name for one in exported) or 'nothing'
-        raise ExportError(f"'{loaded.source}' is not exported by {'; '.join(failures)} (written: {written})", exported)
+        raise ExportError(loaded.source, failures, exported)
     return exported
 
 
