@@ -57,7 +57,7 @@ EXPLAIN = ['resnet18', 'resnet50', '--images', str(ROOT), '--out', 'out']
         (['export', 'resnet18', '--out', 'x', '--batch', '0'], '--batch is 0; give 1 or more'),
         (['export', 'resnet18', '--out', 'x', '--tolerance', '0'], '--tolerance is 0.0; give a number above 0'),
         (['export', 'resnet18', '--out', 'x', '--images', 'nowhere'], "image folder 'nowhere' does not exist"),
-        (['export', 'resnet18', '--out', 'x', '--keep', '3'], '--keep is of int8; add --int8, or leave it out'),
+        (['export', 'resnet18', '--out', 'x', '--keep', '3'], '--keep and --accuracy-drop are of int8; add --int8'),
         (['export', 'a.onnx', '--out', 'x'], "model 'a.onnx' does not exist; export it first"),
         (['explain', 'a.onnx', 'resnet18', '--images', '.', '--out', 'x'], "model 'a.onnx' does not exist"),
         (['report', str(ROOT / 'docs')], 'docs holds no results.json; tools/robustness.py writes one'),
