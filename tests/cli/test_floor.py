@@ -19,6 +19,7 @@ MISTAKES = {
     'cache_teacher': (['nowhere.py', '--out', 'x'], "config 'nowhere.py' does not exist"),
     'demo': (['--work-dir', __file__], f"--work-dir '{__file__}' is a file; give a folder"),
     'configs': (['nowhere.py'], "config 'nowhere.py' does not exist"),
+    'export': (['a.pth', '--out', 'x'], "checkpoint 'a.pth' does not exist"),
     'explain': (['a.pth', 'b.pth', '--images', '.', '--out', 'x'], "checkpoint 'a.pth' does not exist"),
     'get_flops': (['nowhere.py'], "config 'nowhere.py' does not exist"),
     'list_models': (['resnet50', '--markdown'], '--markdown lists all models; leave out resnet50'),
