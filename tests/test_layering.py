@@ -19,18 +19,19 @@ STOREYS = (
     {'benchmarks', 'matrix', 'report', 'explain', 'export', 'predict'},
     {'downstream', 'training', 'robustness', 'synthetic'},
     {'teachers'},
-    {'losses', 'data'},
+    {'losses', 'data', 'engines'},
     {'results', 'base'},
 )
 """The rooms of `distill`, from top to bottom. Imports go down."""
 BESIDE = {
+    ('benchmarks', 'export'),
     ('downstream', 'training'),
     ('downstream', 'robustness'),
     ('training', 'robustness'),
     ('results', 'base'),
 }
 """Who may import whom on the same storey."""
-WITHOUT_MMENGINE = {'base', 'results', 'robustness', 'synthetic', 'report', 'explain', 'predict'}
+WITHOUT_MMENGINE = {'base', 'results', 'engines', 'robustness', 'synthetic', 'report', 'explain', 'predict'}
 NOT_ROOMS = {'configs', 'matrices'}
 MEET_IN_FILES = ('robustness', 'synthetic', 'report')
 
