@@ -49,7 +49,8 @@ class Source:
         file = _file(path)
         if file is None:
             return cls(name or path.partition(',')[0].partition('@')[0].rstrip('/').rpartition('/')[2], path, False)
-        return cls(name or run_name(path), path, True, file)
+        # A model and its artefacts, which are called alike, are often judged together.
+        return cls(name or (file.name if is_artefact(file) else run_name(path)), path, True, file)
 
     @property
     def is_artefact(self) -> bool:
