@@ -32,7 +32,8 @@ Ten small classifiers learn to tell ten shapes apart, on 6,000 drawn pictures of
 In nine of ten the texture gives the shape away: a shortcut. \
 Two teachers learn from these pictures, a third one from pictures without the shortcut. \
 Students learn alone or from a teacher, and are judged where the shortcut is gone. \
-One becomes a detector's and a segmenter's backbone."""
+One becomes a detector's and a segmenter's backbone, and a file of ONNX, in fp32 and in int8."""
+WITHOUT_ENGINE = 'Nothing is exported: {reason}'
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> dict:
 
         return demo_own.run(args, console)
     console.print(WELCOME)
+    if reason := missing_engine():
+        console.print(WITHOUT_ENGINE.format(reason=reason))
     work = args.work_dir.resolve()
     steps = plan(work)
     place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', forks=can_fork())
@@ -103,16 +106,18 @@ def plan(work: Path) -> 'list[Step]':
             expected_s=5,
         ),
     ]
+    artefacts = [] if missing_engine() else [work / 'artefacts' / f'{BACKBONE}{end}' for end in ('.onnx', '.int8.onnx')]
     for run in RUNS:
         steps.append(training(run, work))
         if run == BACKBONE:
+            steps += [export(artefacts[0].parent, work)] if artefacts else []
             steps += downstream('cascade_rcnn', 'cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco', 'coco', work)
             steps += downstream('deeplabv3', 'deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', 'ade20k', work)
-    checkpoints = [str(checkpoint(run, work)) for run in RUNS]
+    models = [str(path) for path in (*(checkpoint(run, work) for run in RUNS), *artefacts)]
     options = ['--data-root', str(data / 'imagenet'), '--out', str(work / 'robustness'), '--corruption-limit', '100']
-    judge = ['robustness', *checkpoints, *options, '--workers', '0']
-    says = 'judging all ten on renditions, sketches, corrupted and difficult pictures'
-    steps.append(Step('robustness', judge, list(RUNS), says, 40))
+    judge = ['robustness', *models, *options, '--workers', '0']
+    says = f'judging all {len(models)} on renditions, sketches, corrupted and difficult pictures'
+    steps.append(Step('robustness', judge, [*RUNS, *(['export'] if artefacts else [])], says, 40))
     parts = ['robustness', 'cascade_rcnn', 'deeplabv3']
     command = ['report', *(str(work / part) for part in parts), '--out', str(work)]
     needs = ['robustness', 'cascade_rcnn test', 'deeplabv3 test']
@@ -160,6 +165,29 @@ def downstream(task: str, config: str, data: str, work: Path) -> 'list[Step]':
     ]
 
 
+def missing_engine() -> str | None:
+    """What the engine of the demo's artefacts lacks, in a line; None if nothing."""
+    from distill.engines import by_name
+
+    return by_name('onnx').missing()
+
+
+def export(folder: Path, work: Path) -> 'Step':
+    """The step that exports the distilled student in fp32 and int8.
+
+    Args:
+        folder: Folder of the artefacts.
+        work: Folder that everything goes to.
+    """
+    from distill.matrix.steps import Step
+
+    data = work / 'data' / 'imagenet'
+    command = ['export', str(checkpoint(BACKBONE, work)), '--out', str(folder), '--to', 'onnx', '--fixed-size']
+    command += ['--images', str(data / 'val'), '--int8', '--calibration', str(data / 'train'), '--threads', '1']
+    says = f'exporting {RUNS[BACKBONE].who}, as ONNX in fp32 and in int8'
+    return Step('export', command, [BACKBONE], says, 15)
+
+
 def found(step: 'Step', work: Path) -> str | None:
     """What a step that is done has found, in words."""
     if step.name in RUNS:
@@ -179,6 +207,7 @@ def goals_table(results: Mapping) -> 'Table':
     scores = [
         (f'clean top-1 % {run}', suites['clean']['top1_pct'], GOALS['teacher' if 'teacher' in run else 'student'])
         for run, suites in results['classification'].items()
+        if run in RUNS
     ]
     scores.append(('box mAP', results['detection']['bbox_mAP'], GOALS['bbox_mAP']))
     scores.append(('mIoU', results['segmentation']['mIoU'], GOALS['mIoU']))

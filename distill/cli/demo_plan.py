@@ -141,9 +141,10 @@ def show_end(console: 'Console', results: Mapping, scores: 'Table', work: Path) 
         work: Folder that everything went to, as the user gave it.
     """
     from distill.report.headline import three_sentences
+    from distill.report.ledger import ledger_sentences
 
     console.print()
-    for sentence in three_sentences(results):
+    for sentence in (*three_sentences(results), *ledger_sentences(results)):
         if sentence:
             console.print(sentence)
     console.print(scores)
