@@ -11,12 +11,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 MODULES = {
     'onnx': 'onnx_runtime',
+    'openvino': 'openvino',
+    'mnn': 'mnn',
+    'executorch': 'executorch',
+    'torch': 'torch_export',
 }
 """Engines by the name that commands take, and the module of each."""
 SUFFIXES = {'.onnx': 'onnx', '.xml': 'openvino', '.mnn': 'mnn', '.pte': 'executorch', '.pt2': 'torch'}
@@ -125,6 +129,44 @@ class Engine(Protocol):
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: The engine is missing, or the file is no artefact of it or is one that is not safe to open.
+        """
+        ...
+
+
+@runtime_checkable
+class Converter(Protocol):
+    """An engine whose artefacts are made of ONNX files, so that several such engines share one."""
+
+    def convert(self, onnx: str | os.PathLike, path: str | os.PathLike, dynamic: Dynamic) -> None:
+        """Write what an ONNX file holds.
+
+        Args:
+            onnx: The file to convert.
+            path: The file to write.
+            dynamic: Axes of any size.
+
+        Raises:
+            ValueError: The engine does not convert it.
+        """
+        ...
+
+
+@runtime_checkable
+class Transparent(Protocol):
+    """An engine that can tell what is computed inside of an artefact."""
+
+    def inner(
+        self, path: str | os.PathLike, inputs: np.ndarray | Mapping[str, np.ndarray], names: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Run an artefact, and keep values inside of it.
+
+        Args:
+            path: The file.
+            inputs: As `Session.run` takes them.
+            names: Of the values, which are those of the operations of torch's exported program.
+
+        Returns:
+            The values, of those that the artefact has.
         """
         ...
 

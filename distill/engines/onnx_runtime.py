@@ -1,7 +1,11 @@
 """ONNX files, which ONNX Runtime runs. torch's exporter writes them, with the weights inside."""
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +13,17 @@ import numpy as np
 
 from distill.engines import Dynamic, Names, Port, Session, named_inputs
 from distill.engines.installed import missing_modules, version_of
+from distill.engines.quiet import caught_output
 from distill.engines.tracing import exported_program
 
 OPSET = 20
 """deform_conv2d is lowered from 20 on."""
 DOMAINS = ('', 'ai.onnx', 'ai.onnx.ml', 'com.microsoft')
 """Operators that ONNX Runtime has itself. Others would need a library of code, which is never loaded."""
-TYPES = {'tensor(float)': 'float32', 'tensor(float16)': 'float16', 'tensor(uint8)': 'uint8', 'tensor(int8)': 'int8',
-         'tensor(int64)': 'int64', 'tensor(int32)': 'int32', 'tensor(double)': 'float64', 'tensor(bool)': 'bool'}  # fmt: skip
+LAYER = 'pkg.torch.onnx.name_scopes'
+"""Metadata of an operation: the modules of the network that it comes from, as a list, the operation itself last."""
+TYPES = {'float': 'float32', 'double': 'float64'}
+"""Types that numpy names otherwise."""
 
 
 class OnnxRuntime:
@@ -40,18 +47,46 @@ class OnnxRuntime:
         import torch
 
         program = exported_program(network, example, names, dynamic)
-        written = torch.onnx.export(
-            program,
-            (),
-            input_names=list(names.inputs),
-            output_names=list(names.outputs),
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        with caught_output(), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            try:
+                written = torch.onnx.export(
+                    program,
+                    (),
+                    input_names=list(names.inputs),
+                    output_names=list(names.outputs),
+                    opset_version=OPSET,
+                    dynamo=True,
+                    external_data=False,
+                    verbose=False,
+                )
+            except torch.onnx.errors.OnnxExporterError as error:
+                raise ValueError(f'it cannot be written as ONNX ({_root(error)})') from error
         assert written is not None
-        written.save(os.fspath(path), external_data=False)
+        model = written.model_proto
+        _name_axes(model.graph, dynamic)
+        for node in _nodes(model.graph):
+            scopes = [one for one in node.metadata_props if one.key == LAYER]
+            del node.metadata_props[:]  # Among them are the paths of the machine that exports.
+            node.metadata_props.extend(scopes)
+        Path(path).write_bytes(model.SerializeToString())
+
+    def inner(
+        self, path: str | os.PathLike, inputs: np.ndarray | Mapping[str, np.ndarray], names: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """See `Engine.inner`."""
+        import onnx
+        import onnxruntime
+
+        model = onnx.load(os.fspath(path))
+        known = {name for node in model.graph.node for name in node.output}
+        asked = [name for name in names if name in known]
+        there = {one.name for one in model.graph.output}
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in asked if name not in there)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), _options(None), ['CPUExecutionProvider'])
+        return dict(
+            zip(asked, session.run(asked, named_inputs(inputs, OnnxSession(session, None).inputs)), strict=True)
+        )
 
     def open(self, path: str | os.PathLike, threads: int | None = None, device: str = 'cpu') -> Session:
         """See `Engine.open`."""
@@ -61,14 +96,12 @@ class OnnxRuntime:
         check_safe(path)
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
         wanted = ['CUDAExecutionProvider'] if device.startswith('cuda') else []
         providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
         try:
-            session = onnxruntime.InferenceSession(os.fspath(path), options, [*providers, 'CPUExecutionProvider'])
+            session = onnxruntime.InferenceSession(
+                os.fspath(path), _options(threads), [*providers, 'CPUExecutionProvider']
+            )
         except Exception as error:  # onnxruntime's exceptions have no common class of their own
             raise ValueError(_unreadable(path, error)) from None
         return OnnxSession(session, threads)
@@ -86,6 +119,27 @@ class OnnxSession:
     def run(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         """See `Session.run`."""
         return tuple(self.session.run(None, named_inputs(inputs, self.inputs)))
+
+
+@contextlib.contextmanager
+def temporary_onnx(network: Any, example: tuple[Any, ...], names: Names, dynamic: Dynamic) -> Iterator[Path]:
+    """Write a network as ONNX for the block, for an engine that starts from there."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'model.onnx')
+        ENGINE.write(network, example, path, names, dynamic)
+        yield path
+
+
+def add_metadata(path: str | os.PathLike, entries: Mapping[str, str]) -> None:
+    """Add texts to the metadata of an ONNX file, in place of those of the same names."""
+    import onnx
+
+    model = onnx.load(os.fspath(path))
+    kept = [one for one in model.metadata_props if one.key not in entries]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.extend(onnx.StringStringEntryProto(key=key, value=text) for key, text in entries.items())
+    Path(path).write_bytes(model.SerializeToString())
 
 
 def check_safe(path: str | os.PathLike) -> Any:
@@ -149,9 +203,40 @@ def _tensors(graph: Any) -> Iterator[Any]:
                 yield from _tensors(inner)
 
 
+def _options(threads: int | None) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _name_axes(graph: Any, dynamic: Dynamic) -> None:
+    """Give the axes of any size the names that the caller has for them, in place of torch's symbols."""
+    named = {}
+    for value in graph.input:
+        for axis, label in dynamic.get(value.name, {}).items():
+            named[value.type.tensor_type.shape.dim[axis].dim_param] = label
+    named.pop('', None)
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(r'\b\w+\b', lambda found: named.get(found[0], found[0]), dim.dim_param)
+
+
+def _root(error: BaseException) -> str:
+    """The first cause of an error, in a line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().partition('\n')[0] or type(error).__name__)[:300]
+
+
 def _port(value: Any) -> Port:
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
-    return Port(value.name, shape, TYPES.get(value.type, value.type))
+    kind = value.type.removeprefix('tensor(').removesuffix(')')
+    return Port(value.name, shape, TYPES.get(kind, kind))
 
 
 def _unreadable(path: str | os.PathLike, error: Exception) -> str:
