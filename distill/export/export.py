@@ -120,7 +120,7 @@ def export_model(
     dynamic, reason = _axes(loaded, deployed, wish.batch)
     job = _Job(loaded, deployed, wish, shown, dynamic, reason)
     exported, failures = [], []
-    with _workspace(Path(out) / name) as folder:
+    with workspace(Path(out) / name) as folder:
         for engine in engines:
             tell(f'{engine.name}: writing and verifying')
             try:
@@ -258,7 +258,7 @@ class _Job:
             classes=classes,
             outputs=list(deployed.outputs),
             verification=verification,
-            versions=_versions(),
+            versions=versions(),
             details=details,
         )
 
@@ -303,7 +303,7 @@ def _metadata(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of what has a part in an export."""
     found = {'robust-backbones': __version__}
     for name in ('torch', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mnn', 'executorch'):
@@ -313,7 +313,7 @@ def _versions() -> dict[str, str]:
 
 
 @contextmanager
-def _workspace(path: Path) -> Iterator[Path]:
+def workspace(path: Path) -> Iterator[Path]:
     """A folder beside the files, on the same disk, that goes with all that is left in it."""
     folder = temporary_path(path, 'partial')
     folder.mkdir(parents=True)

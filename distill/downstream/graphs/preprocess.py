@@ -22,7 +22,7 @@ class Preprocess(nn.Module):
         dtype: ``uint8`` for images as they are decoded, ``float32`` for images that are normalised outside.
         bgr: Whether the network takes B, G, R.
         canvas: Height and width of what the network sees, for networks that take one size only; in place of
-            ``divisor``.
+            ``divisor``. Larger images are an error of the engine that runs the graph.
     """
 
     def __init__(
@@ -53,9 +53,13 @@ class Preprocess(nn.Module):
             images = (images.float() - self.mean) / self.std
         if self.bgr:
             images = images.flip(1)
-        rows, columns = self.canvas or (_whole(height, self.divisor), _whole(width, self.divisor))
         # Without a branch on the size, which would be fixed by it.
-        return F.pad(images, (0, columns - width, 0, rows - height))
+        if self.canvas is None:
+            return F.pad(images, (0, _whole(width, self.divisor) - width, 0, _whole(height, self.divisor) - height))
+        # Padding would cut an image that is larger; there is no tensor of negative size.
+        rows, columns = self.canvas
+        images = torch.cat([images, images.new_zeros(*images.shape[:2], rows - height, width)], 2)
+        return torch.cat([images, images.new_zeros(*images.shape[:2], rows, columns - width)], 3)
 
 
 def preprocess_of(network: Any, dtype: str, canvas: tuple[int, int] | None = None) -> Preprocess:
