@@ -1,4 +1,4 @@
-"""An artefact of a detector or segmenter in the place of the model, in the same test: its files, metrics, corruptions."""
+"""An artefact of a detector or segmenter in the place of the model: same files, same metrics, same corruptions."""
 
 import copy
 from collections.abc import Sequence

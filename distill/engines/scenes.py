@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill.engines import by_suffix
+from distill.engines import by_suffix, is_artefact
 from distill.engines.artefact import Manifest
 
 DETECTION, SEGMENTATION = 'detection', 'segmentation'
@@ -31,9 +31,7 @@ class Objects:
     masks: np.ndarray | None = None
 
 
-def objects_of(
-    outputs: Sequence[str], found: Sequence[np.ndarray], size: tuple[int, int], threshold: float
-) -> Objects:
+def objects_of(outputs: Sequence[str], found: Sequence[np.ndarray], size: tuple[int, int], threshold: float) -> Objects:
     """The objects among what a detector's artefact returns for one image, which is filled up to a fixed number.
 
     Args:
@@ -134,10 +132,20 @@ def scene_manifest(path: str | os.PathLike) -> Manifest:
     """
     manifest = Manifest.read(path)
     if manifest is None:
-        raise ValueError(f"'{path}' has no '{Manifest.path_beside(path).name}' beside it; copy both, or export it again")
+        raise ValueError(
+            f"'{path}' has no '{Manifest.path_beside(path).name}' beside it; copy both, or export it again"
+        )
     if manifest.task not in (DETECTION, SEGMENTATION):
         raise ValueError(f"'{path}' is of the task {manifest.task}; give an artefact of a detector or segmenter")
     return manifest
+
+
+def is_scene_artefact(path: str | os.PathLike) -> bool:
+    """Whether a file is an artefact of a detector or segmenter, by its manifest."""
+    if not is_artefact(path) or not os.path.isfile(path):
+        return False
+    manifest = Manifest.read(path)
+    return manifest is not None and manifest.task in (DETECTION, SEGMENTATION)
 
 
 def as_input(image: np.ndarray, dtype: str, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:

@@ -39,7 +39,7 @@ def partners(found: Objects, expected: Objects) -> list[tuple[int, int]]:
     for place, label in enumerate(expected.labels):
         rivals = [k for k in left if found.labels[k] == label and overlaps[place, k] >= SAME]
         if rivals:
-            best = max(rivals, key=lambda k: overlaps[place, k])  # noqa: B023 - used at once
+            best = rivals[int(overlaps[place, rivals].argmax())]
             left.discard(best)
             pairs.append((best, place))
     return pairs

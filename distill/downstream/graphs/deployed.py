@@ -103,7 +103,7 @@ def resize_of(config: Config, steps: list[dict]) -> dict | None:
         if type_name(step) != 'Resize' or not settings.keys() <= {'scale', 'keep_ratio'} or resize is not None:
             raise ValueError(
                 f"the test pipeline of '{config.filename}' has the step {type_name(step)} with "
-                f'{", ".join(settings) or "no settings"}; an artefact tells of one Resize with scale and keep_ratio only'
+                f'{", ".join(settings) or "no settings"}; an artefact can tell of one Resize with scale and keep_ratio'
             )
         resize = {'scale': list(step['scale']), 'keep_ratio': bool(settings.get('keep_ratio', False))}
     return resize

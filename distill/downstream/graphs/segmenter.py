@@ -67,5 +67,5 @@ def check_segmenter(network: Any) -> None:
         raise ValueError(f'a {kind} cannot be exported; choose an EncoderDecoder')
     if (mode := network.test_cfg.get('mode', 'whole')) != 'whole':
         raise ValueError(
-            f"the segmenter is tested in mode '{mode}', which cannot be exported; test it with model.test_cfg.mode=whole"
+            f"the segmenter is tested in mode '{mode}', which cannot be exported; set model.test_cfg.mode to 'whole'"
         )
