@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from distill.base import folders
@@ -11,38 +11,11 @@ from distill.downstream.graphs.deployed import resize_of, scene_graph, takes_any
 from distill.downstream.inference import SceneModel, first_dataset, load_scene_model
 from distill.engines import Engine, by_name
 from distill.engines.artefact import artefact_files
-from distill.export.dense_job import ShownImage, largest_of
-from distill.export.export import Exported, ExportError, workspace
-from distill.export.images import COUNT
-from distill.export.verify import TOLERANCE
+from distill.export.dense_job import Job, ShownImage, largest_of
+from distill.export.export import Exported, ExportError, Wish, workspace
 
 ENGINES = ('onnx', 'openvino')
 """Engines that run what a detector or segmenter needs: suppression, RoIAlign, sizes that depend on the image."""
-
-
-@dataclass(frozen=True)
-class DenseWish:
-    """What is exported of a detector or segmenter, and how it is verified.
-
-    Attributes:
-        engines: Names of the engines.
-        uint8: Whether the artefact normalises its images itself.
-        largest: Height and width of the largest image that it is to take, after resizing: the network then sees images
-            that are filled up to this size. None takes it from the images to verify with for backbones that look at all
-            of an image, or at windows, and exports others for any size.
-        images: Folder with images to verify with; None for the test set's.
-        count: Number of these images.
-        tolerance: The largest difference of a score, and of a box relative to the image's longer side.
-        threads: Of the engines.
-    """
-
-    engines: tuple[str, ...] = ('onnx',)
-    uint8: bool = False
-    largest: tuple[int, int] | None = None
-    images: Path | None = None
-    count: int = COUNT
-    tolerance: float = TOLERANCE
-    threads: int | None = None
 
 
 def export_dense(
@@ -50,8 +23,9 @@ def export_dense(
     checkpoint: str | os.PathLike,
     out: str | os.PathLike,
     name: str,
-    wish: DenseWish,
+    wish: Wish,
     tell: Callable[[str], None] = lambda line: None,
+    largest: tuple[int, int] | None = None,
 ) -> list[Exported]:
     """Export a detector or segmenter, and verify each file in its own engine.
 
@@ -60,8 +34,11 @@ def export_dense(
         checkpoint: Its weights.
         out: Folder of the files.
         name: Their name, without the ending of each engine.
-        wish: What is exported.
+        wish: What is exported. Images to verify with are those of the test set, unless it names others.
         tell: Takes a line of progress.
+        largest: Height and width of the largest image that the artefact is to take, after resizing: the network then
+            sees images that are filled up to this size. None takes it from the images to verify with for backbones that
+            look at all of an image, or at windows, and exports others for any size.
 
     Returns:
         What was written, in the order of the engines.
@@ -78,18 +55,13 @@ def export_dense(
     files = choose_files(scene, wish.images, wish.count)
     shown = [ShownImage.of(scene, path) for path in files]
     tell('deploying')
-    largest = wish.largest or (None if takes_any_size(scene.network) else largest_of(shown))
+    largest = largest or (None if takes_any_size(scene.network) else largest_of(shown))
     graph = scene_graph(scene, wish.uint8, largest)
     if graph.largest is not None:
         _check_sizes(shown, graph.largest)
         tell(f'the network sees one size: images of up to {graph.largest[0]}x{graph.largest[1]} (height x width)')
-    job = Job(
-        scene,
-        graph,
-        shown,
-        wish,
-        {'checkpoint': os.fspath(checkpoint), 'resize': resize, 'images': os.fspath(files[0].parent)},
-    )
+    about = {'checkpoint': os.fspath(checkpoint), 'resize': resize, 'images': os.fspath(files[0].parent)}
+    job = Job(scene, graph, shown, wish, about)
     exported, failures = [], []
     with workspace(Path(out) / name) as folder:
         for engine in engines:
@@ -110,13 +82,15 @@ def export_dense(
     return exported
 
 
-def check_dense(checkpoint: str | os.PathLike, wish: DenseWish) -> list[Engine]:
+def check_dense(checkpoint: str | os.PathLike, wish: Wish) -> list[Engine]:
     """Check what needs no heavy import; returns the engines.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ValueError: An engine is missing, or is one that runs no detectors and segmenters.
     """
+    if wish.batch is not None:
+        raise ValueError('a detector or segmenter is exported without a fixed batch; leave it out')
     engines = [by_name(one) for one in wish.engines]
     for engine in engines:
         if engine.name not in ENGINES:
@@ -157,6 +131,6 @@ def _check_sizes(shown: list[ShownImage], largest: tuple[int, int]) -> None:
         height, width = one.resized.shape[:2]
         if height > largest[0] or width > largest[1]:
             raise ValueError(
-                f'an image to verify with has {height}x{width} pixels after resizing (height x width), and the artefact '
-                f'is to take up to {largest[0]}x{largest[1]}; give a larger size'
+                f'an image to verify with has {height}x{width} pixels after resizing (height x width), and the '
+                f'artefact is to take up to {largest[0]}x{largest[1]}; give a larger size'
             )

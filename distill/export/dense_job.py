@@ -18,7 +18,7 @@ from distill.engines.artefact import Manifest, Verification, artefact_sha256
 from distill.engines.onnx_runtime import add_metadata
 from distill.engines.scenes import IMAGES, SIZE, Objects, as_input, objects_of
 from distill.export.compare_scenes import SceneComparison, compare_labels, compare_objects
-from distill.export.export import Exported, versions
+from distill.export.export import Exported, Wish, versions
 
 AGREEMENT = {'detection': 0.99, 'segmentation': 0.999}
 """The least share of objects or pixels that agree."""
@@ -34,6 +34,7 @@ class ShownImage:
 
     @classmethod
     def of(cls, scene: SceneModel, path: Path) -> 'ShownImage':
+        """An image file as the test pipeline of a model shows it."""
         with Image.open(path) as opened:
             image = np.asarray(opened.convert('RGB'))
         sample = scene.sample(image)
@@ -41,6 +42,7 @@ class ShownImage:
 
 
 def largest_of(shown: Sequence[ShownImage]) -> tuple[int, int]:
+    """Height and width that all images have at the most, after resizing."""
     return max(one.resized.shape[0] for one in shown), max(one.resized.shape[1] for one in shown)
 
 
@@ -51,8 +53,7 @@ class Job:
         scene: The model.
         graph: Its form for export.
         shown: Images to verify with.
-        tolerance: The largest difference that is allowed.
-        threads: Of the engines, or None for their own choice.
+        wish: What is exported.
         about: What the manifest tells of its origin.
     """
 
@@ -61,12 +62,11 @@ class Job:
         scene: SceneModel,
         graph: SceneGraph,
         shown: Sequence[ShownImage],
-        tolerance: float,
-        threads: int | None,
+        wish: Wish,
         about: dict,
     ):
         self.scene, self.graph, self.shown, self.about = scene, graph, shown, about
-        self.tolerance, self.threads = tolerance, threads
+        self.tolerance, self.threads = wish.tolerance, wish.threads
         self.names = Names((IMAGES, SIZE), graph.outputs)
         self.detects = scene.task == DETECTION
         axes = {2: 'height', 3: 'width'}
