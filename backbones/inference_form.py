@@ -73,8 +73,8 @@ def inference_form(model: nn.Module, size: Sequence[int] | None = None) -> Infer
         ValueError: A norm takes its statistics from the batch, or the form does not equal the model.
     """
     like = next(model.parameters())
-    config: Any = model.pretrained_cfg
-    channels, *own_size = config['input_size']
+    config: Any = getattr(model, 'pretrained_cfg', None) or {}
+    channels, *own_size = config.get('input_size', (3, *(size or ())))
     height, width = size or fixed_size(model) or own_size
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(3, channels, height, width, generator=generator).to(like.device, like.dtype)

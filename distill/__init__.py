@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distill.api.evaluate import evaluate as evaluate
     from distill.api.explain import Explanation as Explanation
     from distill.api.explain import explain_pair as explain_pair
+    from distill.api.export import export_model as export_model
     from distill.api.report import Report as Report
     from distill.api.report import write_report as write_report
     from distill.api.results import Results as Results
@@ -43,6 +44,7 @@ _FOUND_IN = {
     'TestResult': 'api.run_test',
     'explain_pair': 'api.explain',
     'Explanation': 'api.explain',
+    'export_model': 'api.export',
     'write_report': 'api.report',
     'Report': 'api.report',
     'load_predictor': 'predict',

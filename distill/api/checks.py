@@ -8,6 +8,8 @@ from pathlib import Path
 from distill.base.extras import TRACKERS
 from distill.base.paths import check_can_write, check_is_folder
 from distill.base.records import cells_of, choose_kinds
+from distill.engines import MODULES as ENGINES
+from distill.engines import by_name
 from distill.results.schema import FILE_NAME
 from distill.robustness.sources import Source
 from distill.robustness.suite_table import IMAGENET_SUITES, OWN_SUITES, SUITE_NAMES, find_folder, plain_suite
@@ -133,6 +135,34 @@ def check_suite(name: str, data_root: str | os.PathLike | None) -> None:
     if data_root and not any(find_folder(suite, Path(data_root)) for suite in named):
         folder = Path(data_root) / named[0].folders[0]
         raise FileNotFoundError(f"suite '{name}' needs the folder '{folder}'; make it or leave it out")
+
+
+def check_export(
+    engines: Sequence[str], out: str | os.PathLike, images: str | os.PathLike | None, say: Say = as_keyword
+) -> None:
+    """Check what an export is given, and that its engines are installed.
+
+    Args:
+        engines: Names of engines.
+        out: Folder of the files.
+        images: Folder of images to verify with, or None.
+        say: What a user knows the parameters by.
+
+    Raises:
+        FileNotFoundError: The folder of images does not exist.
+        OSError: The folder of the files cannot be written.
+        ValueError: No engine is given, or one is unknown or missing.
+    """
+    if not engines:
+        raise ValueError(f'no engine is given; choose from {", ".join(ENGINES)}')
+    check_can_write(out, say('out'), is_folder=True)
+    if images is not None:
+        check_is_folder(images, 'image folder', 'give a folder with images')
+    for name in engines:
+        engine = by_name(name)
+        lacking = engine.missing()
+        if lacking:
+            raise ValueError(f"engine '{name}' needs {lacking}")
 
 
 def check_explanation(

@@ -7,6 +7,9 @@ EXTRAS = {
     'openmmlab': ('mmcv', 'mmdet', 'mmseg', 'pycocotools', 'ftfy', 'regex'),
     'fast-coco': ('faster_coco_eval',),
     'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
+    'openvino': ('openvino',),
+    'mnn': ('MNN',),
+    'executorch': ('executorch',),
 }
 """For each extra the modules that it adds to those of the extras before."""
 TRACKERS = ('tensorboard', 'wandb', 'mlflow', 'aim')

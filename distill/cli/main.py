@@ -34,6 +34,7 @@ COMMANDS = {
         'transfer', TRAIN, 'train students with every teacher and alone, and tell what was transferred'
     ),
     'save': Command('save', TRAIN, 'save a model as timm and the Hugging Face hub expect it, with a model card'),
+    'export': Command('export', TRAIN, 'write a model for other engines, each file verified there'),
     'demo': Command('demo', TRAIN, 'the whole chain on embedded data'),
     'robustness': Command('robustness', JUDGE, 'evaluate any models on clean, corrupted and shifted images'),
     'predict': Command('predict', JUDGE, 'show images to a classifier, a detector or a segmenter'),

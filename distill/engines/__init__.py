@@ -11,9 +11,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 MODULES = {
     'onnx': 'onnx_runtime',
@@ -67,7 +68,7 @@ class Session(Protocol):
     outputs: tuple[Port, ...]
     threads: int | None
 
-    def run(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    def run(self, inputs: 'np.ndarray | Mapping[str, np.ndarray]') -> 'tuple[np.ndarray, ...]':
         """Run the network.
 
         Args:
@@ -107,7 +108,8 @@ class Engine(Protocol):
         """Write a network.
 
         Args:
-            network: An ``nn.Module`` in eval mode, on the CPU.
+            network: An ``nn.Module`` in eval mode, on the CPU; or what `distill.engines.tracing.exported_program` has
+                made of one, so that several engines share it.
             example: A tensor for each input. Where a size is dynamic, give one above 1 and unlike any size inside.
             path: The file, which ends in `suffix`.
             names: Of inputs and outputs.
@@ -156,8 +158,8 @@ class Transparent(Protocol):
     """An engine that can tell what is computed inside of an artefact."""
 
     def inner(
-        self, path: str | os.PathLike, inputs: np.ndarray | Mapping[str, np.ndarray], names: Sequence[str]
-    ) -> dict[str, np.ndarray]:
+        self, path: str | os.PathLike, inputs: 'np.ndarray | Mapping[str, np.ndarray]', names: Sequence[str]
+    ) -> 'dict[str, np.ndarray]':
         """Run an artefact, and keep values inside of it.
 
         Args:
@@ -199,7 +201,7 @@ def is_artefact(path: str | os.PathLike) -> bool:
     return Path(path).suffix in SUFFIXES
 
 
-def named_inputs(inputs: np.ndarray | Mapping[str, np.ndarray], ports: Sequence[Port]) -> dict[str, np.ndarray]:
+def named_inputs(inputs: 'np.ndarray | Mapping[str, np.ndarray]', ports: Sequence[Port]) -> 'dict[str, np.ndarray]':
     """Inputs by name, checked against what an artefact takes.
 
     Args:
@@ -209,6 +211,8 @@ def named_inputs(inputs: np.ndarray | Mapping[str, np.ndarray], ports: Sequence[
     Raises:
         ValueError: A name, a shape or a type is another.
     """
+    import numpy as np
+
     given = {ports[0].name: inputs} if isinstance(inputs, np.ndarray) else dict(inputs)
     names = [port.name for port in ports]
     if sorted(given) != sorted(names):

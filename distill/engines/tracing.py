@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 
 from distill.engines import Dynamic, Names
+from distill.engines.quiet import caught_output
 
 
 def exported_program(network: Any, example: tuple[Any, ...], names: Names, dynamic: Dynamic) -> Any:
     """Export a network with torch.
 
     Args:
-        network: An ``nn.Module`` in eval mode, on the CPU.
+        network: An ``nn.Module`` in eval mode, on the CPU; or what this function has returned for it, which is
+            returned again, so that several engines share it.
         example: A tensor for each input.
         names: Of inputs and outputs.
         dynamic: Axes of any size.
@@ -25,6 +27,8 @@ def exported_program(network: Any, example: tuple[Any, ...], names: Names, dynam
     """
     import torch
 
+    if isinstance(network, torch.export.ExportedProgram):
+        return network
     # Of a batch sizes from 1 on are stated; of the others torch finds out from where on they are possible.
     batches = {
         label: torch.export.Dim(label, min=1) for axes in dynamic.values() for axis, label in axes.items() if not axis
@@ -34,7 +38,8 @@ def exported_program(network: Any, example: tuple[Any, ...], names: Names, dynam
         for name in names.inputs
     )
     try:
-        with torch.no_grad():
+        # torch logs what it could not solve on the way.
+        with torch.no_grad(), caught_output():
             return torch.export.export(network, example, dynamic_shapes=shapes, strict=False)
     # torch's errors about what it cannot trace have no class in common.
     except Exception as error:

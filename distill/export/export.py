@@ -30,6 +30,16 @@ INPUT = 'images'
 AXES = {0: 'batch', 2: 'height', 3: 'width'}
 FIXED = 'executorch'
 """The engine that plans the memory of a run, for which each size is fixed."""
+PADS_BY_SIZE = (
+    'Conv2dSame',
+    'CondConv2d',
+    'MixedConv2d',
+    'MaxPool2dSame',
+    'AvgPool2dSame',
+    'StdConv2dSame',
+    'ScaledStdConv2dSame',
+)
+"""timm's layers with the padding of TensorFlow."""
 OTHER_SIZE_PX = 64
 """By how much the other size is larger at which an artefact of any size is verified, too."""
 
@@ -43,6 +53,7 @@ class Wish:
         features: Entries of ``feature_info`` for a feature pyramid; empty for the last four; None for a classifier.
         uint8: Whether the artefact normalises its images itself.
         batch: Images of a run, to fix it; None for any number.
+        fixed_size: Whether to take images of the model's size only, which is exported sooner.
         images: Folder with images to verify with; None for synthetic ones.
         count: Number of these images.
         tolerance: See `distill.export.verify`.
@@ -53,6 +64,7 @@ class Wish:
     features: tuple[int, ...] | None = None
     uint8: bool = False
     batch: int | None = None
+    fixed_size: bool = False
     images: Path | None = None
     count: int = COUNT
     tolerance: float = TOLERANCE
@@ -84,7 +96,7 @@ class ExportError(ValueError):
         self.exported = list(exported)
 
 
-def export_model(
+def export_classifier(
     loaded: LoadedModel,
     out: str | os.PathLike,
     name: str,
@@ -117,8 +129,7 @@ def export_model(
     deployed = deploy(loaded, wish.features, wish.uint8)
     shown = sample(wish.images, wish.count, deployed.size, loaded.transform)
     tell('tracing')
-    dynamic, reason = _axes(loaded, deployed, wish.batch)
-    job = _Job(loaded, deployed, wish, shown, dynamic, reason)
+    job = _Job(loaded, deployed, wish, shown, *_trace(loaded, deployed, wish))
     exported, failures = [], []
     with workspace(Path(out) / name) as folder:
         for engine in engines:
@@ -147,14 +158,22 @@ class _Job:
         deployed: Its form for export.
         wish: What is exported.
         shown: Images to verify with.
-        dynamic: Axes of any size.
+        program: The form for export as torch's exported program, which the engines share.
+        dynamic: Its axes of any size.
         reason: Why not all axes are, or nothing.
     """
 
     def __init__(
-        self, loaded: LoadedModel, deployed: Deployed, wish: Wish, shown: Sample, dynamic: Dynamic, reason: str
+        self,
+        loaded: LoadedModel,
+        deployed: Deployed,
+        wish: Wish,
+        shown: Sample,
+        program: Any,
+        dynamic: Dynamic,
+        reason: str,
     ):
-        self.loaded, self.deployed, self.wish, self.shown = loaded, deployed, wish, shown
+        self.loaded, self.deployed, self.wish, self.shown, self.program = loaded, deployed, wish, shown, program
         self.dynamic, self.reason = dynamic, reason
         self.names = Names((INPUT,), deployed.outputs)
         self.classifies = wish.features is None
@@ -179,7 +198,8 @@ class _Job:
 
     def _write(self, engine: Engine, path: Path, dynamic: Dynamic) -> None:
         example = _example(self.deployed, len(dynamic[INPUT]) > 0, self.wish.batch)
-        engine.write(self.deployed.network, (example,), path, self.names, dynamic)
+        network = self.program if dynamic == self.dynamic else self.deployed.network
+        engine.write(network, (example,), path, self.names, dynamic)
 
     def _onnx(self, folder: Path) -> Path:
         """The ONNX file that several engines start from."""
@@ -263,24 +283,34 @@ class _Job:
         )
 
 
-def _axes(loaded: LoadedModel, deployed: Deployed, batch: int | None) -> tuple[Dynamic, str]:
-    """The axes that can be of any size, and why others cannot: what torch can trace is tried."""
-    wanted = {axis: label for axis, label in AXES.items() if axis or batch is None}
-    if fixed_size(loaded.network) is not None:
-        wanted, reason = {axis: label for axis, label in wanted.items() if not axis}, 'the model takes one size'
-    else:
-        reason = ''
+def _trace(loaded: LoadedModel, deployed: Deployed, wish: Wish) -> tuple[Any, Dynamic, str]:
+    """The network as torch's exported program, its axes of any size, and why others cannot be: what can be is tried."""
+    wanted = {axis: label for axis, label in AXES.items() if axis or wish.batch is None}
+    reason = _why_fixed(loaded, deployed, wish)
+    if reason:
+        wanted = {axis: label for axis, label in wanted.items() if not axis}
     tries = [wanted, {axis: label for axis, label in wanted.items() if not axis}, {}]
     for axes in (one for index, one in enumerate(tries) if one not in tries[:index]):
         dynamic = {INPUT: axes}
-        example = _example(deployed, bool(axes), batch)
+        example = _example(deployed, bool(axes), wish.batch)
         try:
-            exported_program(deployed.network, (example,), Names((INPUT,), deployed.outputs), dynamic)
+            program = exported_program(deployed.network, (example,), Names((INPUT,), deployed.outputs), dynamic)
         except ValueError as error:
             reason, last = str(error), error
         else:
-            return dynamic, reason
+            return program, dynamic, reason
     raise ValueError(f"'{loaded.source}' cannot be exported: {last}")
+
+
+def _why_fixed(loaded: LoadedModel, deployed: Deployed, wish: Wish) -> str:
+    """Why an artefact takes images of one size, or nothing."""
+    if wish.fixed_size:
+        return 'as was asked for'
+    if fixed_size(loaded.network) is not None:
+        return 'the model takes one size'
+    # torch spends minutes on the formulas of such padding.
+    padding = [type(one).__name__ for one in deployed.network.modules() if type(one).__name__ in PADS_BY_SIZE]
+    return f'{padding[0]} pads by the size of the image' if padding else ''
 
 
 def _example(deployed: Deployed, is_dynamic: bool, batch: int | None) -> torch.Tensor:

@@ -16,8 +16,9 @@ from backbones.sources.source import split_shown
 from distill.base.classes import match_classes
 from distill.base.folders import class_folders
 from distill.base.images import normalise
+from distill.engines.artefact import Manifest
 from distill.results.entries import RunRecord
-from distill.robustness.onnx_model import OnnxModel
+from distill.robustness.artefact_model import ArtefactModel
 from distill.robustness.sources import Source, run_name
 
 
@@ -35,6 +36,7 @@ class Run:
         fixed_size: The one size that the model takes, or None for any.
         device: Where the model's input goes.
         notes: What was done to load the model and is worth a line on the screen.
+        takes_raw: Whether the network normalises its images itself.
     """
 
     name: str
@@ -47,10 +49,13 @@ class Run:
     fixed_size: tuple[int, int] | None = None
     device: str = 'cpu'
     notes: tuple[str, ...] = ()
+    takes_raw: bool = False
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
         """Predict logits [B, K] of uint8 images [B, 3, H, W]."""
+        if self.takes_raw:
+            return self.network(images).float().cpu()
         images = images.to(self.device, memory_format=torch.channels_last)
         return self.network(normalise(images, self.mean, self.std)).float().cpu()
 
@@ -72,7 +77,7 @@ def load_run(source: str, device: str, input_size: int | None = None, **given) -
     """Load a model to evaluate.
 
     Args:
-        source: What `backbones.load` takes, or an ONNX file; ``NAME=SOURCE`` names the run.
+        source: What `backbones.load` takes, or an artefact of an engine; ``NAME=SOURCE`` names the run.
         device: Where the model runs.
         input_size: Side of the images in pixels in place of the model's own.
         **given: Further arguments of `backbones.load`.
@@ -83,8 +88,8 @@ def load_run(source: str, device: str, input_size: int | None = None, **given) -
     """
     named = Source.parse(source)
     named.check()
-    if named.is_onnx:
-        return _onnx_run(named, device, input_size, given)
+    if named.is_artefact:
+        return _artefact_run(named, device, input_size, given)
     loaded = load(named.path, input_size=input_size, **given)
     params = sum(parameter.numel() for parameter in loaded.network.parameters())
     network = loaded.network.to(device).to(memory_format=torch.channels_last)
@@ -141,17 +146,21 @@ def make_run(
     return Run(name, network, classes, entry['mean'], entry['std'], transform, entry, fixed, device, tuple(notes))
 
 
-def _onnx_run(named: Source, device: str, input_size: int | None, given: Mapping) -> Run:
-    """The run of an ONNX file, which its record beside it describes."""
+def _artefact_run(named: Source, device: str, input_size: int | None, given: Mapping) -> Run:
+    """The run of an artefact of an engine, which its manifest or the record beside it describes."""
     model_kwargs, shown = split_shown(given)
     if any(value is not None for value in model_kwargs.values()):
-        raise ValueError(f"'{named.path}' is an ONNX file, which takes no {', '.join(model_kwargs)}; leave that out")
+        raise ValueError(
+            f"'{named.path}' is an exported file, which takes no {', '.join(model_kwargs)}; leave that out"
+        )
     path = str(named.file)
-    network = OnnxModel(path, device)
+    network = ArtefactModel(path, device)
     fixed = network.fixed_size
     if input_size and fixed not in (None, (input_size, input_size)):
         raise ValueError(f"'{path}' takes images of {fixed[0]}x{fixed[1]} pixels only; leave out --input-size for it")
-    record = ModelRecord.read(path) or ModelRecord(Path(path).stem)
+    if network.takes_raw and {'mean', 'std'} & set(shown):
+        raise ValueError(f"'{path}' normalises its images itself; leave out mean and std for it")
+    record = _record_of(path, network.manifest)
     plain = {key: list(value) if isinstance(value, (list, tuple)) else value for key, value in shown.items()}
     record = ModelRecord.from_json({**record.to_json(), **plain}, path)
     config = resolve_data_config(pretrained_cfg={'input_size': (3, *(fixed or (224, 224)))})
@@ -165,7 +174,17 @@ def _onnx_run(named: Source, device: str, input_size: int | None, given: Mapping
         input_size=[3, *size],
         weights_sha256=network.sha256,
     )
-    return make_run(named.name, network, record, device, network.params, named.path, path)
+    run = make_run(named.name, network, record, device, network.params, named.path, path)
+    return replace(run, fixed_size=fixed, takes_raw=network.takes_raw)
+
+
+def _record_of(path: str, manifest: Manifest | None) -> ModelRecord:
+    """What is known of the model in an artefact."""
+    if manifest is None:
+        return ModelRecord.read(path) or ModelRecord(Path(path).stem)
+    names = ('model', 'classes', 'mean', 'std', 'crop_pct', 'crop_mode', 'interpolation')
+    known = {name: getattr(manifest, name) for name in names}
+    return ModelRecord(**known, input_size=[3, *manifest.size], teacher=manifest.details.get('teacher'))
 
 
 def find_classes(runs: Sequence[Run], data_root: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The names of models to evaluate: what `backbones.sources` lists, or an ONNX file, with or without a name of the run.
+"""The names of models to evaluate: what `backbones.sources` lists, or an exported file, with or without a run's name.
 
 This module is light, so that a command can check the names before it imports torch.
 """
@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.engines import SUFFIXES, is_artefact
+
 # The same as in `backbones`, which takes torch to import; a test compares them.
 CHECKPOINTS = ('.pth', '.pt', '.ckpt', '.safetensors', '.bin', '.tar', '.pyth')
 CONFIG = 'config.json'
@@ -14,8 +16,6 @@ HUB_FILES = ('model.safetensors', 'pytorch_model.bin', 'pytorch_model.pth', 'mod
 LOCAL = re.compile(r'local[-_]dir:')
 HUB = re.compile(r'hf[-_]hub:')
 NAME = re.compile(r'[\w.\-]+')
-
-ONNX = '.onnx'
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Source:
         return cls(name or run_name(path), path, True, file)
 
     @property
-    def is_onnx(self) -> bool:
-        """Whether the file is an ONNX graph."""
-        return self.file is not None and self.file.suffix == ONNX
+    def is_artefact(self) -> bool:
+        """Whether the file is one that an engine runs."""
+        return self.file is not None and is_artefact(self.file)
 
     def check(self) -> None:
         """Check that a file or folder exists; timm's names are checked when the model is built.
@@ -72,7 +72,7 @@ class Source:
             return
         if self.file.is_dir():
             if not (self.file / CONFIG).is_file():
-                inside = sorted(one.name for one in self.file.iterdir() if one.suffix in (*CHECKPOINTS, ONNX))
+                inside = sorted(one.name for one in self.file.iterdir() if one.suffix in (*CHECKPOINTS, *SUFFIXES))
                 there = f'such as {inside[0]}' if inside else 'this one has none'
                 raise ValueError(
                     f"model '{self.file}' is a folder without {CONFIG} as timm's models have; name the file of weights "
@@ -81,7 +81,7 @@ class Source:
         elif LOCAL.match(self.path):
             raise FileNotFoundError(f"folder '{self.file}' does not exist; correct the path")
         elif not self.file.exists():
-            what, way_out = ('model', 'export') if self.is_onnx else ('checkpoint', 'train')
+            what, way_out = ('model', 'export') if self.is_artefact else ('checkpoint', 'train')
             raise FileNotFoundError(f"{what} '{self.file}' does not exist; {way_out} it first or correct the path")
 
 
@@ -105,7 +105,7 @@ def _file(text: str) -> Path | None:
     _, named = split_named(text)
     if named is not None:
         return Path(LOCAL.sub('', named, count=1))
-    is_path = path.suffix in (*CHECKPOINTS, ONNX) or set(text.partition(',')[0]) & set('/\\')
+    is_path = path.suffix in (*CHECKPOINTS, *SUFFIXES) or set(text.partition(',')[0]) & set('/\\')
     return path if text and is_path else None
 
 
