@@ -37,8 +37,8 @@ def export_dense(
         wish: What is exported. Images to verify with are those of the test set, unless it names others.
         tell: Takes a line of progress.
         largest: Height and width of the largest image that the artefact is to take, after resizing: the network then
-            sees images that are filled up to this size. None takes it from the images to verify with for backbones that
-            look at all of an image, or at windows, and exports others for any size.
+            sees images that are filled up to this size. None takes it from the images to verify with, if the backbone
+            looks at all of an image, or at windows, or if one size is wished; others take any size.
 
     Returns:
         What was written, in the order of the engines.
@@ -55,7 +55,8 @@ def export_dense(
     files = choose_files(scene, wish.images, wish.count)
     shown = [ShownImage.of(scene, path) for path in files]
     tell('deploying')
-    largest = largest or (None if takes_any_size(scene.network) else largest_of(shown))
+    if largest is None and (wish.fixed_size or not takes_any_size(scene.network)):
+        largest = largest_of(shown)
     graph = scene_graph(scene, wish.uint8, largest)
     if graph.largest is not None:
         _check_sizes(shown, graph.largest)

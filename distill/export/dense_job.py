@@ -165,7 +165,7 @@ class Job:
             details['mask_threshold'] = self.threshold
         if graph.largest is not None:
             details['largest'] = list(graph.largest)
-            details['fixed_because'] = 'the backbone looks at all of an image, or at windows: the network sees one size'
+            details['fixed_because'] = 'the network sees one size, up to which images are filled up'
         return Manifest(
             engine=engine.name,
             engine_version=engine.version(),
