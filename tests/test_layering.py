@@ -23,6 +23,7 @@ STOREYS = (
 )
 """The rooms of `distill`, from top to bottom. Imports go down."""
 BESIDE = {
+    ('benchmarks', 'export'),
     ('downstream', 'training'),
     ('downstream', 'robustness'),
     ('training', 'robustness'),

@@ -198,6 +198,11 @@ def check_explanation(
         raise ValueError(f'{len(sources)} models are given; give two')
     for source in sources:
         source.check()
+        if source.is_artefact:
+            raise ValueError(
+                f"'{source.path}' is an exported file, which has no gradients and no stages to look into; give the "
+                'model that it was made of'
+            )
     if sources[0].name == sources[1].name:
         raise ValueError(f"both models are called '{sources[0].name}'; name one with NAME=MODEL")
 

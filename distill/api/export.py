@@ -13,8 +13,10 @@ from distill.api.checks import check_export, check_least
 from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.base.screen import screen
-from distill.export.export import Exported, Wish, export_classifier
+from distill.export.export import export_classifier
+from distill.export.files import Exported, Wish
 from distill.export.images import COUNT
+from distill.export.quantise.artefact import Options, default_out, quantise
 from distill.export.verify import TOLERANCE
 from distill.robustness.sources import Source, run_name
 
@@ -35,7 +37,7 @@ def export_model(
     tolerance: float = TOLERANCE,
     threads: int | None = None,
     config: str | os.PathLike | None = None,
-    int8: Mapping[str, Any] | None = None,
+    int8: Options | None = None,
     model_options: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> list[Exported]:
@@ -58,7 +60,7 @@ def export_model(
         tolerance: How far an output may be from the model's, relative to the largest one.
         threads: Of the engines while they verify; None for their own choice.
         config: Config of a detector or segmenter, whose checkpoint ``source`` is.
-        int8: Arguments of `distill.export.quantise.artefact.Options`, to write an int8 file beside each.
+        int8: How to quantise, to write an int8 file beside each.
         model_options: Arguments of `backbones.load`, such as ``input_size``.
         progress: Show what is done.
 
@@ -124,12 +126,10 @@ def _name(source: str | os.PathLike | nn.Module | LoadedModel, features: Sequenc
     return (run_name(text) if os.sep in text else text) + ('' if features is None else '_features')
 
 
-def _quantised(exported: Sequence[Exported], options: Mapping[str, Any], tell: Any) -> list[Exported]:
+def _quantised(exported: Sequence[Exported], options: Options, tell: Any) -> list[Exported]:
     """Write an int8 file beside each file of fp32."""
-    from distill.export.quantise.artefact import Options, default_out, quantise
-
     found = []
     for one in exported:
         path = default_out(one.path, 'int8')
-        found.append(Exported(path, quantise(one.path, path, Options(**options), say=tell)))
+        found.append(Exported(path, quantise(one.path, path, options, say=tell)))
     return found

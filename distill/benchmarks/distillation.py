@@ -7,12 +7,10 @@ machine slows all variants alike, and each peak of memory is that of one variant
 import multiprocessing
 import multiprocessing.context
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import timm
@@ -27,6 +25,7 @@ from timm.task import DistillationTeacher, LogitDistillationTask
 
 import distill.training.distiller  # noqa: F401  registers the model
 from backbones.checkpoint import build_model
+from distill.benchmarks.turns import Worker
 from distill.data.preprocessor import ViewPreprocessor
 from distill.synthetic.imagenet_like import write_imagenet_like
 from distill.teachers.cache.writer import CacheWriter
@@ -106,16 +105,15 @@ def benchmark_distill(
     """
     variants = dict(peer=_peer, online=_online, cached=_cached)
     loader = _ask(_prepare, settings)
-    processes = {name: _start(build, settings) for name, build in variants.items()}
+    workers = {name: Worker(_stepper, (build, settings), _processes()) for name, build in variants.items()}
     times = {name: [] for name in variants}
     # The first step allocates and chooses kernels.
     for step in track(range(repeats + 1)):
-        for name, (_, connection) in processes.items():
-            connection.send(True)
-            time_s = connection.recv()
+        for name, worker in workers.items():
+            time_s = worker.ask('step')
             if step:
                 times[name].append(time_s)
-    peaks = {name: _stop(*process) for name, process in processes.items()}
+    peaks = {name: worker.stop() for name, worker in workers.items()}
     median = {name: statistics.median(values) for name, values in times.items()}
     rows = {
         name: {
@@ -214,34 +212,19 @@ def _processes() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-def _start(build: Callable, settings: Settings) -> tuple[multiprocessing.Process, Connection]:
-    """Start a process that makes a step whenever it is asked to."""
-    context = _processes()
-    connection, far_end = context.Pipe()
-    process = context.Process(target=_serve, args=(build, settings, far_end), daemon=True)
-    process.start()
-    far_end.close()
-    return process, connection
-
-
-def _serve(build: Callable, settings: Settings, connection: Connection) -> None:
-    """Make a step for each True that is received and send its time in s; after False send the peak in MiB."""
+def _stepper(variant: tuple[Callable, Settings]) -> Callable[[str], float]:
+    """For a process of its own: makes a step whenever it is asked to, and tells its time in s."""
+    build, settings = variant
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     step = build(settings)
-    while connection.recv():
+
+    def answer(question: str) -> float:
         start = time.perf_counter()
         step()
-        connection.send(time.perf_counter() - start)
-    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+        return time.perf_counter() - start
 
-
-def _stop(process: multiprocessing.Process, connection: Connection) -> float:
-    """End a process; returns the most memory it had, in MiB."""
-    connection.send(False)
-    peak_mib = connection.recv()
-    process.join()
-    return peak_mib
+    return answer
 
 
 def _ask(function: Callable, settings: Settings):

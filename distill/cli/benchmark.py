@@ -3,15 +3,28 @@
 robust-backbones benchmark distill --out work_dirs/benchmark/distill.json
 robust-backbones benchmark corruptions --out work_dirs/benchmark/corruptions.json
 robust-backbones benchmark suite --out work_dirs/benchmark/suite.json
+robust-backbones benchmark inference --precision fp32 int8 --out work_dirs/benchmark/inference.json
+robust-backbones benchmark pointwise --out work_dirs/benchmark/pointwise.json
 """
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
 from distill.cli.command import prepare_torch, run_command
+from distill.engines import MODULES as ENGINES
+
+MODELS = (
+    *('robust_resnet_dw_small', 'robust_resnet_inverted_dw_small', 'robust_resnet_up_inverted_dw_small'),
+    *('robust_resnet_down_inverted_dw_small', 'resnet50', 'resnest50d', 'deit_small_patch16_224'),
+    *('swin_tiny_patch4_window7_224', 'convnext_tiny', 'coatnet_0'),
+)
+CONVNEXTS = ('convnext_atto', 'convnext_pico', 'convnext_tiny')
+CONVERTED = ('onnx', 'openvino', 'mnn')
+PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,17 +40,40 @@ def build_parser() -> argparse.ArgumentParser:
                              'instead of drawing them')  # fmt: skip
     suite = subjects.add_parser('suite', help='the embedded suites against bare forward passes and corruption')
     suite.add_argument('--images', type=int, default=200, help='images of each suite; memory is seen with four times')
-    for subject, repeats in ((distill, 5), (corruptions, 3), (suite, 3)):
+    inference = subjects.add_parser('inference', help='models in the engines that they are exported to, against eager')
+    inference.add_argument('--original', type=Path, metavar='PATH', help='Python file or package with entrypoints of '
+                           "the models' names: the original's source, run as a peer")  # fmt: skip
+    pointwise = subjects.add_parser('pointwise', help="ConvNeXt's linear against 1x1 convolutional pointwise layers")
+    for subject, models, engines in ((inference, MODELS, ('onnx', 'openvino')), (pointwise, CONVNEXTS, CONVERTED)):
+        add_engine_arguments(subject, models, engines)
+    for subject, repeats in ((distill, 5), (corruptions, 3), (suite, 3), (inference, 10), (pointwise, 10)):
         subject.add_argument('--repeats', type=int, default=repeats, help='measurements of each')
         subject.add_argument('--out', type=Path, required=True, help='JSON file of the results')
     return parser
 
 
+def add_engine_arguments(parser: argparse.ArgumentParser, models: Sequence[str], engines: Sequence[str]) -> None:
+    """Add what is measured in engines, with its defaults."""
+    parser.add_argument('--models', nargs='+', default=list(models), metavar='NAME',
+                        help=f'timm names (default: {", ".join(models)})')  # fmt: skip
+    parser.add_argument('--engines', nargs='+', default=list(engines), choices=list(ENGINES), metavar='ENGINE',
+                        help=f'of {", ".join(ENGINES)} (default: {", ".join(engines)})')  # fmt: skip
+    parser.add_argument('--precision', nargs='+', default=['fp32'], choices=PRECISIONS, metavar='TYPE',
+                        help=f'of {", ".join(PRECISIONS)}')  # fmt: skip
+    parser.add_argument('--threads', type=int, default=2, help='threads of each process')
+    parser.add_argument('--batch-size', type=int, default=8, help='images of a run; the latency is of one image')
+    parser.add_argument('--size', type=int, metavar='PX', help="side of the images, not each model's own")
+
+
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
-    check_at_least(args, 1, 'repeats', *(name for name in ('batch_size', 'threads', 'images') if name in args))
+    check_at_least(args, 1, 'repeats', *(name for name in ('batch_size', 'threads', 'images', 'size') if name in args))
     if args.subject == 'corruptions' and args.data is not None:
         check_is_folder(args.data, 'image folder', 'correct the path')
+    if getattr(args, 'original', None) is not None and not args.original.exists():
+        raise FileNotFoundError(
+            f"--original '{args.original}' does not exist; give a Python file or a package's folder"
+        )
     check_can_write(args.out, '--out')
 
 
@@ -108,7 +144,46 @@ def measure_suite(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     return result, table(result)
 
 
-MEASURE = {'distill': measure_distill, 'corruptions': measure_corruptions, 'suite': measure_suite}
+def measure_inference(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
+    """Measure models in engines; returns the result, and its table."""
+    from distill.benchmarks.inference import Subject, benchmark_inference, table
+
+    return _in_engines(args, folder, [Subject(name, name, {}) for name in args.models], benchmark_inference, table)
+
+
+def measure_pointwise(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
+    """Measure both forms of pointwise layers; returns the result, and its table."""
+    from distill.benchmarks.pointwise import benchmark_pointwise, table
+
+    return _in_engines(args, folder, args.models, benchmark_pointwise, table)
+
+
+def _in_engines(args: argparse.Namespace, folder: Path, models: list, measure: Callable, table: Callable) -> tuple:
+    import timm
+    from rich.console import Console
+    from rich.progress import track
+
+    import backbones  # noqa: F401  registers models
+    from distill.benchmarks.inference import Settings, check_engines
+
+    unknown = [name for name in args.models if not timm.is_model(name)]
+    if unknown:
+        raise ValueError(f"model '{unknown[0]}' is unknown to timm; `robust-backbones models` lists this project's")
+    check_engines(args.engines)
+    settings = Settings(args.engines, args.precision, args.threads, args.batch_size, args.repeats, size_px=args.size,
+                        original=getattr(args, 'original', None))  # fmt: skip
+    tell = Console(stderr=True).log
+    result = measure(models, settings, folder, tell, lambda rounds: track(rounds, 'rounds'))
+    return result, table(result)
+
+
+MEASURE = {
+    'distill': measure_distill,
+    'corruptions': measure_corruptions,
+    'suite': measure_suite,
+    'inference': measure_inference,
+    'pointwise': measure_pointwise,
+}
 
 
 def main(argv=None) -> int:

@@ -10,23 +10,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from distill.api.checks import as_option, check_export
 from distill.cli.arguments import add_model_arguments, check_at_least, find_config, model_arguments
 from distill.cli.command import prepare_torch, run_command
+from distill.cli.quantise import add_int8_arguments, check_int8_arguments, int8_options
 from distill.engines import MODULES
 from distill.robustness.sources import Source
 
-QUANTISATION = (
-    'calibration',
-    'calibration_images',
-    'calibration_shift',
-    'keep_fp32',
-    'keep',
-    'accuracy_drop',
-    'labelled',
-)
+if TYPE_CHECKING:
+    from distill.engines.artefact import Manifest
+
+QUANTISED = ('onnx', 'openvino', 'mnn')
+"""Engines of int8."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,33 +48,27 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument('--tolerance', type=float, default=1e-4, metavar='X', help='difference that is allowed, '
                         'relative to the largest output (%(default)s)')  # fmt: skip
     verify.add_argument('--threads', type=int, metavar='N', help="of the engines (default: the engines' own)")
-    add_quantisation_arguments(parser)
+    parser.add_argument('--int8', action='store_true', help='a second file of int8 beside each, see `quantise`')
+    add_int8_arguments(parser)
     add_model_arguments(parser)
     return parser
 
 
-def add_quantisation_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what int8 takes."""
-    group = parser.add_argument_group('int8', 'a second file beside each, for onnx, openvino and mnn')
-    group.add_argument('--int8', action='store_true', help='quantise, too')
-    group.add_argument('--calibration', metavar='DIR', help='images to measure ranges on')
-    group.add_argument('--calibration-images', type=int, metavar='N', help='how many of them at the most')
-    group.add_argument('--calibration-shift', metavar='KIND', help='clean images, shifted ones or both')
-    group.add_argument('--keep-fp32', nargs='+', metavar='LAYER', help='layers that stay in fp32')
-    group.add_argument('--keep', type=int, metavar='N', help='keep the N most sensitive layers in fp32')
-    group.add_argument('--accuracy-drop', type=float, metavar='POINTS', help='keep the fewest layers that hold it')
-    group.add_argument('--labelled', metavar='DIR', help='class folders to measure that drop on')
-
-
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
-    check_at_least(args, 1, 'batch', 'count', 'threads', 'calibration_images')
+    check_at_least(args, 1, 'batch', 'count', 'threads')
     if not args.tolerance > 0:
         raise ValueError(f'--tolerance is {args.tolerance}; give a number above 0, such as 1e-4')
     model_arguments(args)
-    given = [name for name in QUANTISATION if getattr(args, name) is not None]
-    if given and not args.int8:
-        raise ValueError(f'{as_option(given[0])} is of int8; add --int8, or leave it out')
+    if args.int8:
+        check_int8_arguments(args)
+        without = [name for name in args.to if name not in QUANTISED]
+        if without:
+            raise ValueError(
+                f'--int8 is not of {without[0]}; leave it out of --to, or choose from {", ".join(QUANTISED)}'
+            )
+    elif args.calibration is not None or args.keep is not None or args.accuracy_drop is not None:
+        raise ValueError('--calibration, --keep and --accuracy-drop are of int8; add --int8, or leave them out')
     source = Source.parse(args.source)
     source.check()
     if source.is_artefact:
@@ -91,20 +82,12 @@ def check(args: argparse.Namespace) -> None:
     check_export(args.to, args.out, args.images, as_option)
 
 
-def quantisation(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Arguments of `distill.export.quantise.artefact.Options`, or None where no int8 is asked for."""
-    if not args.int8:
-        return None
-    names = {'calibration_images': 'images', 'calibration_shift': 'shift'}
-    given = {names.get(name, name): getattr(args, name) for name in QUANTISATION}
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def run(args: argparse.Namespace) -> dict:
     """Export; returns the manifest of each file by its name."""
     check(args)
     prepare_torch()
     from rich.console import Console
+    from rich.table import Column
 
     from distill.api.export import export_model
     from distill.base.screen import result_table
@@ -112,25 +95,35 @@ def run(args: argparse.Namespace) -> dict:
     names = ('name', 'features', 'uint8', 'batch', 'fixed_size', 'images', 'count', 'tolerance', 'threads', 'config')
     given = {name: getattr(args, name) for name in names}
     exported = export_model(
-        args.source, args.out, args.to, int8=quantisation(args), model_options=model_arguments(args), **given
+        args.source,
+        args.out,
+        args.to,
+        int8=int8_options(args) if args.int8 else None,
+        model_options=model_arguments(args),
+        **given,
     )
     rows = []
     for one in exported:
         m, verified = one.manifest, one.manifest.verification
-        sizes = 'any size' if 'height' in m.dynamic else f'{m.size[0]}×{m.size[1]}'
-        takes = f'{m.dtype}, {"any batch" if m.batch is None else f"batch {m.batch}"}, {sizes}'
+        size = 'any size' if 'height' in m.dynamic else f'{m.size[0]}×{m.size[1]}'
+        takes = f'{"any batch" if m.batch is None else f"batch {m.batch}"}, {size}'
         difference = '–' if verified is None else f'{verified.max_difference:.1e}'
         agreement = '–' if verified is None or verified.agreement is None else f'{verified.agreement:.1%}'
-        shown = '–' if verified is None else f'{verified.count} {verified.origin}'
-        rows.append([one.path.name, f'{one.size_mb:.1f}', takes, m.precision, difference, agreement, shown])
+        rows.append([one.path.name, m.precision, f'{one.size_mb:.1f}', takes, difference, agreement])
     console = Console()
-    head = ['file', 'MB', 'takes', 'precision', 'largest difference', 'top-1 agrees', 'images']
-    console.print(result_table(head, rows, numbers=(1, 4, 5)))
-    for reason in dict.fromkeys(one.manifest.details.get('fixed_because') for one in exported):
-        if reason:
-            console.print(f'sizes are fixed: {reason}')
-    console.print(f'files and manifests: {args.out}')
+    head = [Column('file', overflow='fold'), 'type', 'MB', 'takes', 'difference', 'top-1']
+    console.print(result_table(head, rows, numbers=(2, 4, 5)))
+    for line in _remarks([one.manifest for one in exported]):
+        console.print(line, soft_wrap=True)
+    console.print(f'files and manifests: {args.out}', soft_wrap=True)
     return {one.path.name: one.manifest for one in exported}
+
+
+def _remarks(manifests: Sequence['Manifest']) -> list[str]:
+    """What the table does not tell, a line each."""
+    shown = {f'{one.verification.count} images ({one.verification.images})' for one in manifests if one.verification}
+    fixed = dict.fromkeys(reason for one in manifests if (reason := one.details.get('fixed_because')))
+    return [f'verified on {one}' for one in sorted(shown)] + [f'sizes are fixed: {reason}' for reason in fixed]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -35,6 +35,9 @@ COMMANDS = {
     ),
     'save': Command('save', TRAIN, 'save a model as timm and the Hugging Face hub expect it, with a model card'),
     'export': Command('export', TRAIN, 'write a model for other engines, each file verified there'),
+    'quantise': Command(
+        'quantise', TRAIN, 'quantise exported models to int8, calibrated on images, or to half precision'
+    ),
     'demo': Command('demo', TRAIN, 'the whole chain on embedded data'),
     'robustness': Command('robustness', JUDGE, 'evaluate any models on clean, corrupted and shifted images'),
     'predict': Command('predict', JUDGE, 'show images to a classifier, a detector or a segmenter'),

@@ -46,8 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--model',
         required=True,
         metavar='SOURCE',
-        help='a classifier: timm name, folder, NAME@FILE, checkpoint (docs/models_in.md) or ONNX file; or a checkpoint '
-        'of a detector or segmenter',
+        help='a classifier: timm name, folder, NAME@FILE, checkpoint (docs/models_in.md) or exported file; or a '
+        'checkpoint of a detector or segmenter',
     )
     parser.add_argument(
         '--config', help="a detector's or segmenter's config, by path or name (default: the one beside its checkpoint)"

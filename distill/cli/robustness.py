@@ -26,8 +26,8 @@ from distill.robustness.suite_table import SUITE_NAMES
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('models', nargs='+', help='timm names, folders, NAME@FILE, files that tell their model, ONNX '
-                        'files; RUN=… names a run (docs/models_in.md)')  # fmt: skip
+    parser.add_argument('models', nargs='+', help='timm names, folders, NAME@FILE, files that tell their model, '
+                        'exported files; RUN=… names a run (docs/models_in.md)')  # fmt: skip
     parser.add_argument('--data-root', help='folder with val/, stylized/, rendition/, …')
     parser.add_argument('--out', required=True, type=Path, help='folder for results.json, predictions and samples')
     parser.add_argument(

@@ -40,11 +40,6 @@ class Verification:
     mean_difference: float
     agreement: float | None = None
 
-    @property
-    def origin(self) -> str:
-        """What kind of images was shown: ``real`` or ``synthetic``."""
-        return self.images.partition(':')[0]
-
 
 @dataclass(frozen=True)
 class Manifest:

@@ -19,6 +19,10 @@ EXACT = {'INFERENCE_PRECISION_HINT': 'f32'}
 """On processors that have bfloat16 OpenVINO computes in it, unless it is told not to."""
 
 
+PRECISION_INFO = ['robust_backbones', 'inference_precision']
+"""Where a file says that it is to be computed in another type than fp32: ``bf16``."""
+
+
 class OpenVino:
     """OpenVINO on the CPU."""
 
@@ -78,6 +82,8 @@ class OpenVinoSession:
         import openvino
 
         settings: dict[str, Any] = {**EXACT, **({} if threads is None else {'INFERENCE_NUM_THREADS': threads})}
+        if model.has_rt_info(PRECISION_INFO) and model.get_rt_info(PRECISION_INFO).astype(str) == 'bf16':
+            settings['INFERENCE_PRECISION_HINT'] = 'bf16'
         try:
             with caught_output():
                 self.compiled = openvino.Core().compile_model(model, 'CPU', settings)

@@ -2,17 +2,15 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from distill.base import folders
 from distill.base.packaged import find
 from distill.downstream.graphs.deployed import resize_of, scene_graph, takes_any_size
 from distill.downstream.inference import SceneModel, first_dataset, load_scene_model
-from distill.engines import Engine, by_name
-from distill.engines.artefact import artefact_files
+from distill.engines import Engine
 from distill.export.dense_job import Job, ShownImage, largest_of
-from distill.export.export import Exported, ExportError, Wish, workspace
+from distill.export.files import Exported, Wish, installed_engines, write_files
 
 ENGINES = ('onnx', 'openvino')
 """Engines that run what a detector or segmenter needs: suppression, RoIAlign, sizes that depend on the image."""
@@ -63,24 +61,7 @@ def export_dense(
         tell(f'the network sees one size: images of up to {graph.largest[0]}x{graph.largest[1]} (height x width)')
     about = {'checkpoint': os.fspath(checkpoint), 'resize': resize, 'images': os.fspath(files[0].parent)}
     job = Job(scene, graph, shown, wish, about)
-    exported, failures = [], []
-    with workspace(Path(out) / name) as folder:
-        for engine in engines:
-            tell(f'{engine.name}: writing and verifying')
-            try:
-                made = job.make(engine, folder / f'{name}{engine.suffix}', folder)
-            except ValueError as error:
-                failures.append(f'{engine.name}: {error}')
-                continue
-            for file in artefact_files(made.path):
-                os.replace(file, Path(out) / file.name)
-            final = Path(out) / made.path.name
-            made.manifest.write(final)
-            exported.append(replace(made, path=final))
-    if failures:
-        written = ', '.join(one.path.name for one in exported) or 'nothing'
-        raise ExportError(f"'{checkpoint}' is not exported by {'; '.join(failures)} (written: {written})", exported)
-    return exported
+    return write_files(os.fspath(checkpoint), engines, out, name, job.make, tell)
 
 
 def check_dense(checkpoint: str | os.PathLike, wish: Wish) -> list[Engine]:
@@ -92,14 +73,10 @@ def check_dense(checkpoint: str | os.PathLike, wish: Wish) -> list[Engine]:
     """
     if wish.batch is not None:
         raise ValueError('a detector or segmenter is exported without a fixed batch; leave it out')
-    engines = [by_name(one) for one in wish.engines]
-    for engine in engines:
-        if engine.name not in ENGINES:
-            raise ValueError(
-                f"engine '{engine.name}' runs no detectors and segmenters; choose from {', '.join(ENGINES)}"
-            )
-        if lacking := engine.missing():
-            raise ValueError(f"engine '{engine.name}' needs {lacking}")
+    for one in wish.engines:
+        if one not in ENGINES:
+            raise ValueError(f"engine '{one}' runs no detectors and segmenters; choose from {', '.join(ENGINES)}")
+    engines = installed_engines(wish.engines)
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; train the config first, or name another")
     return engines

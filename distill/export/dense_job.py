@@ -18,7 +18,7 @@ from distill.engines.artefact import Manifest, Verification, artefact_sha256
 from distill.engines.onnx_runtime import add_metadata
 from distill.engines.scenes import IMAGES, SIZE, Objects, as_input, objects_of
 from distill.export.compare_scenes import SceneComparison, compare_labels, compare_objects
-from distill.export.export import Exported, Wish, versions
+from distill.export.files import Exported, Wish, versions
 
 AGREEMENT = {'detection': 0.99, 'segmentation': 0.999}
 """The least share of objects or pixels that agree."""

@@ -107,7 +107,7 @@ def load_classifier(source: str | os.PathLike | nn.Module, device: str, topk: in
     """Load a classifier.
 
     Args:
-        source: What `backbones.load` takes, or an ONNX file.
+        source: What `backbones.load` takes, or an exported file.
         device: Where the model runs.
         topk: How many classes are told; all, if there are fewer.
         **given: Arguments of `backbones.load`, which win over what the source says.

@@ -25,8 +25,8 @@ def load_predictor(
     """Load a model to show images to.
 
     Args:
-        source: For a classifier anything that `backbones.load` takes, or an ONNX file; for a detector or segmenter a
-            checkpoint of its training.
+        source: For a classifier anything that `backbones.load` takes, or an exported file; for a detector or segmenter
+            a checkpoint of its training.
         config: Config of a detector or segmenter, as a path or a name; by default the one that lies beside the
             checkpoint.
         device: Where the model runs; by default cuda if there is one, otherwise the CPU.

@@ -96,12 +96,24 @@ class Extra:
     refused: tuple[str, str] | None = None
 
 
+EXPORT = 'export one.pth --out artefacts --input-size 32 --fixed-size --to'
 TRAIN_DETECTOR = 'flops cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco'
 EXTRAS = {
     'none': Extra(['--help', '--version', 'configs', 'train --help'], ('models', 'robustness')),
     'robustness': Extra([DATA, *JUDGE], ('train robust-resnet-tiny_shapes', 'distill')),
     'distill': Extra([DATA, *JUDGE[1:4], *DISTIL], (TRAIN_DETECTOR, 'openmmlab')),
     'openmmlab': Extra([DATA, *JUDGE[1:2], *DISTIL[:3], *DENSE]),
+    'onnx,robustness': Extra(
+        [
+            f'{EXPORT} onnx torch',
+            DATA,
+            'predict shapes/imagenet/val --model artefacts/one.onnx --out predicted --limit 3',
+        ],
+        (f'{EXPORT} openvino', 'openvino'),
+    ),
+    'openvino,robustness': Extra([f'{EXPORT} openvino onnx'], (f'{EXPORT} mnn', 'mnn')),
+    'mnn,robustness': Extra([f'{EXPORT} mnn']),
+    'executorch,robustness': Extra([f'{EXPORT} executorch'], (f'{EXPORT} onnx', 'onnx')),
     'onedl': Extra([DATA, *JUDGE[1:2], *DISTIL[:3], *DENSE]),
 }
 

@@ -1,0 +1,117 @@
+"""Quantise ONNX files by ONNX Runtime: static QDQ, weights per channel, activations per tensor."""
+
+import ast
+import contextlib
+import logging
+import os
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from distill.engines.onnx_runtime import LAYER, add_metadata
+from distill.engines.quiet import caught_output
+from distill.export.quantise.calibration import Calibration
+from distill.export.quantise.quantiser import Task, layer_names
+
+LAYERS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
+"""Operations with most of the cost. Others, such as sums, are quantised between them."""
+
+
+class OnnxQdq:
+    """See `Quantiser`."""
+
+    can_keep = True
+    fixed: tuple[str, ...] = ()
+    method = 'ONNX Runtime static QDQ, uint8 activations (minimum and maximum), int8 weights per channel'
+
+    def __init__(self, task: Task):
+        import onnx
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        self.task = task
+        self.prepared = task.folder / 'prepared.onnx'
+        self.ranges = task.folder / 'ranges.json'
+        with _quiet():
+            # The symbolic shape inference is for sequences; it fails on some networks.
+            quant_pre_process(os.fspath(task.path), os.fspath(self.prepared), skip_symbolic_shape=True)
+        graph = onnx.load(os.fspath(self.prepared)).graph
+        self.metadata = {one.key: one.value for one in onnx.load(os.fspath(task.path)).metadata_props}
+        nodes = [node for node in graph.node if node.op_type in LAYERS]
+        stored = {tensor.name for tensor in graph.initializer}
+        weights = [_weight(node, stored) for node in nodes]
+        self.layers = layer_names([(weight, node.name) for weight, node in zip(weights, nodes, strict=True)])
+        self._nodes = {layer: node.name for layer, node in zip(self.layers, nodes, strict=True)}
+
+    def write(self, out: str | os.PathLike, keep: Collection[str] = ()) -> None:
+        """See `Quantiser.write`."""
+        self._write(out, nodes_to_exclude=[self._nodes[layer] for layer in keep])
+
+    def write_only(self, out: str | os.PathLike, layer: str, calibration: Calibration) -> None:
+        """See `Quantiser.write_only`; the ranges are those of all images, which are measured once."""
+        self._write(out, nodes_to_quantize=[self._nodes[layer]])
+
+    def _write(self, out: str | os.PathLike, **nodes: list[str]) -> None:
+        from onnxruntime.quantization import QuantType, quantize_static
+
+        reader = _Reader(self.task)
+        with _quiet():
+            quantize_static(
+                os.fspath(self.prepared),
+                os.fspath(out),
+                reader,
+                per_channel=True,
+                reduce_range=self.task.reduce_range,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibration_cache_path=self.ranges,
+                **nodes,
+            )
+        add_metadata(out, self.metadata)
+
+
+class _Reader:
+    """Calibration images as `onnxruntime.quantization.CalibrationDataReader` gives them."""
+
+    def __init__(self, task: Task):
+        import onnxruntime
+
+        # The name of the input is not in the manifest.
+        session = onnxruntime.InferenceSession(os.fspath(task.path), providers=['CPUExecutionProvider'])
+        self.name = session.get_inputs()[0].name
+        self.batches: Iterator = task.calibration.inputs(task.manifest, task.manifest.batch or 1)
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next input by name, or None at the end."""
+        batch = next(self.batches, None)
+        return None if batch is None else {self.name: batch}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while (one := self.get_next()) is not None:
+            yield one
+
+
+def _weight(node: Any, stored: Collection[str]) -> str:
+    """Name of a node's weight, or what the exporter has noted of the module that it comes from."""
+    if len(node.input) > 1 and node.input[1] in stored and node.input[1].endswith('.weight'):
+        return node.input[1]
+    for one in node.metadata_props:
+        if one.key == LAYER:
+            with contextlib.suppress(ValueError, SyntaxError, IndexError):
+                return f'{ast.literal_eval(one.value)[-2]}.weight'
+    return ''
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without ONNX Runtime's advice, which it logs at the root."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with caught_output():
+            yield
+    finally:
+        logging.disable(before)
+
+
+def make(task: Task) -> OnnxQdq:
+    """The quantiser of an ONNX file."""
+    return OnnxQdq(task)

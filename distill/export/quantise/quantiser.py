@@ -1,0 +1,129 @@
+"""What the quantisers of the engines have in common."""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from distill.base.classes import first
+from distill.engines.artefact import Manifest
+from distill.export.quantise.calibration import Calibration
+
+WEIGHT = '.weight'
+
+
+@dataclass(frozen=True)
+class Task:
+    """An fp32 artefact that is to be quantised.
+
+    Attributes:
+        path: The file.
+        manifest: What stands beside it.
+        calibration: Images to measure ranges on.
+        folder: For temporary files.
+        reduce_range: Quantise weights to 7 bits, against saturation on processors without VNNI. ONNX Runtime only: NNCF
+            decides itself.
+    """
+
+    path: Path
+    manifest: Manifest
+    calibration: Calibration
+    folder: Path
+    reduce_range: bool = False
+
+
+class Quantiser(Protocol):
+    """Writes int8 artefacts of one fp32 artefact.
+
+    Attributes:
+        layers: Names of the convolutions and matrix products, in the order of the network: those of the modules of the
+            network as far as the file tells them.
+        can_keep: Whether layers can stay in fp32.
+        fixed: Axes of any size that its artefacts have at the manifest's size only.
+        method: What it does, for the manifest.
+    """
+
+    layers: list[str]
+    can_keep: bool
+    fixed: tuple[str, ...]
+    method: str
+
+    def write(self, out: str | os.PathLike, keep: Collection[str] = ()) -> None:
+        """Write the int8 artefact, with some layers in fp32."""
+        ...
+
+    def write_only(self, out: str | os.PathLike, layer: str, calibration: Calibration) -> None:
+        """Write the artefact with one layer in int8 and everything else in fp32.
+
+        Args:
+            out: The file.
+            layer: Of `layers`.
+            calibration: Images to measure ranges on, if those of the task are not used.
+        """
+        ...
+
+
+QUANTISERS = {'onnx': 'onnx_qdq', 'openvino': 'nncf', 'mnn': 'mnn'}
+"""Engines that quantise a written file, and the module of each."""
+
+
+def layer_names(operations: Sequence[tuple[str, str]]) -> list[str]:
+    """Unique names of layers.
+
+    Args:
+        operations: For each layer the name of its weight, or '' where it has none of its own, and the name of its
+            operation.
+
+    Returns:
+        The name of the module, which is that of the weight without ``.weight``; else the name of the operation.
+    """
+    names = [weight.removesuffix(WEIGHT) if weight.endswith(WEIGHT) else operation for weight, operation in operations]
+    return [
+        operation if names.count(name) > 1 else name for name, (_, operation) in zip(names, operations, strict=True)
+    ]
+
+
+def chosen_layers(layers: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The layers that a user names: each by its name, or all of a part of the network by the name of that part.
+
+    Args:
+        layers: All layers.
+        wanted: Names such as ``stages.3.blocks.0.conv_dw``, or ``stages.3``.
+
+    Raises:
+        ValueError: A name fits no layer.
+    """
+    for name in wanted:
+        if not any(_is_part(layer, name) for layer in layers):
+            part = next((layer.rpartition('.')[0] for layer in layers if '.' in layer), layers[0])
+            raise ValueError(
+                f"layer '{name}' is unknown; choose from {first(list(layers), 8)}, or a part such as '{part}'"
+            )
+    return [layer for layer in layers if any(_is_part(layer, name) for name in wanted)]
+
+
+def _is_part(layer: str, name: str) -> bool:
+    return layer == name or layer.startswith(f'{name}.')
+
+
+Say = Callable[[str], None]
+"""Takes a line about what is being done."""
+
+
+def quantiser_of(task: Task) -> Quantiser:
+    """The quantiser of an artefact's engine.
+
+    Raises:
+        ValueError: The engine has none for written files, or a package is missing.
+    """
+    import importlib
+
+    engine = task.manifest.engine
+    if engine not in QUANTISERS:
+        raise ValueError(
+            f"'{task.path}' is of engine {engine}, whose files are not quantised after they are written; "
+            f'choose from {", ".join(QUANTISERS)}'
+        )
+    module: Any = importlib.import_module(f'distill.export.quantise.{QUANTISERS[engine]}')
+    return module.make(task)
