@@ -13,7 +13,8 @@ from distill.api.checks import check_export, check_least
 from distill.api.session import call
 from distill.base.files import remove_leftovers
 from distill.base.screen import screen
-from distill.export.export import Exported, Wish, export_classifier
+from distill.export.export import export_classifier
+from distill.export.files import Exported, Wish
 from distill.export.images import COUNT
 from distill.export.quantise.artefact import Options, default_out, quantise
 from distill.export.verify import TOLERANCE
@@ -83,11 +84,24 @@ def export_model(
         if config is not None:
             from distill.export.dense import export_dense
 
-            exported = export_dense(config, source, out, name, wish, status.update)
+            largest = _largest(given)
+            exported = export_dense(config, source, out, name, wish, status.update, largest)
         else:
             loaded = _load(source, given)
             exported = export_classifier(loaded, out, name, wish, status.update)
         return exported if int8 is None else [*exported, *_quantised(exported, int8, status.update)]
+
+
+def _largest(given: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The largest image that a detector or segmenter is exported for, out of options of which it takes this one."""
+    others = [name for name, value in given.items() if value is not None and name != 'input_size']
+    if others:
+        raise ValueError(f"a detector or segmenter takes no '{others[0]}': its config says all that it needs")
+    size = given.get('input_size')
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else tuple(size)[-2:]
+    return height, width
 
 
 def _load(source: str | os.PathLike | nn.Module | LoadedModel, given: Mapping[str, Any]) -> LoadedModel:

@@ -14,6 +14,7 @@ from distill.api.checks import PREDICTIONS, check_test
 from distill.api.configs import experiment_of
 from distill.api.session import call
 from distill.base.records import SEVERITIES, choose_kinds
+from distill.downstream.artefact import build_tested
 from distill.downstream.complete import complete
 from distill.downstream.corruption import Cells, measure
 from distill.downstream.pictures import PictureHook
@@ -22,9 +23,7 @@ from distill.downstream.testing import augment_test_time, dump_predictions
 from distill.results.files import write_results
 from distill.training.experiment import (
     SCOPES,
-    build_runner,
     check_sections,
-    check_weights,
     load_config,
     resume_from,
 )
@@ -97,7 +96,8 @@ def run_test(
 
     Args:
         config: A name, a path or the config itself, see `train`.
-        checkpoint: Checkpoint of a run, or ``auto`` for the newest of the work directory.
+        checkpoint: Checkpoint of a run, or ``auto`` for the newest of the work directory; or an exported detector or
+            segmenter, which is tested in its own engine.
         data_root: Folder of the data, in place of the config's.
         work_dir: Folder of logs and of ``results.json``.
         out: File for the scores (.json) in place of the work directory's ``results.json``, or for the predictions
@@ -145,8 +145,7 @@ def run_test(
         dump_predictions(settings, temporary)
     hooks = [PictureHook(str(pictures_to), show_interval)] if pictures_to is not None else []
     with without_library_warnings(verbose):
-        runner = build_runner(settings, hooks, notes, Runner if verbose else BriefRunner)
-        check_weights(runner.model, settings.load_from)
+        runner = build_tested(settings, hooks, notes, Runner if verbose else BriefRunner)
         scores = runner.test()
     pictures = sorted(pictures_to.glob('*.png')) if pictures_to is not None else []
     results = to_results(runner, scores, settings, pictures, scores_to.parent)

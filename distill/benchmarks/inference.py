@@ -24,7 +24,8 @@ from distill.benchmarks.turns import Worker
 from distill.benchmarks.variants import SIDE, Variant
 from distill.engines import by_name
 from distill.engines.artefact import artefact_files
-from distill.export.export import ExportError, Wish, export_model
+from distill.export.export import export_classifier
+from distill.export.files import ExportError, Wish
 from distill.export.quantise.artefact import Options, default_out, quantise
 
 CALIBRATION_IMAGES = 4
@@ -149,7 +150,7 @@ def _prepare(
         tell(f'{subject.label}: {engine}')
         try:
             wish = Wish((engine,), images=None, count=2, threads=settings.threads)
-            (exported,) = export_model(loaded, folder, subject.label, wish)
+            (exported,) = export_classifier(loaded, folder, subject.label, wish)
         except ExportError as error:
             left_out.append(_left_out(subject, engine, 'fp32', error))
             continue

@@ -23,7 +23,10 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's arguments: OpenMMLab's, ``--data-root``, and those of the corruptions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', help="checkpoint file, or auto for the work directory's newest")
+    parser.add_argument(
+        'checkpoint',
+        help="checkpoint file, or auto for the work directory's newest; or an exported model (.onnx, .xml)",
+    )
     parser.add_argument(
         '--out',
         type=Path,

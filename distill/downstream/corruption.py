@@ -17,9 +17,9 @@ from mmengine.dist import broadcast_object_list
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 
-from backbones.checkpoint import read_weights, weights_sha256
 from distill.base.files import read_json, write_json
 from distill.base.records import KINDS, SEVERITIES, Cell, cells_of
+from distill.downstream.artefact import build_tested, tested_sha256
 from distill.downstream.corruption_report import write_report
 from distill.downstream.scores import main_scores, task_scores
 from distill.downstream.transforms import Corrupt
@@ -27,7 +27,6 @@ from distill.results.cells import cells_to_json
 from distill.results.provenance import library_versions
 from distill.robustness.corruptions import frost_source
 from distill.robustness.suite_table import ON_THE_FLY
-from distill.training.experiment import build_runner, check_weights
 from distill.training.runner import named_data
 
 CLEAN = 'clean'
@@ -100,13 +99,12 @@ def measure(
     config.test_dataloader.persistent_workers = False
     images = choose_images(config, cells.limit)
     identity = {
-        'weights_sha256': weights_sha256(read_weights(config.load_from)),
+        'weights_sha256': tested_sha256(config.load_from),
         'images': images,
         'seed': cells.seed,
         'settings_sha256': _settings_sha256(config),
     }
-    runner = build_runner(config, notes=notes)
-    check_weights(runner.model, config.load_from)
+    runner = build_tested(config, notes=notes)
     limit_metrics(runner)
     transform = next(s for s in runner.test_loop.dataloader.dataset.pipeline.transforms if isinstance(s, Corrupt))
     path = out / 'corruptions.json'

@@ -3,100 +3,28 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from importlib import metadata
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from backbones.checkpoint import fixed_size
 from backbones.class_names import classes_or_imagenet
 from backbones.loading import LoadedModel
-from distill import __version__
-from distill.base.files import temporary_path
 from distill.engines import Converter, Dynamic, Engine, Names, by_name
-from distill.engines.artefact import Manifest, Verification, artefact_files, artefact_sha256
+from distill.engines.artefact import Manifest, Verification, artefact_sha256
 from distill.engines.onnx_runtime import add_metadata
-from distill.engines.tracing import exported_program
 from distill.export.deploy import Deployed, deploy
-from distill.export.images import COUNT, Sample, as_input, sample, synthetic
-from distill.export.verify import TOLERANCE, eager, verify
+from distill.export.files import Exported, Wish, installed_engines, versions, write_files
+from distill.export.images import Sample, as_input, sample, synthetic
+from distill.export.trace import INPUT, example, trace
+from distill.export.verify import eager, verify
 
-INPUT = 'images'
-AXES = {0: 'batch', 2: 'height', 3: 'width'}
 FIXED = 'executorch'
 """The engine that plans the memory of a run, for which each size is fixed."""
-PADS_BY_SIZE = (
-    'Conv2dSame',
-    'CondConv2d',
-    'MixedConv2d',
-    'MaxPool2dSame',
-    'AvgPool2dSame',
-    'StdConv2dSame',
-    'ScaledStdConv2dSame',
-)
-"""timm's layers with the padding of TensorFlow."""
 OTHER_SIZE_PX = 64
 """By how much the other size is larger at which an artefact of any size is verified, too."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is exported, and how it is verified.
-
-    Attributes:
-        engines: Names of the engines.
-        features: Entries of ``feature_info`` for a feature pyramid; empty for the last four; None for a classifier.
-        uint8: Whether the artefact normalises its images itself.
-        batch: Images of a run, to fix it; None for any number.
-        fixed_size: Whether to take images of the model's size only, which is exported sooner.
-        images: Folder with images to verify with; None for synthetic ones.
-        count: Number of these images.
-        tolerance: See `distill.export.verify`.
-        threads: Of the engines.
-    """
-
-    engines: tuple[str, ...] = ('onnx',)
-    features: tuple[int, ...] | None = None
-    uint8: bool = False
-    batch: int | None = None
-    fixed_size: bool = False
-    images: Path | None = None
-    count: int = COUNT
-    tolerance: float = TOLERANCE
-    threads: int | None = None
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A file that was written, with what stands beside it."""
-
-    path: Path
-    manifest: Manifest
-
-    @property
-    def size_mb(self) -> float:
-        """Size of the file and of the weights beside it, in megabytes."""
-        return sum(file.stat().st_size for file in artefact_files(self.path)) / 1e6
-
-
-class ExportError(ValueError):
-    """Some engines have failed.
-
-    Attributes:
-        failures: Why, by the name of the engine.
-        exported: What the others have written.
-    """
-
-    def __init__(self, source: str, failures: Mapping[str, str], exported: Sequence[Exported]):
-        written = ', '.join(one.path.name for one in exported) or 'nothing'
-        reasons = '; '.join(f'{name}: {reason}' for name, reason in failures.items())
-        super().__init__(f"'{source}' is not exported by {reasons} (written: {written})")
-        self.failures, self.exported = dict(failures), list(exported)
 
 
 def export_classifier(
@@ -123,34 +51,13 @@ def export_classifier(
             left behind.
         ValueError: The model cannot be exported.
     """
-    engines = [by_name(one) for one in wish.engines]
-    for engine in engines:
-        lacking = engine.missing()
-        if lacking:
-            raise ValueError(f"engine '{engine.name}' needs {lacking}")
+    engines = installed_engines(wish.engines)
     tell('deploying')
     deployed = deploy(loaded, wish.features, wish.uint8)
     shown = sample(wish.images, wish.count, deployed.size, loaded.transform)
     tell('tracing')
-    job = _Job(loaded, deployed, wish, shown, *_trace(loaded, deployed, wish))
-    exported: list[Exported] = []
-    failures: dict[str, str] = {}
-    with _workspace(Path(out) / name) as folder:
-        for engine in engines:
-            tell(f'{engine.name}: writing and verifying')
-            try:
-                made = job.make(engine, folder / f'{name}{engine.suffix}', folder)
-            except ValueError as error:
-                failures[engine.name] = str(error)
-                continue
-            for file in artefact_files(made.path):
-                os.replace(file, Path(out) / file.name)
-            final = Path(out) / made.path.name
-            made.manifest.write(final)
-            exported.append(replace(made, path=final))
-    if failures:
-        raise ExportError(loaded.source, failures, exported)
-    return exported
+    job = _Job(loaded, deployed, wish, shown, *trace(loaded, deployed, wish))
+    return write_files(loaded.source, engines, out, name, job.make, tell)
 
 
 class _Job:
@@ -200,9 +107,9 @@ class _Job:
         return Exported(path, replace(manifest, sha256=artefact_sha256(path)))
 
     def _write(self, engine: Engine, path: Path, dynamic: Dynamic) -> None:
-        example = _example(self.deployed, len(dynamic[INPUT]) > 0, self.wish.batch)
+        shown = example(self.deployed, len(dynamic[INPUT]) > 0, self.wish.batch)
         network = self.program if dynamic == self.dynamic else self.deployed.network
-        engine.write(network, (example,), path, self.names, dynamic)
+        engine.write(network, (shown,), path, self.names, dynamic)
 
     def _onnx(self, folder: Path) -> Path:
         """The ONNX file that several engines start from."""
@@ -281,45 +188,9 @@ class _Job:
             classes=classes,
             outputs=list(deployed.outputs),
             verification=verification,
-            versions=_versions(),
+            versions=versions(),
             details=details,
         )
-
-
-def _trace(loaded: LoadedModel, deployed: Deployed, wish: Wish) -> tuple[Any, Dynamic, str]:
-    """The network as torch's exported program, its axes of any size, and why others cannot be: what can be is tried."""
-    wanted = {axis: label for axis, label in AXES.items() if axis or wish.batch is None}
-    reason = _why_fixed(loaded, deployed, wish)
-    if reason:
-        wanted = {axis: label for axis, label in wanted.items() if not axis}
-    tries = [wanted, {axis: label for axis, label in wanted.items() if not axis}, {}]
-    for axes in (one for index, one in enumerate(tries) if one not in tries[:index]):
-        dynamic = {INPUT: axes}
-        example = _example(deployed, bool(axes), wish.batch)
-        try:
-            program = exported_program(deployed.network, (example,), Names((INPUT,), deployed.outputs), dynamic)
-        except ValueError as error:
-            reason, last = str(error), error
-        else:
-            return program, dynamic, reason
-    raise ValueError(f"'{loaded.source}' cannot be exported: {last}")
-
-
-def _why_fixed(loaded: LoadedModel, deployed: Deployed, wish: Wish) -> str:
-    """Why an artefact takes images of one size, or nothing."""
-    if wish.fixed_size:
-        return 'as was asked for'
-    if fixed_size(loaded.network) is not None:
-        return 'the model takes one size'
-    # torch spends minutes on the formulas of such padding.
-    padding = [type(one).__name__ for one in deployed.network.modules() if type(one).__name__ in PADS_BY_SIZE]
-    return f'{padding[0]} pads by the size of the image' if padding else ''
-
-
-def _example(deployed: Deployed, is_dynamic: bool, batch: int | None) -> torch.Tensor:
-    """Images to trace with. Sizes that are to be of any size are above 1 and unlike one another."""
-    count = batch or (2 if is_dynamic else 1)
-    return torch.from_numpy(synthetic(count, deployed.size)).to(getattr(torch, deployed.dtype))
 
 
 def _metadata(manifest: Manifest) -> dict[str, str]:
@@ -334,23 +205,3 @@ def _metadata(manifest: Manifest) -> dict[str, str]:
         'steps': json.dumps(manifest.steps),
         'versions': json.dumps(manifest.versions),
     }
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what has a part in an export."""
-    found = {'robust-backbones': __version__}
-    for name in ('torch', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mnn', 'executorch'):
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-@contextmanager
-def _workspace(path: Path) -> Iterator[Path]:
-    """A folder beside the files, on the same disk, that goes with all that is left in it."""
-    folder = temporary_path(path, 'partial')
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

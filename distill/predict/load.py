@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from distill.base.packaged import find
+from distill.engines.scenes import is_scene_artefact
 from distill.predict.predictor import Model, Predictor
 
 
@@ -60,6 +61,8 @@ def _load(
             raise ValueError('a config is for the checkpoint of a detector or segmenter; leave it out for a module')
         return _classifier(source, device, topk, given)
     text = os.fspath(source)
+    if is_scene_artefact(text):
+        return _scene_artefact(text, config, device, score_threshold, given)
     if config is None and 'model' not in given:
         from distill.predict.scenes import find_config
 
@@ -73,6 +76,18 @@ def _load(
     return _scenes(text, found, device, score_threshold, given)
 
 
+def _scene_artefact(
+    source: str, config: str | os.PathLike | None, device: str, score_threshold: float, given: dict[str, Any]
+) -> Model:
+    from distill.engines.scenes import SceneArtefact
+    from distill.predict.scene_artefacts import SceneArtefacts
+
+    if config is not None:
+        raise ValueError(f"'{source}' tells of itself what a config would; leave the config out")
+    artefact = SceneArtefact(source, device=device)
+    return SceneArtefacts(artefact, score_threshold, _classes_alone(given, 'its manifest says all that it needs'))
+
+
 def _classifier(source: str | nn.Module, device: str, topk: int, given: dict[str, Any]) -> Model:
     from distill.predict.classifier import load_classifier
 
@@ -82,13 +97,20 @@ def _classifier(source: str | nn.Module, device: str, topk: int, given: dict[str
 def _scenes(source: str, config: str, device: str, score_threshold: float, given: dict[str, Any]) -> Model:
     from distill.predict.scenes import load_scenes
 
-    classes: Sequence[str] | None = given.pop('classes', None)
-    if given:
-        raise ValueError(
-            f"a detector or segmenter takes no '{next(iter(given))}', since its config says all that it needs; "
-            'leave it out, or change the config'
-        )
+    classes = _classes_alone(given, 'its config says all that it needs')
     return load_scenes(source, config, device, score_threshold, classes)
+
+
+def _classes_alone(given: dict[str, Any], reason: str) -> Sequence[str] | None:
+    """The names of classes among what is given.
+
+    Raises:
+        ValueError: Something else is given.
+    """
+    others = [name for name in given if name != 'classes']
+    if others:
+        raise ValueError(f"a detector or segmenter takes no '{others[0]}', since {reason}; leave it out")
+    return given.get('classes')
 
 
 def check_device(device: str | torch.device | None) -> str:

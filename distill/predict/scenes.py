@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 OWN_NAMES = re.compile(r'(module\.)?(decode_head|auxiliary_head|roi_head|rpn_head|bbox_head|mask_head|neck)\.')
 """Names of tensors that a detector or segmenter has and a classifier has not."""
+BOX_FORMAT = 'xywh: left, top, width, height, in pixels of the upright image'
+LABEL_FORMAT = 'a pixel of a label map is the id of its class'
 
 
 class Scenes:
@@ -71,9 +73,9 @@ class Scenes:
         settings: dict[str, Any] = {}
         if self.task == 'detection':
             settings['score_threshold'] = self.score_threshold
-            model['bbox_format'] = 'xywh: left, top, width, height, in pixels of the upright image'
+            model['bbox_format'] = BOX_FORMAT
         else:
-            model['labels_format'] = 'a pixel of a label map is the id of its class'
+            model['labels_format'] = LABEL_FORMAT
         return {'model': model, 'preprocessing': {'test_pipeline': self.model.steps}, 'settings': settings}
 
 

@@ -13,7 +13,8 @@ from torch import nn
 import backbones  # noqa: F401 - registers this project's models
 from backbones.checkpoint import fixed_size
 from backbones.loading import load
-from distill.export.export import ExportError, Wish, export_classifier
+from distill.export.export import export_classifier
+from distill.export.files import ExportError, Wish
 
 ROBUST = dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), kernel_size=3)
 RESNET = dict(layers=(1, 1, 1, 1), channels=(8, 16, 32, 64))

@@ -16,7 +16,7 @@ from distill.api.checks import check_explanation
 from distill.engines import by_name
 from distill.engines.artefact import Manifest, artefact_sha256
 from distill.export.deploy import deploy
-from distill.export.export import ExportError
+from distill.export.files import ExportError
 from distill.export.images import sample
 from distill.export.verify import compare, first_difference, top1_agreement
 from distill.robustness.runs import load_run

@@ -1,0 +1,179 @@
+"""Exported detectors and segmenters: the same as the model in their engines, in a test, in prediction, in a script."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from downstream_runs import CONFIGS, FOLDER, ROOT, arguments
+from PIL import Image
+
+pytest.importorskip('onnxscript')
+pytest.importorskip('onnxruntime')
+pytest.importorskip('openvino')
+
+from distill.cli.export import main as export
+from distill.cli.test import main as run_test
+from distill.downstream.inference import load_scene_model
+from distill.engines.artefact import Manifest
+from distill.engines.scenes import SceneArtefact
+from distill.export import dense_job
+from distill.export.compare_scenes import Objects, compare_labels, compare_objects
+from distill.predict import load_predictor
+
+THRESHOLD = 'model.test_cfg.rcnn.score_thr=0.05'
+BLOCKED = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'cv2', 'distill', 'backbones')
+"""What a script that runs an artefact does without."""
+
+
+@pytest.fixture(scope='module')
+def trained(whole_run) -> dict[str, Path]:
+    return {'mask': whole_run('mask')[0] / 'epoch_1.pth', 'seg': whole_run('seg')[0] / 'iter_1.pth'}
+
+
+@pytest.fixture(scope='module')
+def exported(trained, data, tmp_path_factory) -> dict[str, Path]:
+    """A detector with masks and a segmenter, as the command exports them."""
+    out = tmp_path_factory.mktemp('artefacts')
+    for task, folder in (('mask', 'coco/val2017'), ('seg', 'ade20k/images/validation')):
+        command = [trained[task], '--config', FOLDER / CONFIGS[task], '--out', out, '--name', task, '--uint8']
+        command += ['--to', 'onnx', 'openvino', '--images', data / folder, '--threads', '1']
+        assert export(list(map(str, command))) == 0
+    return {task: out / f'{task}.onnx' for task in ('mask', 'seg')}
+
+
+def picture(size: tuple[int, int]) -> Image.Image:
+    levels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return Image.fromarray(levels).resize(size[::-1])
+
+
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+@pytest.mark.parametrize('task', ['mask', 'seg'])
+def test_files_take_any_size_and_say_what_the_model_says(trained, exported, task, suffix):
+    scene = load_scene_model(trained[task], FOLDER / CONFIGS[task], 'cpu')
+    artefact = SceneArtefact(exported[task].with_suffix(suffix), threads=1)
+    assert artefact.classes == scene.classes
+    for size in ((64, 64), (90, 50), (31, 77)):
+        sample = scene.sample(np.asarray(picture(size)))
+        resized = sample['inputs'].numpy()[::-1].transpose(1, 2, 0)
+        assert artefact.resized_size(size) == resized.shape[:2]
+        expected, found = scene.predict([sample])[0], artefact.show(resized, size)
+        if task == 'seg':
+            assert compare_labels([found], [expected]).agreement > 0.999
+            continue
+        objects = Objects(expected.boxes, expected.scores, expected.labels, expected.masks)
+        comparison = compare_objects([found], [objects], [size])
+        assert comparison.agreement == 1
+        assert comparison.max_difference < 1e-5
+        assert comparison.details['mean_mask_iou'] > 0.99
+        assert len(expected.scores) > 0
+
+
+def test_the_manifest_tells_all_that_a_user_needs(exported):
+    manifest = Manifest.read(exported['mask'])
+    assert (manifest.task, manifest.model, manifest.dtype, manifest.batch) == ('detection', 'CascadeRCNN', 'uint8', 1)
+    assert manifest.outputs == ['boxes', 'scores', 'labels', 'masks']
+    assert manifest.details['resize'] == {'scale': [128, 128], 'keep_ratio': True}
+    assert len(manifest.details['palette']) == len(manifest.classes) == 10
+    assert manifest.verification.agreement == 1
+    assert manifest.verification.count == 4
+    assert any(step.startswith('batch norms folded') for step in manifest.steps)
+
+
+@pytest.mark.parametrize('task', ['mask', 'seg'])
+def test_a_test_of_the_file_scores_as_a_test_of_the_model(trained, exported, data, tmp_path, task):
+    found = {}
+    for name, model in (('eager', trained[task]), ('file', exported[task])):
+        command = [*arguments(task, data, tmp_path / name), str(model), '--corruptions', 'fog', '--severities', '3']
+        assert run_test([*command, '--cfg-options', 'visualizer.vis_backends=[]']) == 0
+        section = json.loads((tmp_path / name / 'results.json').read_text())
+        found[name] = section['segmentation' if task == 'seg' else 'detection']
+    assert found['file']['checkpoint'].endswith(exported[task].name)
+    assert found['file']['corruption']['weights_sha256'] == Manifest.read(exported[task]).sha256
+    for score in ('mIoU',) if task == 'seg' else ('bbox_mAP', 'segm_mAP'):
+        assert found['file'][score] == pytest.approx(found['eager'][score], abs=1e-3)
+        corrupted = (one['corruption'][score]['mPC'] for one in found.values())
+        assert next(corrupted) == pytest.approx(next(corrupted), abs=1e-3)
+
+
+@pytest.mark.parametrize('task', ['mask', 'seg'])
+def test_prediction_needs_no_config(trained, exported, tmp_path, task):
+    picture((80, 100)).save(tmp_path / 'a.png')
+    by_model, by_file = (
+        load_predictor(source, device='cpu', score_threshold=0).predict(tmp_path / 'a.png')[0]
+        for source in (trained[task], exported[task])
+    )
+    assert by_file.classes == by_model.classes
+    if task == 'seg':
+        assert (by_file.labels == by_model.labels).mean() > 0.999
+    else:
+        np.testing.assert_allclose(by_file.boxes, by_model.boxes, atol=1e-2)
+        np.testing.assert_allclose(by_file.scores, by_model.scores, atol=1e-4)
+    with pytest.raises(ValueError, match='leave the config out'):
+        load_predictor(exported[task], FOLDER / CONFIGS[task], device='cpu')
+
+
+@pytest.mark.parametrize('task', ['mask', 'seg'])
+def test_the_script_of_the_documentation_needs_three_packages(exported, tmp_path, task):
+    page = (ROOT / 'docs' / 'deploy_dense.md').read_text()
+    code = re.search(r'<!-- file: find.py -->\n```python\n(.*?)```', page, re.S)[1]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 20
+    (tmp_path / 'find.py').write_text(f'import sys\nsys.modules.update(dict.fromkeys({BLOCKED!r}))\n{code}')
+    picture((80, 100)).save(tmp_path / 'a.png')
+    done = subprocess.run(
+        [sys.executable, 'find.py', exported[task], 'a.png'], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    expected = load_predictor(exported[task], device='cpu', score_threshold=0.05).predict(tmp_path / 'a.png')[0]
+    if task == 'seg':
+        assert (np.asarray(Image.open(tmp_path / 'labels.png')) == expected.labels).mean() > 0.98
+        return
+    scores = [float(line.split()[-5]) for line in done.stdout.splitlines()]
+    assert len(scores) == pytest.approx(len(expected.scores), abs=1)
+    np.testing.assert_allclose(scores[:3], expected.scores[:3], atol=0.01)
+
+
+def test_what_differs_is_not_left_behind(trained, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(dense_job.AGREEMENT, 'segmentation', 1.1)
+    command = [trained['seg'], '--config', FOLDER / CONFIGS['seg'], '--out', tmp_path / 'out', '--to', 'onnx']
+    command += ['--images', data / 'ade20k' / 'images' / 'validation', '--count', '1']
+    assert export(list(map(str, command))) == 1
+    assert 'finds something else than the model' in capsys.readouterr().err
+    assert not list((tmp_path / 'out').iterdir())
+
+
+def test_mistakes_are_one_line(trained, exported, data, tmp_path, capsys):
+    config = str(FOLDER / CONFIGS['mask'])
+
+    def line_of(main, *words: object) -> str:
+        assert main(list(map(str, words))) == 1
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len([line for line in lines if 'error: ' in line]) == 1
+        return lines[-1]
+
+    out = ['--out', tmp_path / 'out']
+    assert 'does not exist' in line_of(export, tmp_path / 'none.pth', '--config', config, *out)
+    assert 'lacks' in line_of(export, trained['seg'], '--config', config, '--images', data / 'coco' / 'val2017', *out)
+    assert 'choose from onnx' in line_of(export, trained['mask'], '--config', config, *out, '--to', 'mnn')
+    tested = arguments('mask', data, tmp_path / 'work')
+    assert 'of the task segmentation' in line_of(run_test, *tested, exported['seg'])
+    for name in ('damaged.onnx', 'alone.onnx'):
+        shutil.copy(exported['mask'], tmp_path / name)
+    shutil.copy(Manifest.path_beside(exported['mask']), tmp_path / 'damaged.onnx.json')
+    (tmp_path / 'damaged.onnx').write_bytes(exported['mask'].read_bytes()[:-100])
+    assert 'export it again' in line_of(run_test, *tested, tmp_path / 'damaged.onnx')
+    assert "no 'alone.onnx.json' beside it" in line_of(run_test, *tested, tmp_path / 'alone.onnx')
+
+
+def test_objects_have_one_partner_each():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10.5], [50, 50, 60, 60]], np.float32)
+    one = Objects(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([1, 1, 2]))
+    other = Objects(boxes[[1, 0]], np.array([0.85, 0.8], np.float32), np.array([1, 1]))
+    found = compare_objects([one], [other], [(100, 50)])
+    assert found.agreement == pytest.approx(4 / 5)
+    assert found.max_difference == pytest.approx(0.1)
+    assert compare_objects([one], [Objects(boxes[:0], *(np.zeros(0),) * 2)], [(100, 50)]).agreement == 0
