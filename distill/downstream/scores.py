@@ -7,6 +7,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from backbones.checkpoint import read_weights, weights_sha256
+from distill.engines import is_artefact
+from distill.engines.artefact import artefact_record
+from distill.engines.scenes import scene_manifest
 from distill.results.files import new_results
 from distill.results.per_image import FOLDER
 from distill.robustness.sources import run_name
@@ -38,12 +42,21 @@ def to_results(
         'images': len(runner.test_dataloader.dataset),
         'config': str(config.filename),
         'checkpoint': os.path.relpath(config.load_from, out),
+        **_weights(config.load_from),
         'backbone': _backbone_name(config),
         'pictures': [os.path.relpath(path, out) for path in pictures],
     }
     if per_image:
         results[section]['per_image'] = FOLDER
     return results
+
+
+def _weights(path: str) -> dict:
+    """The hash of the weights that were tested and, of an artefact, what it was exported from."""
+    if not is_artefact(path):
+        return {'weights_sha256': weights_sha256(read_weights(path))}
+    manifest = scene_manifest(path)
+    return {'weights_sha256': manifest.sha256, 'artefact': artefact_record(manifest)}
 
 
 def task(config: Config) -> str:

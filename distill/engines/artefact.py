@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from distill.base.files import read_json, write_json
+from distill.results.entries import ArtefactRecord
 
 FORMAT = 1
 """Version of the manifest's format."""
@@ -235,3 +236,15 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     'details': (_is_dict, 'an object'),
 }
 """A check for each field of the file, and the words for what passes it."""
+
+
+def artefact_record(manifest: Manifest) -> ArtefactRecord:
+    """What ``results.json`` says of an artefact that was judged."""
+    return {
+        'engine': manifest.engine,
+        'precision': cast(Any, manifest.precision),
+        'engine_version': manifest.engine_version,
+        'weights_sha256': manifest.weights_sha256,
+        'kept_in_fp32': manifest.kept_in_fp32,
+        'calibration': manifest.calibration,
+    }

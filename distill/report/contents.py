@@ -15,6 +15,7 @@ from distill.report.fingerprint import (
 )
 from distill.report.headline import headline
 from distill.report.ledger import ledger_sentences, ledger_table
+from distill.report.ledger_scenes import scene_ledger_table
 from distill.report.scores import corrupted_suites, suite_label, suite_names, suite_values, transfers
 from distill.report.tables import Table, subset_table, summary_table, transfer_table
 from distill.report.tables_downstream import detection_tables, segmentation_tables
@@ -63,6 +64,7 @@ def sections(results: Results, figures: Collection[str]) -> list[Section]:
     }
     metrics = metric_tables(results)
     ledger = [Paragraph(text) for text in ledger_sentences(results)]
+    ledgers = [ledger_table(results), scene_ledger_table(results)]
     parts = [
         Section('answer', '', headline(results)),
         Section('transfer', 'What was transferred', [pairs, *plots['transfer']] if pairs else []),
@@ -71,7 +73,11 @@ def sections(results: Results, figures: Collection[str]) -> list[Section]:
             'All runs',
             [summary_table(results), *([] if pairs else plots['transfer']), *plots['radar'], subset_table(results)],
         ),
-        Section('ledger', 'From the teacher to the artefact', [*ledger, *plots['ledger'], ledger_table(results)]),
+        Section(
+            'ledger',
+            'From the teacher to the artefact',
+            [*ledger, *plots['ledger'], *ledgers],
+        ),
         Section('shift', 'Clean against shifted', [*plots['scatter'], *metrics['shift']]),
         Section('corruptions', 'Corruptions', _corruptions(results, figures, metrics['corruptions'])),
         Section('shape', 'Shape or texture', plots['shape_bias']),

@@ -153,7 +153,7 @@ def _stage_cell(results: Results, before: Stage | None, stage: Stage, measure: s
     if score is None or change is None:
         return number_cell(score.value if score else None)
     points = difference_cell(change)
-    return Cell(f'{score.value:.1f}', score.value, f'{points.text} ({points.note})', points.mark)
+    return Cell(f'{score.value:.1f}', score.value, f'{points.text} [{points.note}]', points.mark)
 
 
 def ledger_sentences(results: Results) -> list[str]:

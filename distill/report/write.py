@@ -10,6 +10,7 @@ from distill.report.contents import sections
 from distill.report.explained import read_figures
 from distill.report.headline import default_title
 from distill.report.html import render_html
+from distill.report.ledger_scenes import artefact_changes
 from distill.report.markdown import render_markdown
 from distill.report.plots import draw_figures
 from distill.report.style import run_colors
@@ -40,6 +41,8 @@ def write_report(
     folders = [Path(folder) for folder in folders]
     out = Path(folders[0] if out is None else out)
     results = collect(folders, out)
+    if changes := artefact_changes(results, out):
+        results['artefact_changes'] = changes
     merged = len(folders) > 1
     if merged:
         _check_replaceable(out / FILE_NAME)

@@ -160,6 +160,18 @@ class Comparison(TypedDict):
     images: int
 
 
+class ArtefactChange(TypedDict):
+    """An exported detector or segmenter against its model, image by image."""
+
+    section: Literal['detection', 'segmentation']
+    model: str
+    artefact: str
+    score: Literal['P', 'mPC']
+    difference_points: float
+    ci95_points: list[float]
+    images: int
+
+
 class DataRecord(TypedDict, total=False):
     """The images of a suite: where they lie, how many there are, and the hash of their paths and sizes."""
 
@@ -196,4 +208,5 @@ class Results(_Results, total=False):
     explain: list[dict]
     detection: dict
     segmentation: dict
+    artefact_changes: list[ArtefactChange]
     provenance: Provenance

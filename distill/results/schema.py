@@ -126,6 +126,17 @@ COMPARISON = Fields(
         'images': COUNT,
     }
 )
+ARTEFACT_CHANGE = Fields(
+    {
+        'section': text('detection|segmentation', "'detection' or 'segmentation'"),
+        'model': text(),
+        'artefact': text(),
+        'score': text('P|mPC', "'P' or 'mPC'"),
+        'difference_points': POINTS,
+        'ci95_points': list_of(POINTS, 2),
+        'images': COUNT,
+    }
+)
 UNDER_CORRUPTION_SCORE = Fields(
     {
         'P': AVERAGE_PRECISION,
@@ -147,6 +158,8 @@ UNDER_CORRUPTION = Fields(
 DOWNSTREAM: dict[str, Check] = {
     'config': text(),
     'checkpoint': nullable(text()),
+    'weights_sha256': SHA256,
+    'artefact': ARTEFACT,
     'backbone': text(),
     'pictures': list_of(text()),
     'per_image': text(),
@@ -214,6 +227,7 @@ SECTIONS: dict[str, Check] = {
     'explain': list_of(EXPLAINED_PAIR),
     'detection': DETECTION,
     'segmentation': SEGMENTATION,
+    'artefact_changes': list_of(ARTEFACT_CHANGE),
     'provenance': PROVENANCE,
 }
 

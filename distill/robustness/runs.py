@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import torch
 from timm.data import resolve_data_config
@@ -17,8 +16,8 @@ from backbones.sources.source import split_shown
 from distill.base.classes import match_classes
 from distill.base.folders import class_folders
 from distill.base.images import normalise
-from distill.engines.artefact import Manifest
-from distill.results.entries import ArtefactRecord, RunRecord
+from distill.engines.artefact import Manifest, artefact_record
+from distill.results.entries import RunRecord
 from distill.robustness.artefact_model import ArtefactModel
 from distill.robustness.sources import Source, run_name
 
@@ -177,8 +176,7 @@ def _artefact_run(named: Source, device: str, input_size: int | None, given: Map
     )
     run = make_run(named.name, network, record, device, network.params, named.path, path)
     if (manifest := network.manifest) is not None:
-        names = ('engine', 'engine_version', 'precision', 'weights_sha256', 'kept_in_fp32', 'calibration')
-        run.record['artefact'] = cast(ArtefactRecord, {name: getattr(manifest, name) for name in names})
+        run.record['artefact'] = artefact_record(manifest)
     return replace(run, fixed_size=fixed, takes_raw=network.takes_raw)
 
 

@@ -1,11 +1,15 @@
 """The ledger: chains from a teacher to artefacts, computed from invented results."""
 
+import numpy as np
 import pytest
 from report_results import make_results, run_entry, suite_entries
 
+from distill.base.records import Cell
 from distill.report.ledger import chains, ledger_sentences, ledger_table
+from distill.report.ledger_scenes import artefact_changes, scene_ledger_table
 from distill.report.plots_ledger import draw_ledger, spread
 from distill.report.scores import transfers
+from distill.results.per_image import Regions, per_image_file, write_per_image
 from distill.results.schema import validate
 
 STUDENT = 'robust_from_deit'
@@ -75,9 +79,9 @@ def test_each_stage_is_compared_with_the_one_before_it(results):
     assert [row[0].note for row in table.groups[0]][1:3] == ['student alone', 'student distilled']
     assert (teacher[1].note, alone[1].note) == ('', '')
     assert student[1].text == '92.2'
-    assert student[1].note.startswith('−4.2 (')
-    assert fp32[-1].note.startswith('0.0 (')
-    assert (int8[1].text, int8[1].note, int8[1].mark) == ('89.2', '−3.0 (−3.5 to −2.5)', 'loss')
+    assert student[1].note.startswith('−4.2 [')
+    assert fp32[-1].note.startswith('0.0 [')
+    assert (int8[1].text, int8[1].note, int8[1].mark) == ('89.2', '−3.0 [−3.5 to −2.5]', 'loss')
 
 
 def test_the_figure_has_a_panel_a_chain_and_labels_that_do_not_touch(results):
@@ -86,3 +90,33 @@ def test_the_figure_has_a_panel_a_chain_and_labels_that_do_not_touch(results):
     assert spread([50.0, 50.0, 10.0], 4.0) == [48.0, 52.0, 10.0]
     heights = spread([50.0, 53.0, 47.5, 49.0], 4.0)
     assert all(round(above - below, 6) >= 4 for below, above in zip(sorted(heights), sorted(heights)[1:], strict=False))
+
+
+def test_a_segmenter_and_its_artefact_are_compared_on_the_same_images(results, tmp_path):
+    union = np.full((30, 2), 100)
+    for folder, share in (('model', 60), ('artefact', 50)):
+        for cell in (None, Cell('fog', 2)):
+            lost = 20 if cell else 0
+            record = Regions(np.arange(30).astype(str), np.full((30, 2), share - lost), union)
+            write_per_image(per_image_file(tmp_path / folder, cell), record)
+    under = {'kinds': ['fog'], 'severities': [2], 'images': 30}
+    common = {'images': 30, 'config': 'a.py', 'backbone': STUDENT}
+    model, artefact = (
+        common
+        | {'mIoU': miou, 'checkpoint': f'{name}.pth', 'per_image': f'{name}/per_image', 'weights_sha256': digit * 64}
+        | {'corruption': under | {'mIoU': {'P': miou, 'mPC': miou - 0.2, 'rPC_pct': 60.0, 'cells': {}}}}
+        for name, miou, digit in (('model', 0.6, 'b'), ('artefact', 0.5, 'c'))
+    )
+    artefact['artefact'] = {'engine': 'onnx', 'precision': 'int8', 'weights_sha256': 'b' * 64}
+    results['segmentation'] = model | {'others': [artefact]}
+    results['artefact_changes'] = artefact_changes(results, tmp_path)
+    validate(results)
+    assert [(one['score'], round(one['difference_points'], 9)) for one in results['artefact_changes']] == [
+        ('P', -10),
+        ('mPC', -10),
+    ]
+    backbone, segmenter, int8 = scene_ledger_table(results).groups[0]
+    # The second severity of fog, of the student's cells.
+    assert [cell.text for cell in backbone] == [STUDENT, 'backbone', 'top-1', '92.2', '69.2', '75.1']
+    assert [cell.text for cell in segmenter[:5]] == ['model.pth', 'segmenter', 'mIoU', '60.0', '40.0']
+    assert (int8[1].text, int8[4].note, int8[4].mark) == ('onnx int8', '−10.0 [−10.0 to −10.0]', 'loss')
