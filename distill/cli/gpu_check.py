@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--parts', nargs='+', default=list(PARTS), metavar='PART', help=f'of {", ".join(PARTS)} (default: all)'
     )
+    parser.add_argument('--only', nargs='+', default=[], metavar='TEXT', help='checks with such a text in their name')
     parser.add_argument('--jobs', type=int, metavar='N', help='parts beside one another (default: by the processors)')
     parser.add_argument('--folder', type=Path, help='keep data, logs and runs of the parts here')
     return parser
@@ -60,7 +61,9 @@ def run(args: argparse.Namespace) -> dict:
     parts = [part for part in PARTS if part in args.parts]
     with TemporaryDirectory(prefix='gpu-check-') as temporary:
         folder = args.folder or Path(temporary)
-        result = run_parts(parts, args.device, args.minutes, folder, args.out, jobs, lambda row: print(row, flush=True))
+        result = run_parts(
+            parts, args.device, args.minutes, folder, args.out, jobs, lambda row: print(row, flush=True), args.only
+        )
     counts = {status: sum(row['status'] == status for row in result['rows']) for status in
               ('passed', 'failed', 'not reached in time', 'skipped')}  # fmt: skip
     print(f'{result["machine"]["device"]}: {", ".join(f"{count} {status}" for status, count in counts.items())}')

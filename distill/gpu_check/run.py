@@ -33,6 +33,7 @@ class Running:
         threads: Threads of torch in its process.
         device: Device of its checks.
         small: Sizes for the logic alone.
+        only: Texts of which a check's name must hold one; empty for all checks.
         starts: Workers so far.
         process: The worker.
     """
@@ -44,6 +45,7 @@ class Running:
     threads: int
     device: str
     small: bool
+    only: Sequence[str] = ()
     starts: int = 0
     process: subprocess.Popen | None = None
     names: list[str] = field(default_factory=list)
@@ -56,7 +58,7 @@ class Running:
         command = [sys.executable, '-m', 'distill.gpu_check.worker', self.part, str(self.folder / 'rows.jsonl')]
         command += ['--device', self.device, '--folder', str(self.folder / 'work'), '--threads', str(self.threads)]
         command += ['--budget-s', f'{self.budget_s:.1f}', *(['--small'] if self.small else [])]
-        command += ['--done', *self.rows]
+        command += ['--done', *self.rows, '--only', *self.only]
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / 'log.txt', 'a') as log:
             # A process group of its own: its loaders and launched processes are stopped with it.
@@ -140,6 +142,7 @@ def run_parts(
     out: Path,
     jobs: int = 1,
     tell: Callable[[str], None] = print,
+    only: Sequence[str] = (),
 ) -> dict:
     """Run parts of the check and write their rows, anew after each part.
 
@@ -151,6 +154,7 @@ def run_parts(
         out: The JSON file.
         jobs: Parts beside one another, apart from those that measure speed.
         tell: Called with a line for each row.
+        only: Texts of which a check's name must hold one; empty for all checks.
 
     Returns:
         What the file holds: ``machine`` and ``rows``.
@@ -163,7 +167,7 @@ def run_parts(
     shares = sum(PARTS[part].share / (1 if PARTS[part].alone else jobs) for part in parts)
     while waiting or running:
         if waiting and len(running) < jobs and not _must_wait(waiting[0], running):
-            running.append(_begin(waiting.pop(0), device, minutes, 1 / shares, end, folder, jobs))
+            running.append(_begin(waiting.pop(0), device, minutes, 1 / shares, end, folder, jobs, only))
             continue
         for one in [one for one in running if one.step()]:
             running.remove(one)
@@ -181,12 +185,14 @@ def _must_wait(part: str, running: Sequence[Running]) -> bool:
     return bool(running) and (PARTS[part].alone or PARTS[running[0].part].alone)
 
 
-def _begin(part: str, device: str, minutes: float, stretch: float, end: float, folder: Path, jobs: int) -> Running:
+def _begin(
+    part: str, device: str, minutes: float, stretch: float, end: float, folder: Path, jobs: int, only: Sequence[str]
+) -> Running:
     now = time.monotonic()
     budget_s = max(1.0, min(60 * minutes * PARTS[part].share * stretch, end - now))
     cpus = len(os.sched_getaffinity(0))
     threads = max(1, cpus if PARTS[part].alone else cpus // jobs)
-    one = Running(part, budget_s, now + budget_s, folder / part, threads, device, device == 'cpu')
+    one = Running(part, budget_s, now + budget_s, folder / part, threads, device, device == 'cpu', only)
     one.start()
     return one
 
