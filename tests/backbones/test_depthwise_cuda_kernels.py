@@ -90,14 +90,14 @@ if os.environ.get('TRITON_INTERPRET') == '1':
     @pytest.mark.parametrize('layout', FORMATS)
     def test_the_operator_takes_them_and_its_gradients_are_those_of_torch(layout):
         torch.manual_seed(0)
-        x = torch.randn(50, 2, 5, 6).bfloat16().to(memory_format=FORMATS[layout]).requires_grad_()
-        weight = torch.randn(2, 1, 5, 5).bfloat16().float().requires_grad_()
+        x = torch.randn(65, 2, 5, 6).bfloat16().to(memory_format=FORMATS[layout]).requires_grad_()
+        weight = torch.randn(2, 1, 9, 9).bfloat16().float().requires_grad_()
         bias = torch.randn(2, requires_grad=True)
-        output = depthwise_conv2d(x, weight, bias, [1, 1], [2, 2], [1, 1])
+        output = depthwise_conv2d(x, weight, bias, [1, 1], [4, 4], [1, 1])
         grad = torch.randn_like(output)
         found = torch.autograd.grad(output, [x, weight, bias], grad)
         exact = [each.detach().double().requires_grad_() for each in (x, weight, bias)]
-        expected_output = F.conv2d(*exact, padding=2, groups=2)
+        expected_output = F.conv2d(*exact, padding=4, groups=2)
         expected = torch.autograd.grad(expected_output, exact, grad.double())
         assert [each.dtype for each in found] == [torch.bfloat16, torch.float32, torch.float32]
         # torch's own way would round the gradient of the kernels to 8 bits.
