@@ -61,9 +61,12 @@ TIMMS: dict[str, dict[str, Any]] = {
     'swin_tiny_patch4_window7_224': dict(
         img_size=64, window_size=4, embed_dim=16, depths=(1, 2, 1, 1), num_heads=(1, 1, 2, 2)
     ),
-    'convmixer_1024_20_ks9_p14': dict(dim=32, depth=2),
+    'convmixer_1024_20_ks9_p14': {},
 }
 """The same of models that are timm's."""
+BLOCKS = {'convmixer_1024_20_ks9_p14': 6}
+"""Blocks that are left of a model: twenty with norms in training multiply what rounding to bf16 does to a gradient until
+nothing else is left."""
 BATCH = 2
 FEWEST_VALUES = 32
 """Values of a channel in the batch from which on a norm is in training."""
@@ -80,8 +83,37 @@ SAME_FUNCTION = 2e-2
 
 
 def checks(setting: Setting) -> list[Check]:
-    """A check for each member of `MEMBERS`."""
-    return [Check(name, partial(compare, name, kwargs, setting)) for name, kwargs in MEMBERS.items()]
+    """A check for each member of `MEMBERS`, and one for batches that the kernels for wide convolutions take."""
+    members = [Check(name, partial(compare, name, kwargs, setting)) for name, kwargs in MEMBERS.items()]
+    return [Check('wide depthwise layer', partial(wide_layer, setting)), *members]
+
+
+def wide_layer(setting: Setting) -> dict[str, Any]:
+    """Output and gradients of a layer as models call it, in both memory formats, against double precision."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.manual_seed(0)
+    batch, chs, side = (2, 4, 14) if setting.small else (64, 384, 14)
+    layer = nn.Conv2d(chs, chs, 11, padding=5, groups=chs)
+    images, grad = torch.randn(2, batch, chs, side, side)
+    device = torch.device(setting.device)
+
+    def passes(layer: nn.Module, dtype: torch.dtype, layout: torch.memory_format, amp: bool) -> list[Tensor]:
+        layer = copy.deepcopy(layer).to(device, dtype)
+        x = images.to(device, dtype, memory_format=layout).requires_grad_()
+        with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
+            output = layer(x)
+        output.backward(grad.to(output))
+        return [output, *(each.grad for each in (x, *layer.parameters()) if each.grad is not None)]
+
+    exact = passes(layer, torch.float64, torch.contiguous_format, False)
+    fast = speed_up_depthwise(nn.Sequential(layer))[0]
+    values, limits = {}, {}
+    for name, layout in (('planes', torch.contiguous_format), ('channels_last', torch.channels_last)):
+        for kind, amp, limit in (('fp32', False, 1e-5), ('bf16', True, 1e-2)):
+            found = passes(fast, torch.float32, layout, amp)
+            values[f'{kind} {name}'] = max(distance(*pair) for pair in zip(found, exact, strict=True))
+            limits[f'{kind} {name}'] = limit
+    return require(values, limits)
 
 
 def compare(name: str, kwargs: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
@@ -168,6 +200,8 @@ def build(name: str, kwargs: Mapping[str, Any], setting: Setting) -> tuple[nn.Mo
     """
     torch.manual_seed(0)
     network = timm.create_model(name, num_classes=100, **kwargs).eval()
+    if name in BLOCKS:
+        network.blocks = network.blocks[: BLOCKS[name]]
     for value in network.state_dict().values():
         if value.is_floating_point() and value.numel() and (value == value.flatten()[0]).all():
             value.uniform_(0.5, 1.5)
