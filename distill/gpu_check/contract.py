@@ -65,8 +65,8 @@ TIMMS: dict[str, dict[str, Any]] = {
 }
 """The same of models that are timm's."""
 BLOCKS = {'convmixer_1024_20_ks9_p14': 6}
-"""Blocks that are left of a model: twenty with norms in training multiply what rounding to bf16 does to a gradient until
-nothing else is left."""
+"""Blocks that are left of a model: twenty with norms in training multiply what rounding to bf16 does to a gradient
+until nothing else is left."""
 BATCH = 2
 FEWEST_VALUES = 32
 """Values of a channel in the batch from which on a norm is in training."""
