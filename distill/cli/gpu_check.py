@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--minutes', type=float, default=8, help='what all parts may take together')
-    parser.add_argument('--out', type=Path, required=True, help='JSON file of the rows, written anew after each part')
+    parser.add_argument('--out', type=Path, required=True, help='JSON file of the rows, written anew after each row')
     parser.add_argument('--device', choices=('cuda', 'cpu'), default='cuda', help='cpu: the logic alone, small')
     parser.add_argument(
         '--parts', nargs='+', default=list(PARTS), metavar='PART', help=f'of {", ".join(PARTS)} (default: all)'

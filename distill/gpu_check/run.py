@@ -128,6 +128,10 @@ class Running:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
+    def found(self) -> list[Row]:
+        """The rows so far, in the order of the checks."""
+        return [self.rows[name] for name in [*self.names, *(set(self.rows) - set(self.names))] if name in self.rows]
+
     def log(self) -> str:
         """The end of what the part has printed."""
         path = self.folder / 'log.txt'
@@ -144,7 +148,7 @@ def run_parts(
     tell: Callable[[str], None] = print,
     only: Sequence[str] = (),
 ) -> dict:
-    """Run parts of the check and write their rows, anew after each part.
+    """Run parts of the check and write their rows, anew after each row.
 
     Args:
         parts: Names of `PARTS`.
@@ -163,22 +167,35 @@ def run_parts(
     result = {'machine': about(device), 'minutes': minutes, 'parts': list(parts), 'rows': []}
     write_json(out, result)
     end = start + 60 * minutes
-    waiting, running = list(parts), []
+    waiting, running, ended = list(parts), [], []
     shares = sum(PARTS[part].share / (1 if PARTS[part].alone else jobs) for part in parts)
     while waiting or running:
         if waiting and len(running) < jobs and not _must_wait(waiting[0], running):
-            running.append(_begin(waiting.pop(0), device, minutes, 1 / shares, end, folder, jobs, only))
+            share = PARTS[waiting[0]].share / shares
+            if PARTS[waiting[0]].alone:  # What the parts before have left over is for all that follow.
+                share = (end - time.monotonic()) / (60 * minutes) * _share_of_rest(waiting)
+            running.append(_begin(waiting.pop(0), device, 60 * minutes * share, end, folder, jobs, only))
             continue
         for one in [one for one in running if one.step()]:
             running.remove(one)
-            rows = [one.rows[name] for name in [*one.names, *(set(one.rows) - set(one.names))] if name in one.rows]
+            ended.append(one)
+        rows = [row for one in [*ended, *running] for row in one.found()]
+        if len(rows) > len(result['rows']):
+            known = {(row['part'], row['name']) for row in result['rows']}
             for row in rows:
-                tell(line(row))
-            result['rows'] += [asdict(row) for row in rows]
-            result['time_s'] = time.monotonic() - start
+                if (row.part, row.name) not in known:
+                    tell(line(row))
+            result |= {'rows': [asdict(row) for row in rows], 'time_s': time.monotonic() - start}
             write_json(out, result)
         time.sleep(POLL_S)
+    result['time_s'] = time.monotonic() - start
+    write_json(out, result)
     return result
+
+
+def _share_of_rest(waiting: Sequence[str]) -> float:
+    """The share of the first of the parts that wait, each of which measures speed."""
+    return PARTS[waiting[0]].share / sum(PARTS[part].share for part in waiting)
 
 
 def _must_wait(part: str, running: Sequence[Running]) -> bool:
@@ -186,10 +203,10 @@ def _must_wait(part: str, running: Sequence[Running]) -> bool:
 
 
 def _begin(
-    part: str, device: str, minutes: float, stretch: float, end: float, folder: Path, jobs: int, only: Sequence[str]
+    part: str, device: str, budget_s: float, end: float, folder: Path, jobs: int, only: Sequence[str]
 ) -> Running:
     now = time.monotonic()
-    budget_s = max(1.0, min(60 * minutes * PARTS[part].share * stretch, end - now))
+    budget_s = max(1.0, min(budget_s, end - now))
     cpus = len(os.sched_getaffinity(0))
     threads = max(1, cpus if PARTS[part].alone else cpus // jobs)
     one = Running(part, budget_s, now + budget_s, folder / part, threads, device, device == 'cpu', only)
