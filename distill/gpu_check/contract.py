@@ -6,8 +6,8 @@ function makes of weights and images that are rounded to bf16 once: training in 
 times as much.
 
 A comparison of gradients tells something only where these follow from the inputs more firmly than rounding moves them.
-A batch norm of two values gives ±1 whatever they are: what is left of its gradient is rounding. Attention over pooled
-maps has such norms, and they are therefore fixed at the statistics of the batch.
+A batch norm of two values gives ±1 whatever they are: what is left of its gradient is rounding, the more the nearer the
+two are. Attention over pooled maps has such norms, which therefore use drawn statistics in place of the batch's.
 """
 
 import copy
@@ -212,7 +212,7 @@ def build(name: str, kwargs: Mapping[str, Any], setting: Setting) -> tuple[nn.Mo
 
 
 def train_norms(network: nn.Module, images: Tensor) -> None:
-    """Put the batch norms into training that see enough of a batch, and give the others the statistics of the batch."""
+    """Put the batch norms into training that see enough of a batch; the others use the statistics that they have."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     few = []
@@ -224,7 +224,7 @@ def train_norms(network: nn.Module, images: Tensor) -> None:
     handles = [norm.register_forward_pre_hook(note) for norm in norms]
     for norm in norms:
         norm.train()
-        norm.momentum = 1.0
+        norm.momentum = 0.0  # Statistics stay as they are.
     with torch.no_grad():
         network(images)
     for norm, momentum, handle in zip(norms, momenta, handles, strict=True):
