@@ -99,7 +99,7 @@ def wide_layer(setting: Setting) -> dict[str, Any]:
 
     def passes(layer: nn.Module, dtype: torch.dtype, layout: torch.memory_format, amp: bool) -> list[Tensor]:
         layer = copy.deepcopy(layer).to(device, dtype)
-        x = images.to(device, dtype, memory_format=layout).requires_grad_()
+        x = images.detach().to(device, dtype, memory_format=layout, copy=True).requires_grad_()
         with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
             output = layer(x)
         output.backward(grad.to(output))
