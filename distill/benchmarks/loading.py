@@ -22,6 +22,7 @@ def benchmark_loading(
     images: int = 256,
     batch_size: int = 32,
     side_px: int = SIDE_PX,
+    names: int = 8,
     track: Callable[[Iterable], Iterable] = iter,
 ) -> dict:
     """Measure the loader of the ImageNet recipes: JPEG, random crop of 224, flip, RandAugment.
@@ -33,6 +34,7 @@ def benchmark_loading(
         images: Files, which are read again and again.
         batch_size: Images that a process collates at a time.
         side_px: Side of the files.
+        names: Names that each file has: an epoch must be long enough to give all processes work.
         track: Called with an iterable, which it passes on with a progress bar.
 
     Returns:
@@ -40,6 +42,9 @@ def benchmark_loading(
     """
     cpus = len(os.sched_getaffinity(0))
     write_imagenet_like(folder / 'images', size=side_px, train=images, val=0, shifted=0, workers=cpus)
+    for path in [*(folder / 'images' / 'train').rglob('*.jp*g')] if names > 1 else ():
+        for copy in range(1, names):
+            os.link(path, path.with_stem(f'{path.stem}_{copy}'))
     settings = Settings(folder, batch_size=batch_size)
     speeds = {str(count): _speed(settings, count, seconds) for count in track(workers)}
     return {'images_per_s': speeds, 'settings': dict(side_px=side_px, size_px=settings.size_px, cpus=cpus)}

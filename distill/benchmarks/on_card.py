@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import distill.training.distiller  # noqa: F401  registers the model
 from backbones.checkpoint import build_model
+from backbones.layers.depthwise import speed_up_depthwise
 from distill.benchmarks.distillation import OPTIMIZER, Settings, write_images_and_cache
 
 DTYPE = torch.bfloat16
@@ -218,6 +219,7 @@ def benchmark_on_card(
     steps: int = 5,
     images: int = 64,
     track: Callable[[Iterable], Iterable] = iter,
+    prepared: bool = False,
 ) -> dict:
     """Time distillation steps of timm's task and of this project on a card.
 
@@ -228,13 +230,15 @@ def benchmark_on_card(
         steps: Steps of a turn.
         images: Images that the cache holds.
         track: As in `measure`.
+        prepared: The folder has the images and the cache of an earlier call.
 
     Returns:
         ``variants`` as `measure` gives them, ``largest_batch`` (images that the card would hold, by the peaks at the
         batch and at half of it), and ``settings``.
     """
     torch.backends.cudnn.benchmark = True
-    prepare(settings, images)
+    if not prepared:
+        prepare(settings, images)
     batch = synthetic_batch(settings, images)
     makers = {name: (lambda name=name: build(name, settings, batch)) for name in names}
     rows = measure(
@@ -290,7 +294,9 @@ def card_table(result: Mapping) -> str:
     return '\n'.join(lines)
 
 
-def inference_speed(names: Iterable[str], batch_size: int, size_px: int = 224, repeats: int = 20) -> dict[str, float]:
+def inference_speed(
+    names: Iterable[str], batch_size: int, size_px: int = 224, repeats: int = 20, fast: bool = True
+) -> dict[str, float]:
     """Images/s of forward passes in bf16 and channels_last, of models with random weights.
 
     Args:
@@ -298,13 +304,17 @@ def inference_speed(names: Iterable[str], batch_size: int, size_px: int = 224, r
         batch_size: Images of a pass.
         size_px: Their side.
         repeats: Passes that are timed together.
+        fast: Run wide depthwise convolutions with this project's kernels where these are faster.
     """
     torch.backends.cudnn.benchmark = True
     images = torch.randn(batch_size, 3, size_px, size_px, device='cuda', dtype=DTYPE)
     images = images.to(memory_format=torch.channels_last)
     speeds = {}
     for name in names:
-        network: nn.Module = timm.create_model(name).cuda().to(DTYPE).to(memory_format=torch.channels_last).eval()
+        network: nn.Module = timm.create_model(name)
+        if fast:
+            speed_up_depthwise(network)
+        network = network.cuda().to(DTYPE).to(memory_format=torch.channels_last).eval()
         with torch.inference_mode():
             for _ in range(WARM_UP):
                 network(images)

@@ -25,11 +25,12 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--minutes', type=float, default=8, help='what all parts may take together')
-    parser.add_argument('--out', type=Path, required=True, help='JSON file of the rows, written anew after each part')
+    parser.add_argument('--out', type=Path, required=True, help='JSON file of the rows, written anew after each row')
     parser.add_argument('--device', choices=('cuda', 'cpu'), default='cuda', help='cpu: the logic alone, small')
     parser.add_argument(
         '--parts', nargs='+', default=list(PARTS), metavar='PART', help=f'of {", ".join(PARTS)} (default: all)'
     )
+    parser.add_argument('--only', nargs='+', default=[], metavar='TEXT', help='checks with such a text in their name')
     parser.add_argument('--jobs', type=int, metavar='N', help='parts beside one another (default: by the processors)')
     parser.add_argument('--folder', type=Path, help='keep data, logs and runs of the parts here')
     return parser
@@ -60,7 +61,9 @@ def run(args: argparse.Namespace) -> dict:
     parts = [part for part in PARTS if part in args.parts]
     with TemporaryDirectory(prefix='gpu-check-') as temporary:
         folder = args.folder or Path(temporary)
-        result = run_parts(parts, args.device, args.minutes, folder, args.out, jobs, lambda row: print(row, flush=True))
+        result = run_parts(
+            parts, args.device, args.minutes, folder, args.out, jobs, lambda row: print(row, flush=True), args.only
+        )
     counts = {status: sum(row['status'] == status for row in result['rows']) for status in
               ('passed', 'failed', 'not reached in time', 'skipped')}  # fmt: skip
     print(f'{result["machine"]["device"]}: {", ".join(f"{count} {status}" for status, count in counts.items())}')

@@ -9,7 +9,27 @@ from timm.data.mixup import cutmix_bbox_and_lam, one_hot
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
+from distill.base.devices import to_device
 from distill.base.seeding import kept_generators
+
+
+class _Patches:
+    """An image for timm's erasing that only keeps what is written into it.
+
+    Args:
+        image: The image that is meant [3, H, W].
+    """
+
+    def __init__(self, image: Tensor):
+        self.image, self.dtype = image, image.dtype
+        self.written: list[tuple[tuple[slice, ...], Tensor]] = []
+
+    def size(self) -> torch.Size:
+        """Of the image."""
+        return self.image.size()
+
+    def __setitem__(self, place: tuple[slice, ...], pixels: Tensor) -> None:
+        self.written.append((place, pixels))
 
 
 def erase(erasing: RandomErasing, images: Tensor, seeds: Tensor) -> None:
@@ -20,11 +40,20 @@ def erase(erasing: RandomErasing, images: Tensor, seeds: Tensor) -> None:
         images: Normalised [B, 3, H, W].
         seeds: Seeds of the views [B].
     """
+    drawn = []
     with kept_generators():
-        for image, seed in zip(images, seeds.tolist(), strict=True):
+        for image, seed in zip(images.unbind(), seeds.tolist(), strict=True):
             random.seed(seed)
             torch.default_generator.manual_seed(seed)
-            erasing(image)
+            patches = _Patches(image)
+            erasing(patches)
+            drawn += [(image[place], pixels) for place, pixels in patches.written]
+    if not drawn:
+        return
+    # One copy for all: each copy of its own would wait for the card.
+    noise = to_device(torch.cat([pixels.flatten() for _, pixels in drawn]), images.device)
+    for (part, pixels), values in zip(drawn, noise.split([pixels.numel() for _, pixels in drawn]), strict=True):
+        part.copy_(values.view(pixels.shape))
 
 
 def mix_pairs(mixup: Mixup, images: Tensor, labels: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +86,7 @@ def mix_pairs(mixup: Mixup, images: Tensor, labels: Tensor, seeds: Tensor) -> tu
             lams.append(float(lam))
 
     def per_image(values: list) -> Tensor:
-        return torch.tensor(values, device=device).repeat_interleave(2, dim=0)
+        return to_device(torch.tensor(values), device).repeat_interleave(2, dim=0)
 
     top, bottom, left, right = per_image(boxes).T[..., None, None, None]
     rows, columns = torch.arange(height, device=device).view(-1, 1), torch.arange(width, device=device)

@@ -33,6 +33,7 @@ class Running:
         threads: Threads of torch in its process.
         device: Device of its checks.
         small: Sizes for the logic alone.
+        only: Texts of which a check's name must hold one; empty for all checks.
         starts: Workers so far.
         process: The worker.
     """
@@ -44,6 +45,7 @@ class Running:
     threads: int
     device: str
     small: bool
+    only: Sequence[str] = ()
     starts: int = 0
     process: subprocess.Popen | None = None
     names: list[str] = field(default_factory=list)
@@ -56,7 +58,7 @@ class Running:
         command = [sys.executable, '-m', 'distill.gpu_check.worker', self.part, str(self.folder / 'rows.jsonl')]
         command += ['--device', self.device, '--folder', str(self.folder / 'work'), '--threads', str(self.threads)]
         command += ['--budget-s', f'{self.budget_s:.1f}', *(['--small'] if self.small else [])]
-        command += ['--done', *self.rows]
+        command += ['--done', *self.rows, '--only', *self.only]
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / 'log.txt', 'a') as log:
             # A process group of its own: its loaders and launched processes are stopped with it.
@@ -126,6 +128,10 @@ class Running:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
+    def found(self) -> list[Row]:
+        """The rows so far, in the order of the checks."""
+        return [self.rows[name] for name in [*self.names, *(set(self.rows) - set(self.names))] if name in self.rows]
+
     def log(self) -> str:
         """The end of what the part has printed."""
         path = self.folder / 'log.txt'
@@ -140,8 +146,9 @@ def run_parts(
     out: Path,
     jobs: int = 1,
     tell: Callable[[str], None] = print,
+    only: Sequence[str] = (),
 ) -> dict:
-    """Run parts of the check and write their rows, anew after each part.
+    """Run parts of the check and write their rows, anew after each row.
 
     Args:
         parts: Names of `PARTS`.
@@ -151,6 +158,7 @@ def run_parts(
         out: The JSON file.
         jobs: Parts beside one another, apart from those that measure speed.
         tell: Called with a line for each row.
+        only: Texts of which a check's name must hold one; empty for all checks.
 
     Returns:
         What the file holds: ``machine`` and ``rows``.
@@ -159,34 +167,49 @@ def run_parts(
     result = {'machine': about(device), 'minutes': minutes, 'parts': list(parts), 'rows': []}
     write_json(out, result)
     end = start + 60 * minutes
-    waiting, running = list(parts), []
+    waiting, running, ended = list(parts), [], []
     shares = sum(PARTS[part].share / (1 if PARTS[part].alone else jobs) for part in parts)
     while waiting or running:
         if waiting and len(running) < jobs and not _must_wait(waiting[0], running):
-            running.append(_begin(waiting.pop(0), device, minutes, 1 / shares, end, folder, jobs))
+            share = PARTS[waiting[0]].share / shares
+            if PARTS[waiting[0]].alone:  # What the parts before have left over is for all that follow.
+                share = (end - time.monotonic()) / (60 * minutes) * _share_of_rest(waiting)
+            running.append(_begin(waiting.pop(0), device, 60 * minutes * share, end, folder, jobs, only))
             continue
         for one in [one for one in running if one.step()]:
             running.remove(one)
-            rows = [one.rows[name] for name in [*one.names, *(set(one.rows) - set(one.names))] if name in one.rows]
+            ended.append(one)
+        rows = [row for one in [*ended, *running] for row in one.found()]
+        if len(rows) > len(result['rows']):
+            known = {(row['part'], row['name']) for row in result['rows']}
             for row in rows:
-                tell(line(row))
-            result['rows'] += [asdict(row) for row in rows]
-            result['time_s'] = time.monotonic() - start
+                if (row.part, row.name) not in known:
+                    tell(line(row))
+            result |= {'rows': [asdict(row) for row in rows], 'time_s': time.monotonic() - start}
             write_json(out, result)
         time.sleep(POLL_S)
+    result['time_s'] = time.monotonic() - start
+    write_json(out, result)
     return result
+
+
+def _share_of_rest(waiting: Sequence[str]) -> float:
+    """The share of the first of the parts that wait, each of which measures speed."""
+    return PARTS[waiting[0]].share / sum(PARTS[part].share for part in waiting)
 
 
 def _must_wait(part: str, running: Sequence[Running]) -> bool:
     return bool(running) and (PARTS[part].alone or PARTS[running[0].part].alone)
 
 
-def _begin(part: str, device: str, minutes: float, stretch: float, end: float, folder: Path, jobs: int) -> Running:
+def _begin(
+    part: str, device: str, budget_s: float, end: float, folder: Path, jobs: int, only: Sequence[str]
+) -> Running:
     now = time.monotonic()
-    budget_s = max(1.0, min(60 * minutes * PARTS[part].share * stretch, end - now))
+    budget_s = max(1.0, min(budget_s, end - now))
     cpus = len(os.sched_getaffinity(0))
     threads = max(1, cpus if PARTS[part].alone else cpus // jobs)
-    one = Running(part, budget_s, now + budget_s, folder / part, threads, device, device == 'cpu')
+    one = Running(part, budget_s, now + budget_s, folder / part, threads, device, device == 'cpu', only)
     one.start()
     return one
 

@@ -15,10 +15,19 @@ TINY = dict(dims=(8, 16, 32, 64), depths=(1, 1, 1, 1))
 
 
 def checks(setting: Setting) -> list[Check]:
-    """What is measured; on the CPU the designs alone."""
+    """What is measured, the most telling first; on the CPU the designs alone."""
     found: dict[str, Callable[[Setting], dict[str, Any]]] = {'four designs: full against robust': designs}
     if setting.device == 'cuda':
-        found = {'distillation: timm, online, cached': eager, **found, 'distillation, compiled': compiled}
+        found = {
+            "distillation: timm's task": functools.partial(variant, name='peer'),
+            'distillation: online': functools.partial(variant, name='online'),
+            'distillation: cached': functools.partial(variant, name='cached'),
+            "a step with torch's convolutions and with ours": convolutions,
+            **found,
+            "distillation, compiled: timm's task": functools.partial(variant, name='peer compiled'),
+            'distillation, compiled: online': functools.partial(variant, name='online compiled'),
+            'distillation, compiled: cached': functools.partial(variant, name='cached compiled'),
+        }
     return [Check(name, functools.partial(function, setting)) for name, function in found.items()]
 
 
@@ -36,14 +45,6 @@ def told(result: dict[str, Any], table: str) -> dict[str, Any]:
     return result | {'table': table.splitlines()}
 
 
-def eager(setting: Setting) -> dict[str, Any]:
-    """bf16, channels_last, fused AdamW; not compiled."""
-    from distill.benchmarks.on_card import EAGER, benchmark_on_card, card_table
-
-    result = benchmark_on_card(settings_of(setting, 'eager'), EAGER)
-    return require_all(result, card_table(result))
-
-
 def require_all(result: dict[str, Any], table: str) -> dict[str, Any]:
     """The row of a measurement of variants, all of which must have run."""
     failed = {name: row['error'] for name, row in result['variants'].items() if 'error' in row}
@@ -53,21 +54,36 @@ def require_all(result: dict[str, Any], table: str) -> dict[str, Any]:
     return row
 
 
-def compiled(setting: Setting) -> dict[str, Any]:
-    """The same, compiled; timm's task as timm compiles it."""
-    from distill.benchmarks.on_card import COMPILED, benchmark_on_card, card_table
+def variant(setting: Setting, name: str) -> dict[str, Any]:
+    """bf16, channels_last, fused AdamW; a variant a row, so that a row is there as soon as it is measured.
 
-    result = benchmark_on_card(settings_of(setting, 'compiled'), COMPILED)
-    return require_all(result, card_table(result))
+    The variants have one process, data and cache, and the card to themselves one after the other.
+    """
+    from distill.benchmarks.on_card import benchmark_on_card, card_table
+
+    settings = settings_of(setting, 'distillation')
+    result = benchmark_on_card(settings, [name], rounds=2, prepared=(settings.folder / 'cache').is_dir())
+    row = require_all(result, card_table(result))
+    numbers = {key: value for key, value in result['variants'][name].items() if isinstance(value, float)}
+    return {**numbers, **row}
+
+
+def convolutions(setting: Setting) -> dict[str, Any]:
+    """Forward and backward of a Robust-ResNet-DW-S with torch's depthwise convolutions and with this project's."""
+    from distill.benchmarks.depthwise_cuda import measure_step
+
+    found = measure_step(torch.device('cuda'), float('inf'))
+    return {f'{way} ms': row['ms'] for way, row in found.items()} | found
 
 
 def designs(setting: Setting) -> dict[str, Any]:
     """What fewer norms and activations are worth."""
     from distill.benchmarks.designs import benchmark_designs, design_table
 
-    sizes: dict[str, Any] = dict(batch_size=128)
+    sizes: dict[str, Any] = dict(batch_size=128, rounds=2)
     if setting.small:
         sizes = dict(batch_size=4, size_px=64, rounds=1, steps=1, model=TINY)
     result = benchmark_designs(setting.device, **sizes)
-    flat = {f'{design} faster_pct': row['faster_pct'] for design, row in result['designs'].items()}
+    rows = result['designs'].items()
+    flat = {f'{design} {key}': row[key] for design, row in rows for key in ('faster_pct', 'lighter_pct')}
     return told(flat | result, design_table(result))

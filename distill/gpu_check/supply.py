@@ -21,12 +21,12 @@ NETWORKS = (
 
 
 def checks(setting: Setting) -> list[Check]:
-    """What is measured; on the CPU the loader alone."""
+    """What is measured, the most telling first; on the CPU the loader alone."""
     found: dict[str, Callable[[Setting], dict[str, Any]]] = {'loader processes': loading}
     if setting.device == 'cuda':
+        found |= {f'inference: {name}': functools.partial(inference, name=name) for name in NETWORKS}
         found |= {
             'decoding on the card': decoding,
-            'inference': inference,
             'distillation: largest batch': fitting,
             'distillation, CUDA graphs': graphs,
         }
@@ -37,7 +37,7 @@ def loading(setting: Setting) -> dict[str, Any]:
     """Decoding and augmenting, by the number of loader processes."""
     from distill.benchmarks.loading import benchmark_loading, loading_table
 
-    sizes: dict[str, Any] = {}
+    sizes: dict[str, Any] = dict(workers=(1, 4, 8, 16), seconds=2.5)
     if setting.small:
         sizes = dict(workers=(1, 2), seconds=0.5, images=16, batch_size=4, side_px=64)
     result = benchmark_loading(setting.folder / 'loading', **sizes)
@@ -72,11 +72,14 @@ def decoding(setting: Setting) -> dict[str, Any]:
     return speeds
 
 
-def inference(setting: Setting) -> dict[str, Any]:
-    """Forward passes of a batch."""
+def inference(setting: Setting, name: str) -> dict[str, Any]:
+    """Forward passes of a batch; of wide convolutions with this project's kernels and with torch's."""
     from distill.benchmarks.on_card import inference_speed
 
-    return {'batch_size': BATCH, **inference_speed(NETWORKS, BATCH)}
+    row = {'batch_size': BATCH, 'images_per_s': inference_speed([name], BATCH)[name]}
+    if name.startswith('robust'):
+        row["images_per_s, torch's convolutions"] = inference_speed([name], BATCH, fast=False)[name]
+    return row
 
 
 def fitting(setting: Setting) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import importlib
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,11 @@ POISONED = 3
 def checks_of(part: str, setting: Setting) -> list[Check]:
     """The checks of a part, by the module of its name."""
     return importlib.import_module(f'distill.gpu_check.{part}').checks(setting)
+
+
+def is_wanted(name: str, only: Sequence[str]) -> bool:
+    """Whether a check's name holds one of some texts, or there are none."""
+    return not only or any(text in name for text in only)
 
 
 def run_check(part: str, check: Check) -> Row:
@@ -51,12 +57,13 @@ def main(argv=None) -> int:
     parser.add_argument('--threads', type=int, required=True)
     parser.add_argument('--small', action='store_true')
     parser.add_argument('--done', nargs='*', default=[])
+    parser.add_argument('--only', nargs='*', default=[])
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     args.folder.mkdir(parents=True, exist_ok=True)
     setting = Setting(args.device, args.folder, args.small, args.budget_s)
     with open(args.rows, 'a', encoding='utf-8') as stream:
-        checks = checks_of(args.part, setting)
+        checks = [each for each in checks_of(args.part, setting) if is_wanted(each.name, args.only)]
         _write(stream, {'names': [check.name for check in checks]})
         for check in checks:
             if check.name in args.done:

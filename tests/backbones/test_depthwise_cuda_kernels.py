@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from backbones.layers.depthwise import launch
-from backbones.layers.depthwise.choice import TORCH, by_rule, choose
+from backbones.layers.depthwise.choice import TORCH, by_rule, candidates, choose
 from backbones.layers.depthwise.launch import Config
+from backbones.layers.depthwise.module import DepthwiseConv2d
 from backbones.layers.depthwise.operators import depthwise_conv2d
 from backbones.layers.depthwise.tiling import Geometry
 
@@ -89,14 +90,14 @@ if os.environ.get('TRITON_INTERPRET') == '1':
     @pytest.mark.parametrize('layout', FORMATS)
     def test_the_operator_takes_them_and_its_gradients_are_those_of_torch(layout):
         torch.manual_seed(0)
-        x = torch.randn(50, 2, 5, 6).bfloat16().to(memory_format=FORMATS[layout]).requires_grad_()
-        weight = torch.randn(2, 1, 5, 5).bfloat16().float().requires_grad_()
+        x = torch.randn(65, 2, 5, 6).bfloat16().to(memory_format=FORMATS[layout]).requires_grad_()
+        weight = torch.randn(2, 1, 9, 9).bfloat16().float().requires_grad_()
         bias = torch.randn(2, requires_grad=True)
-        output = depthwise_conv2d(x, weight, bias, [1, 1], [2, 2], [1, 1])
+        output = depthwise_conv2d(x, weight, bias, [1, 1], [4, 4], [1, 1])
         grad = torch.randn_like(output)
         found = torch.autograd.grad(output, [x, weight, bias], grad)
         exact = [each.detach().double().requires_grad_() for each in (x, weight, bias)]
-        expected_output = F.conv2d(*exact, padding=2, groups=2)
+        expected_output = F.conv2d(*exact, padding=4, groups=2)
         expected = torch.autograd.grad(expected_output, exact, grad.double())
         assert [each.dtype for each in found] == [torch.bfloat16, torch.float32, torch.float32]
         # torch's own way would round the gradient of the kernels to 8 bits.
@@ -113,15 +114,37 @@ else:
         assert done.returncode == 0, done.stdout[-4000:]
         assert 'skipped' not in done.stdout
 
-    def test_rules_leave_to_torch_what_is_no_matrix_product():
-        def ways(batch, side, kernel, dtype=torch.bfloat16):
-            square = [(each, each) for each in (side, kernel, 1, kernel // 2, 1)]
-            x = torch.empty(batch, 384, side, side, dtype=dtype, device='meta')
-            assert choose('forward', x, Geometry(*square), None) is TORCH  # Neither CUDA nor the interpreter.
-            return {by_rule(name, x, Geometry(*square)).way for name in ('forward', 'input', 'weight')}
+    @pytest.mark.parametrize(
+        ('batch', 'side', 'kernel', 'dtype', 'layout', 'expected'),
+        [
+            (256, 14, 11, torch.bfloat16, 'planes', ['matrix', 'matrix', 'matrix']),
+            (256, 7, 11, torch.float32, 'planes', ['matrix', 'matrix', 'matrix']),
+            (2, 64, 11, torch.bfloat16, 'planes', ['matrix', 'matrix', 'matrix']),
+            (256, 14, 5, torch.bfloat16, 'planes', ['matrix', 'matrix', 'matrix']),
+            (256, 14, 11, torch.bfloat16, 'channels_last', ['matrix', 'matrix', 'matrix']),
+            (2, 64, 11, torch.bfloat16, 'channels_last', ['direct', 'direct', 'matrix']),
+            (64, 14, 11, torch.float32, 'channels_last', ['direct', 'direct', 'matrix']),
+            (256, 14, 7, torch.bfloat16, 'channels_last', ['torch', 'torch', 'torch']),
+            (256, 14, 3, torch.bfloat16, 'planes', ['torch', 'torch', 'torch']),
+            (4, 14, 11, torch.bfloat16, 'planes', ['torch', 'torch', 'torch']),
+        ],
+    )
+    def test_rules_take_what_was_fastest(batch, side, kernel, dtype, layout, expected):
+        geometry = Geometry(*((each, each) for each in (side, kernel, 1, kernel // 2, 1)))
+        x = torch.empty(batch, 384, side, side, dtype=dtype, device='meta').to(memory_format=FORMATS[layout])
+        found = [by_rule(name, x, geometry) for name in ('forward', 'input', 'weight')]
+        assert [config.way for config in found] == expected
+        assert choose('forward', x, geometry, None) is TORCH  # Neither CUDA nor the interpreter.
+        for name, config in zip(('forward', 'input', 'weight'), found, strict=True):
+            assert config is TORCH or config in candidates(name, x, geometry)
 
-        assert ways(256, 14, 11) == ways(256, 7, 11, torch.float32) == ways(2, 64, 11) == {'matrix'}
-        assert ways(256, 14, 3) == ways(4, 14, 11) == {'torch'}
+    @pytest.mark.parametrize('kernel', [7, 11])
+    @pytest.mark.parametrize('layout', FORMATS)
+    def test_a_compiler_sees_one_graph(kernel, layout):
+        layer = DepthwiseConv2d(4, 4, kernel, padding=kernel // 2, groups=4)
+        x = torch.randn(2, 4, 9, 9).to(memory_format=FORMATS[layout])
+        traced = torch.compile(lambda x: layer._on_cuda(x, layer.weight, layer.bias), backend='eager', fullgraph=True)
+        assert relative_error(traced(x), layer(x)) < 1e-6
 
     @pytest.mark.parametrize('layout', FORMATS)
     def test_the_operator_is_registered_as_torch_wants_it(layout):

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.layers.depthwise.choice import NARROWEST_KERNEL
+from backbones.layers.depthwise.choice import IS_MEASURING, NARROWEST_KERNEL, leaves_to_torch
 from backbones.layers.depthwise.cpu import WIDEST_KERNEL, DepthwiseConvolution, cut_kernel
-from backbones.layers.depthwise.launch import DTYPES, HAS_TRITON
+from backbones.layers.depthwise.launch import DTYPES, HAS_TRITON, is_channels_last
 from backbones.layers.depthwise.operators import depthwise_conv2d
 
 # torch 2.6 cannot tell.
@@ -47,6 +47,8 @@ class DepthwiseConv2d(nn.Conv2d):
         plain = isinstance(self.padding, tuple) and max(self.kernel_size) >= NARROWEST_KERNEL
         if not (HAS_TRITON and plain and x.dim() == 4 and x.dtype in DTYPES) or _is_recorded():
             return super()._conv_forward(x, weight, bias)
+        if leaves_to_torch(self.kernel_size, is_channels_last(x)) and not IS_MEASURING:
+            return super()._conv_forward(x, weight, bias)  # No opaque operator between those that a compiler fuses.
         return depthwise_conv2d(x, weight, bias, self.stride, self.padding, self.dilation)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distill.base.devices import to_device
 from distill.base.files import write_bytes, write_text
 
 LARGEST_SHARD = 2**15
@@ -100,10 +101,10 @@ class Store:
 
     def unpack(self, rows: np.ndarray, device: torch.device | str = 'cpu') -> Tensor:
         """Logits [N, C] of rows [N]; the probability that the stored classes leave is spread evenly over the others."""
-        logits = torch.from_numpy(rows['logit'].astype(np.float32)).to(device)
+        logits = to_device(torch.from_numpy(rows['logit'].astype(np.float32)), device)
         if self.topk == self.num_classes:
             return logits
-        classes = torch.from_numpy(rows['class'].astype(np.int64)).to(device)
+        classes = to_device(torch.from_numpy(rows['class'].astype(np.int64)), device)
         tail = (1 - logits.exp().sum(dim=1, keepdim=True)).clamp(min=LEAST_TAIL) / (self.num_classes - self.topk)
         return tail.log().repeat(1, self.num_classes).scatter_(1, classes, logits)
 
