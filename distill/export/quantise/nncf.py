@@ -20,7 +20,7 @@ class Nncf:
 
     can_keep = True
     fixed: tuple[str, ...] = ()
-    method = 'NNCF, asymmetric activations, int8 weights per channel, fast bias correction'
+    method = 'NNCF, asymmetric activations (minimum and maximum), int8 weights per channel, fast bias correction'
 
     def __init__(self, task: Task):
         lacking = missing_modules('nncf', 'nncf')
@@ -55,6 +55,7 @@ class Nncf:
         with caught_output():
             import nncf
             import openvino
+            from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
             quantised = nncf.quantize(
                 self._read(),
@@ -62,6 +63,10 @@ class Nncf:
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(inputs),
                 model_type=nncf.ModelType.TRANSFORMER if self.has_attention else None,
+                # The mean of the images' ranges, which is NNCF's choice, cuts off what few images show.
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+                ),
                 ignored_scope=nncf.IgnoredScope(names=list(ignored), validate=False) if ignored else None,
             )
             openvino.save_model(quantised, os.fspath(out), compress_to_fp16=False)
