@@ -85,6 +85,8 @@ def export_model(
             from distill.export.dense import export_dense
 
             largest = _largest(given)
+            if not isinstance(source, (str, os.PathLike)):
+                raise ValueError('a config is for the checkpoint of a detector or segmenter; leave it out for a module')
             exported = export_dense(config, source, out, name, wish, status.update, largest)
         else:
             loaded = _load(source, given)
