@@ -14,6 +14,8 @@ from distill.export.quantise.quantiser import WEIGHT, Task, layer_names
 
 LAYERS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
 """Operations with most of the cost. Others, such as sums, are quantised between them."""
+ACTIVATIONS = ('Relu', 'Clip')
+"""Operations that become part of the range of the layer before them, if that layer is quantised."""
 
 
 class OnnxQdq:
@@ -45,6 +47,7 @@ class OnnxQdq:
             for weight, node in zip(weights, nodes, strict=True)
         ]
         self.layers = layer_names([(weight, node.name) for weight, node in zip(weights, nodes, strict=True)])
+        self._activations = [node.name for node in graph.node if node.op_type in ACTIVATIONS]
         self._nodes = {layer: node.name for layer, node in zip(self.layers, nodes, strict=True)}
 
     def write(self, out: str | os.PathLike, keep: Collection[str] = ()) -> None:
@@ -53,7 +56,7 @@ class OnnxQdq:
 
     def write_only(self, out: str | os.PathLike, layer: str, calibration: Calibration) -> None:
         """See `Quantiser.write_only`; the ranges are those of all images, which are measured once."""
-        self._write(out, nodes_to_quantize=[self._nodes[layer]])
+        self._write(out, nodes_to_quantize=[self._nodes[layer], *self._activations])
 
     def _write(self, out: str | os.PathLike, **nodes: list[str]) -> None:
         from onnxruntime.quantization import QuantType, quantize_static
