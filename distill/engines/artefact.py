@@ -25,7 +25,7 @@ class Verification:
     """How far an artefact is from the network that it was made of.
 
     Attributes:
-        images: What was shown: ``real: FOLDER`` or ``synthetic``.
+        images: What was shown: ``real:`` and the folder's name, or ``synthetic``.
         count: Number of images.
         tolerance: The largest difference that was allowed, relative to the largest output of the network.
         max_difference: The largest difference of an output, in the same unit.

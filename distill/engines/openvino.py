@@ -11,7 +11,7 @@ from distill.engines import Dynamic, Names, Port, Session, named_inputs
 from distill.engines.installed import missing_modules, version_of
 from distill.engines.onnx_runtime import ENGINE as ONNX
 from distill.engines.onnx_runtime import temporary_onnx
-from distill.engines.quiet import caught_output
+from distill.engines.quiet import caught_output, last_line
 
 OPENINGS = (b'<?xml', b'<net')
 """How a file of OpenVINO begins. Another one is not shown to its frontends for other formats."""
@@ -48,8 +48,13 @@ class OpenVino:
         """See `Converter.convert`."""
         import openvino
 
+        try:
+            with caught_output():
+                model = openvino.Core().read_model(os.fspath(onnx))
+        except RuntimeError as error:
+            reason = next((line for line in str(error).splitlines() if 'No conversion rule' in line), '')
+            raise ValueError(f'OpenVINO does not read it ({reason.strip("- ") or last_line(str(error))})') from None
         with caught_output():
-            model = openvino.Core().read_model(os.fspath(onnx))
             openvino.save_model(model, os.fspath(path), compress_to_fp16=False)
 
     def open(self, path: str | os.PathLike, threads: int | None = None, device: str = 'cpu') -> Session:

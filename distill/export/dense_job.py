@@ -187,7 +187,7 @@ class Job:
             classes=list(scene.classes),
             outputs=list(graph.outputs),
             verification=Verification(
-                f'real: {self.about["images"]}',
+                f'real: {Path(self.about["images"]).absolute().name}',
                 len(self.shown),
                 self.tolerance,
                 comparison.max_difference,

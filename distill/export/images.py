@@ -22,7 +22,7 @@ class Sample:
 
     Attributes:
         images: uint8 [B, 3, H, W].
-        origin: ``real: FOLDER`` or ``synthetic``, for the manifest.
+        origin: ``real:`` and the folder's name, or ``synthetic``, for the manifest.
     """
 
     images: np.ndarray
@@ -55,7 +55,9 @@ def sample(folder: Path | None, count: int, size: tuple[int, int], transform: Ma
     count = min(count, len(found))
     paths = [folder / found[index * len(found) // count] for index in range(count)]
     show = create_transform(**{**transform, 'input_size': size}, use_prefetcher=True)
-    return Sample(np.stack([np.asarray(show(read_image(path)[0])) for path in paths]), f'real: {folder}')
+    return Sample(
+        np.stack([np.asarray(show(read_image(path)[0])) for path in paths]), f'real: {folder.absolute().name}'
+    )
 
 
 def synthetic(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:

@@ -25,7 +25,7 @@ from distill.export import dense_job
 from distill.export.compare_scenes import Objects, compare_labels, compare_objects
 from distill.predict import load_predictor
 
-THRESHOLD = 'model.test_cfg.rcnn.score_thr=0.05'
+pytestmark = pytest.mark.slow
 BLOCKED = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'cv2', 'distill', 'backbones')
 """What a script that runs an artefact does without."""
 

@@ -69,6 +69,8 @@ def scene_graph(scene: SceneModel, uint8: bool, largest: tuple[int, int] | None 
     kind = CascadeGraph if scene.task == DETECTION else SegmenterGraph
     model = kind(scene.network, preprocess).eval()
     network, steps = inference_network(scene.network, largest or (4 * preprocess.divisor,) * 2)
+    if largest is not None and resample_positions(network, largest):
+        steps += (f'position embedding resampled for {largest[0]}x{largest[1]}',)
     mean, std = (one.flatten().tolist() for one in (preprocess.mean, preprocess.std))
     steps += ('normalisation inside',) if uint8 else ()
     return SceneGraph(
@@ -159,6 +161,19 @@ def inference_network(network: Any, size: tuple[int, int]) -> tuple[Any, tuple[s
     plain_norms(network)
     form: Any = inference_form(Inside(network, size), size)
     return form.network.network, form.steps
+
+
+def resample_positions(network: Any, size: tuple[int, int]) -> bool:
+    """Resample the position embedding of a ViT once for images of a size, where it would be in every run.
+
+    Returns:
+        Whether there was one.
+    """
+    backbone = getattr(network.backbone, 'net', None)
+    if not getattr(backbone, 'dynamic_img_size', False):
+        return False
+    backbone.set_input_size(img_size=size)  # type: ignore[union-attr]
+    return True
 
 
 def plain_norms(network: nn.Module) -> None:
