@@ -22,7 +22,6 @@ from distill.benchmarks import variants
 from distill.benchmarks.processor import processor
 from distill.benchmarks.turns import Worker
 from distill.benchmarks.variants import SIDE, Variant
-from distill.engines import by_name
 from distill.engines.artefact import artefact_files
 from distill.export.export import export_classifier
 from distill.export.files import ExportError, Wish
@@ -152,7 +151,7 @@ def _prepare(
             wish = Wish((engine,), images=None, count=2, threads=settings.threads)
             (exported,) = export_classifier(loaded, folder, subject.label, wish)
         except ExportError as error:
-            left_out.append(_left_out(subject, engine, 'fp32', error))
+            left_out.append(_left_out(subject, engine, 'fp32', error.failures[engine]))
             continue
         for precision in settings.precisions:
             path = exported.path
@@ -163,14 +162,14 @@ def _prepare(
                 try:
                     quantise(exported.path, path, options)
                 except ValueError as error:
-                    left_out.append(_left_out(subject, engine, precision, error))
+                    left_out.append(_left_out(subject, engine, precision, str(error)))
                     continue
             found.append(replace(eager, engine=engine, precision=precision, path=path))
     return found, left_out
 
 
-def _left_out(subject: Subject, engine: str, precision: str, error: Exception) -> dict:
-    return {'model': subject.label, 'engine': engine, 'precision': precision, 'reason': str(error)}
+def _left_out(subject: Subject, engine: str, precision: str, reason: str) -> dict:
+    return {'model': subject.label, 'engine': engine, 'precision': precision, 'reason': reason}
 
 
 def _drawn(folder: Path, size_px: int) -> Path:
@@ -239,18 +238,6 @@ def _about(settings: Settings) -> dict:
     about['original'] = None if settings.original is None else settings.original.name
     return {**about, 'processor': processor(), 'torch_kernels': torch.backends.cpu.get_cpu_capability(),
             'versions': versions}  # fmt: skip
-
-
-def check_engines(names: Sequence[str]) -> None:
-    """Check that engines are known and installed.
-
-    Raises:
-        ValueError: One is not.
-    """
-    for name in names:
-        lacking = by_name(name).missing()
-        if lacking:
-            raise ValueError(f"engine '{name}' needs {lacking}")
 
 
 def table(result: dict) -> str:

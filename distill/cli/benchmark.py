@@ -240,12 +240,13 @@ def _in_engines(args: argparse.Namespace, folder: Path, models: list, measure: C
     from rich.progress import track
 
     import backbones  # noqa: F401  registers models
-    from distill.benchmarks.inference import Settings, check_engines
+    from distill.benchmarks.inference import Settings
+    from distill.export.files import installed_engines
 
     unknown = [name for name in args.models if not timm.is_model(name)]
     if unknown:
         raise ValueError(f"model '{unknown[0]}' is unknown to timm; `robust-backbones models` lists this project's")
-    check_engines(args.engines)
+    installed_engines(args.engines)
     settings = Settings(args.engines, args.precision, args.threads, args.batch_size, args.repeats, size_px=args.size,
                         original=getattr(args, 'original', None))  # fmt: skip
     tell = Console(stderr=True).log

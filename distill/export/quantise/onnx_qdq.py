@@ -10,10 +10,12 @@ from typing import Any
 from distill.engines.onnx_runtime import LAYER, add_metadata
 from distill.engines.quiet import caught_output
 from distill.export.quantise.calibration import Calibration
-from distill.export.quantise.quantiser import Task, layer_names
+from distill.export.quantise.quantiser import WEIGHT, Task, layer_names
 
 LAYERS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
 """Operations with most of the cost. Others, such as sums, are quantised between them."""
+ACTIVATIONS = ('Relu', 'Clip')
+"""Operations that become part of the range of the layer before them, if that layer is quantised."""
 
 
 class OnnxQdq:
@@ -34,11 +36,18 @@ class OnnxQdq:
             # The symbolic shape inference is for sequences; it fails on some networks.
             quant_pre_process(os.fspath(task.path), os.fspath(self.prepared), skip_symbolic_shape=True)
         graph = onnx.load(os.fspath(self.prepared)).graph
-        self.metadata = {one.key: one.value for one in onnx.load(os.fspath(task.path)).metadata_props}
+        given = onnx.load(os.fspath(task.path))
+        self.metadata = {one.key: one.value for one in given.metadata_props}
+        modules = {node.name: _module(node) for node in given.graph.node}  # The preparation drops this.
         nodes = [node for node in graph.node if node.op_type in LAYERS]
         stored = {tensor.name for tensor in graph.initializer}
-        weights = [_weight(node, stored) for node in nodes]
+        weights = [next((name for name in node.input[1:2] if name in stored), '') for node in nodes]
+        weights = [
+            weight if weight.endswith(WEIGHT) else modules.get(node.name, '')
+            for weight, node in zip(weights, nodes, strict=True)
+        ]
         self.layers = layer_names([(weight, node.name) for weight, node in zip(weights, nodes, strict=True)])
+        self._activations = [node.name for node in graph.node if node.op_type in ACTIVATIONS]
         self._nodes = {layer: node.name for layer, node in zip(self.layers, nodes, strict=True)}
 
     def write(self, out: str | os.PathLike, keep: Collection[str] = ()) -> None:
@@ -47,7 +56,7 @@ class OnnxQdq:
 
     def write_only(self, out: str | os.PathLike, layer: str, calibration: Calibration) -> None:
         """See `Quantiser.write_only`; the ranges are those of all images, which are measured once."""
-        self._write(out, nodes_to_quantize=[self._nodes[layer]])
+        self._write(out, nodes_to_quantize=[self._nodes[layer], *self._activations])
 
     def _write(self, out: str | os.PathLike, **nodes: list[str]) -> None:
         from onnxruntime.quantization import QuantType, quantize_static
@@ -89,14 +98,12 @@ class _Reader:
             yield one
 
 
-def _weight(node: Any, stored: Collection[str]) -> str:
-    """Name of a node's weight, or what the exporter has noted of the module that it comes from."""
-    if len(node.input) > 1 and node.input[1] in stored and node.input[1].endswith('.weight'):
-        return node.input[1]
+def _module(node: Any) -> str:
+    """Name of the weight of the module that a node comes from, as the exporter has noted; '' if it has not."""
     for one in node.metadata_props:
         if one.key == LAYER:
             with contextlib.suppress(ValueError, SyntaxError, IndexError):
-                return f'{ast.literal_eval(one.value)[-2]}.weight'
+                return f'{ast.literal_eval(one.value)[-2]}{WEIGHT}'
     return ''
 
 
