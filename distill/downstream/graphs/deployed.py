@@ -170,7 +170,8 @@ def resample_positions(network: Any, size: tuple[int, int]) -> bool:
         Whether there was one.
     """
     backbone = getattr(network.backbone, 'net', None)
-    if not getattr(backbone, 'dynamic_img_size', False):
+    # A Swin has none, and would get other windows.
+    if not getattr(backbone, 'dynamic_img_size', False) or getattr(backbone, 'pos_embed', None) is None:
         return False
     backbone.set_input_size(img_size=size)  # type: ignore[union-attr]
     return True
