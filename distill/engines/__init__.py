@@ -8,6 +8,7 @@ This module is light, so that a command can check names and endings before it im
 
 import importlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
+
+# These libraries keep a number in the user's folders and report to a server as soon as they are imported: ONNX Runtime
+# unless the environment says no, OpenVINO and NNCF by a package that they do without where it is not there.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
+sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
 
 MODULES = {
     'onnx': 'onnx_runtime',

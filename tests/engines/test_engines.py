@@ -4,6 +4,8 @@ import importlib.util
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -214,6 +216,13 @@ def test_loading_a_program_of_torch_runs_no_code(written, tmp_path):
 def test_no_paths_of_the_machine_are_in_the_files(written):
     for path in written.values():
         assert b'site-packages' not in path.read_bytes(), path
+
+
+def test_opening_a_file_writes_nothing_into_the_users_folders(written, tmp_path):
+    code = 'import sys; from distill.engines import by_suffix; [by_suffix(path).open(path, 1) for path in sys.argv[1:]]'
+    quick = [str(path) for path in written.values()]
+    subprocess.run([sys.executable, '-c', code, *quick], env={**os.environ, 'HOME': str(tmp_path)}, check=True)
+    assert [str(path) for path in tmp_path.rglob('*') if path.is_file()] == []
 
 
 def test_lookup():
