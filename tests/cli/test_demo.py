@@ -23,7 +23,7 @@ def test_every_command_is_understood_and_every_step_has_its_inputs(tmp_path):
         known.add(step.name)
         tool = importlib.import_module(f'distill.cli.{step.command[0]}')
         args = tool.build_parser().parse_args(step.command[1:])
-        if hasattr(args, 'config'):
+        if getattr(args, 'config', None) is not None:
             assert Path(args.config).is_file(), step.name
     assert known.issuperset(RUNS)
 

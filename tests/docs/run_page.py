@@ -1,9 +1,11 @@
 """Run the command lines of a page on small data, each in a process of its own."""
 
 import importlib
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
@@ -106,7 +108,10 @@ def run_block(block: Block) -> None:
     for words in block.command_lines():
         command = project_command(words)
         if command is None:
-            ran = subprocess.run(['bash', '-ec', shlex.join(words)], capture_output=True, text=True, timeout=60)
+            # `python` of a page is the one that runs the tests.
+            path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+            command_line, env = ['bash', '-ec', shlex.join(words)], {**os.environ, 'PATH': path}
+            ran = subprocess.run(command_line, capture_output=True, text=True, timeout=60, env=env)
             assert ran.returncode == 0, f'{block}: {shlex.join(words)}\n{ran.stdout}{ran.stderr}'
             continue
         module, arguments, environment = command

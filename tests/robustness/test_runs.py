@@ -76,7 +76,7 @@ def test_onnx(tmp_path, batch):
     weight = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
     write_onnx(tmp_path / 'linear.onnx', weight, batch)
     run = load_run(str(tmp_path / 'linear.onnx'), 'cpu')
-    assert (run.name, run.record['params'], run.record['model']) == ('linear', 15, 'linear')
+    assert (run.name, run.record['params'], run.record['model']) == ('linear.onnx', 15, 'linear')
     images = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8)
     mean, std = (torch.tensor(run.record[key]) for key in ('mean', 'std'))
     expected = ((images.float().mean((2, 3)) / 255 - mean) / std) @ torch.from_numpy(weight)
