@@ -142,6 +142,14 @@ def add_metadata(path: str | os.PathLike, entries: Mapping[str, str]) -> None:
     Path(path).write_bytes(model.SerializeToString())
 
 
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """The texts in the metadata of an ONNX file, by name."""
+    import onnx
+
+    model = onnx.load(os.fspath(path), load_external_data=False)
+    return {one.key: one.value for one in model.metadata_props}
+
+
 def check_safe(path: str | os.PathLike) -> Any:
     """Check that opening a file reads nothing but its folder and needs no code but ONNX Runtime's.
 

@@ -1,5 +1,6 @@
 """Models under evaluation: where they come from and what they are shown."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from distill.base.classes import match_classes
 from distill.base.folders import class_folders
 from distill.base.images import normalise
 from distill.engines.artefact import Manifest, artefact_record
+from distill.engines.onnx_runtime import read_metadata
 from distill.results.entries import RunRecord
 from distill.robustness.artefact_model import ArtefactModel
 from distill.robustness.sources import Source, run_name
@@ -160,7 +162,7 @@ def _artefact_run(named: Source, device: str, input_size: int | None, given: Map
         raise ValueError(f"'{path}' takes images of {fixed[0]}x{fixed[1]} pixels only; leave out --input-size for it")
     if network.takes_raw and {'mean', 'std'} & set(shown):
         raise ValueError(f"'{path}' normalises its images itself; leave out mean and std for it")
-    record = _record_of(path, network.manifest)
+    record = _record_of(path, network.manifest, told=network.takes_raw or {'mean', 'std'} <= set(shown))
     plain = {key: list(value) if isinstance(value, (list, tuple)) else value for key, value in shown.items()}
     record = ModelRecord.from_json({**record.to_json(), **plain}, path)
     config = resolve_data_config(pretrained_cfg={'input_size': (3, *(fixed or (224, 224)))})
@@ -180,13 +182,35 @@ def _artefact_run(named: Source, device: str, input_size: int | None, given: Map
     return replace(run, fixed_size=fixed, takes_raw=network.takes_raw)
 
 
-def _record_of(path: str, manifest: Manifest | None) -> ModelRecord:
-    """What is known of the model in an artefact."""
-    if manifest is None:
-        return ModelRecord.read(path) or ModelRecord(Path(path).stem)
+def _record_of(path: str, manifest: Manifest | None, told: bool) -> ModelRecord:
+    """What is known of the model in an artefact: of its manifest, the record beside it, or an ONNX file's metadata.
+
+    Args:
+        path: The artefact.
+        manifest: What stands beside it, or None.
+        told: Whether the normalisation is known from elsewhere.
+
+    Raises:
+        ValueError: A file that cannot tell how images are normalised has lost its manifest.
+    """
     names = ('model', 'classes', 'mean', 'std', 'crop_pct', 'crop_mode', 'interpolation')
-    known = {name: getattr(manifest, name) for name in names}
-    return ModelRecord(**known, input_size=[3, *manifest.size], teacher=manifest.details.get('teacher'))
+    if manifest is not None:
+        known = {name: getattr(manifest, name) for name in names}
+        return ModelRecord(**known, input_size=[3, *manifest.size], teacher=manifest.details.get('teacher'))
+    record = ModelRecord.read(path)
+    if record is None and Path(path).suffix == '.onnx':
+        texts = read_metadata(path)
+        shown = json.loads(texts['preprocessing']) if 'preprocessing' in texts else {}
+        known = {name: shown[name] for name in names if name in shown}
+        if shown:
+            known |= {'classes': json.loads(texts['classes']), 'input_size': [3, *shown['size']]}
+        return ModelRecord(texts.get('model') or Path(path).stem, **known)
+    if record is None and not told:
+        raise ValueError(
+            f"'{path}' has no manifest '{Manifest.path_beside(path).name}' beside it, which says how images are "
+            'shown to it; copy that too, or give --mean and --std'
+        )
+    return record or ModelRecord(Path(path).stem)
 
 
 def find_classes(runs: Sequence[Run], data_root: str | None) -> None:

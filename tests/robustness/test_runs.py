@@ -1,6 +1,7 @@
 """Models under evaluation: their names, their size, and ONNX files."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 
 from backbones.checkpoint import save_model
 from backbones.record import ModelRecord
+from distill.engines import by_name
+from distill.engines.onnx_runtime import add_metadata
 from distill.robustness.runs import load_run, teacher_name
 from distill.robustness.sources import Source
 
@@ -84,6 +87,29 @@ def test_onnx(tmp_path, batch):
     (tmp_path / 'linear.onnx').write_bytes(b'nothing')
     with pytest.raises(ValueError, match='cannot be read as ONNX'):
         load_run(str(tmp_path / 'linear.onnx'), 'cpu')
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="onnx or onnxruntime is missing; pip install '.[onnx]'")
+def test_an_onnx_file_tells_how_images_are_shown_without_its_manifest(tmp_path):
+    write_onnx(tmp_path / 'linear.onnx', np.ones((3, 5), np.float32), 'batch')
+    shown = {'size': [24, 24], 'dtype': 'float32', 'mean': [0.1, 0.2, 0.3], 'std': [0.5, 0.5, 0.5], 'crop_pct': 0.7}
+    shown |= {'crop_mode': 'center', 'interpolation': 'bilinear'}
+    names = ['a', 'b', 'c', 'd', 'e']
+    texts = {'preprocessing': json.dumps(shown), 'classes': json.dumps(names), 'model': 'mine'}
+    add_metadata(tmp_path / 'linear.onnx', texts)
+    run = load_run(str(tmp_path / 'linear.onnx'), 'cpu')
+    assert (run.record['mean'], run.record['model'], run.classes) == ([0.1, 0.2, 0.3], 'mine', names)
+    assert (run.transform['crop_pct'], run.transform['interpolation']) == (0.7, 'bilinear')
+
+
+def test_another_file_without_its_manifest_is_refused(tmp_path):
+    pytest.importorskip('openvino')
+    weight = np.ones((3, 5), np.float32)
+    write_onnx(tmp_path / 'linear.onnx', weight, 'batch')
+    by_name('openvino').convert(tmp_path / 'linear.onnx', tmp_path / 'linear.xml', {'images': {}})
+    with pytest.raises(ValueError, match=r"has no manifest 'linear\.xml\.json' beside it"):
+        load_run(str(tmp_path / 'linear.xml'), 'cpu')
+    assert load_run(str(tmp_path / 'linear.xml'), 'cpu', mean=(0, 0, 0), std=(1, 1, 1)).record['mean'] == [0, 0, 0]
 
 
 @pytest.mark.skipif(HAS_ONNX, reason='onnxruntime is installed')
