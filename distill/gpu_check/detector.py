@@ -11,6 +11,7 @@ from distill.gpu_check.rows import Check, Mismatch, Setting, require
 from distill.gpu_check.trainings import (
     STEPS,
     Trained,
+    Trainings,
     loss_difference,
     require_falling,
     run,
@@ -29,16 +30,8 @@ FOUND = 50
 """Detections of an image that are compared."""
 
 
-class Runs:
-    """The runs of the checks, each made when the first check asks for it.
-
-    Args:
-        setting: Where checks run.
-    """
-
-    def __init__(self, setting: Setting):
-        self.setting = setting
-        self.made: dict[str, Trained] = {}
+class Runs(Trainings):
+    """The runs of the checks."""
 
     @functools.cached_property
     def data(self) -> Path:

@@ -15,6 +15,7 @@ from distill.gpu_check.trainings import (
     EXACT,
     STEPS,
     Trained,
+    Trainings,
     floats,
     largest_difference,
     loss_difference,
@@ -35,16 +36,8 @@ TEACHER = dict(
 TEACHER_SEED = 7
 
 
-class Runs:
-    """The runs of the checks, each made when the first check asks for it.
-
-    Args:
-        setting: Where checks run.
-    """
-
-    def __init__(self, setting: Setting):
-        self.setting = setting
-        self.made: dict[str, Trained] = {}
+class Runs(Trainings):
+    """The runs of the checks."""
 
     @functools.cached_property
     def data(self) -> Path:

@@ -9,23 +9,15 @@ import numpy as np
 
 from distill.gpu_check.detector import resumes
 from distill.gpu_check.rows import Check, Setting, require
-from distill.gpu_check.trainings import STEPS, Trained, require_falling, run, without_tf32
+from distill.gpu_check.trainings import STEPS, Trained, Trainings, require_falling, run, without_tf32
 
 CONFIG = 'deeplabv3_robust-resnet-dw_tiny_shapes-ade20k'
 BATCH = 4
 SIDE = 128
 
 
-class Runs:
-    """The runs of the checks, each made when the first check asks for it.
-
-    Args:
-        setting: Where checks run.
-    """
-
-    def __init__(self, setting: Setting):
-        self.setting = setting
-        self.made: dict[str, Trained] = {}
+class Runs(Trainings):
+    """The runs of the checks."""
 
     @functools.cached_property
     def data(self) -> Path:

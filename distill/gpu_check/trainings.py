@@ -43,6 +43,18 @@ class Trained:
         return floats(torch.load(self.checkpoint, map_location='cpu', weights_only=True)[part])
 
 
+class Trainings:
+    """The runs of the checks, each made when the first check asks for it.
+
+    Args:
+        setting: Where checks run.
+    """
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+        self.made: dict[str, Trained] = {}
+
+
 def floats(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """The floating-point tensors of a state dict."""
     return {key: value for key, value in state.items() if isinstance(value, Tensor) and value.is_floating_point()}
