@@ -19,7 +19,7 @@ STOREYS = (
     {'benchmarks', 'matrix', 'report', 'explain', 'export', 'predict'},
     {'downstream', 'training', 'robustness', 'synthetic'},
     {'teachers'},
-    {'losses', 'data', 'engines'},
+    {'losses', 'data', 'engines', 'jobs'},
     {'results', 'base'},
 )
 """The rooms of `distill`, from top to bottom. Imports go down."""
@@ -31,7 +31,7 @@ BESIDE = {
     ('results', 'base'),
 }
 """Who may import whom on the same storey."""
-WITHOUT_MMENGINE = {'base', 'results', 'engines', 'robustness', 'synthetic', 'report', 'explain', 'predict'}
+WITHOUT_MMENGINE = {'base', 'results', 'engines', 'jobs', 'robustness', 'synthetic', 'report', 'explain', 'predict'}
 NOT_ROOMS = {'configs', 'matrices'}
 MEET_IN_FILES = ('robustness', 'synthetic', 'report')
 

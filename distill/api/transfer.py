@@ -1,10 +1,11 @@
 """The transfer experiment: every student alone and with every teacher, measured and compared."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from backbones.files import atomic_write
 from distill.api.checks import check_least
@@ -12,10 +13,12 @@ from distill.api.session import call
 from distill.base.files import write_json
 from distill.base.packaged import MATRIX, find
 from distill.base.paths import check_can_write, check_is_folder
+from distill.jobs.engines import JOBS, check_engine, open_engine
+from distill.jobs.steps import Workplace, run_steps
 from distill.matrix.collect import collect, to_markdown, to_tables
+from distill.matrix.folder import alone_in
 from distill.matrix.matrix import Matrix, load_matrix
 from distill.matrix.plan import evaluations, training, trainings
-from distill.matrix.steps import Workplace, run_steps
 from distill.matrix.timing import epochs_at_equal_time, longer_runs
 
 
@@ -55,22 +58,28 @@ def transfer(
     data_root: str | os.PathLike | None = None,
     work_dir: str | os.PathLike | None = None,
     *,
-    jobs: int = 2,
+    jobs: int | None = None,
     threads: int = 1,
     launcher: Sequence[str] = (),
+    engine: str | None = None,
+    engine_options: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> TransferResult:
     """Train every student alone and with every teacher, measure all, and tell what was transferred.
 
-    The same as ``robust-backbones transfer``. Each run is a process of its own; those that are done are not run again.
+    The same as ``robust-backbones transfer``. Each run is a process of its own; those that are done are not run again,
+    and one whose process is killed is started again and goes on from its last checkpoint.
 
     Args:
         matrix: Path of a matrix config, or the name of one of ``distill/matrices``.
         data_root: Folder of the data, in place of the matrix's.
         work_dir: Where everything goes; ``work_dirs/<matrix name>`` if neither the call nor the matrix says.
-        jobs: Runs at a time; with accelerators, one each.
+        jobs: Runs at a time; with accelerators, one each. None for 2 here, and for 64 on a cluster.
         threads: CPU threads of a run.
-        launcher: Command that starts each run, such as ``['srun', '--gpus=1']``.
+        launcher: Command that starts each run, such as ``['env', 'NAME=value']``.
+        engine: Where the runs are: ``local`` (this machine, as None), ``slurm`` or ``ray``.
+        engine_options: Settings of the engine, such as ``dict(partition='gpu', gpus_per_node=1, timeout_min=720)``,
+            see docs/scale.md.
         say: Called with a line of text when a run starts and ends.
 
     Returns:
@@ -78,10 +87,20 @@ def transfer(
 
     Raises:
         FileNotFoundError: The matrix, a config or the data does not exist.
-        ValueError: The matrix contradicts itself, or a run has failed.
+        ValueError: The matrix contradicts itself, another experiment is in the folder, the engine is not there or
+            refuses, or a run has failed.
     """
+    engine = engine or 'local'
+    check_engine(engine, engine_options or {})
+    jobs = JOBS[engine] if jobs is None else jobs
     experiment, place = prepare(matrix, data_root, work_dir, jobs, threads, launcher)
-    summary = collect(experiment, _run(experiment, place, say))
+    with alone_in(experiment.work_dir):
+        place.engine = open_engine(engine, engine_options or {}, experiment.work_dir / engine, threads, jobs)
+        try:
+            epochs = _run(experiment, place, say)
+        finally:
+            place.engine.close()
+    summary = collect(experiment, epochs)
     path = experiment.work_dir / 'transfer.json'
     write_json(path, summary)
     tables = to_tables(summary)

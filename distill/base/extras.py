@@ -10,6 +10,8 @@ EXTRAS = {
     'openvino': ('openvino',),
     'mnn': ('MNN',),
     'executorch': ('executorch',),
+    'slurm': ('submitit',),
+    'ray': ('ray',),
 }
 """For each extra the modules that it adds to those of the extras before."""
 TRACKERS = ('tensorboard', 'wandb', 'mlflow', 'aim')

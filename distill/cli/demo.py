@@ -22,7 +22,7 @@ from distill.cli.demo_plan import BROAD, RUNS, Training, check_same_demo, checkp
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from distill.matrix.steps import Step
+    from distill.jobs.steps import Step
 
 
 BACKBONE = 'robust-from-deit'
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> dict:
     os.environ['OMP_NUM_THREADS'] = str(args.threads)
     from rich.console import Console
 
-    from distill.matrix.processes import can_fork, prepare_forks
-    from distill.matrix.steps import Workplace, run_steps
+    from distill.jobs.local import LocalEngine, can_fork, prepare_forks
+    from distill.jobs.steps import Workplace, run_steps
 
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     if args.data:
@@ -76,9 +76,10 @@ def run(args: argparse.Namespace) -> dict:
         console.print(WITHOUT_ENGINE.format(reason=reason))
     work = args.work_dir.resolve()
     steps = plan(work)
-    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', forks=can_fork())
+    engine = LocalEngine(forks=can_fork())
+    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', engine=engine)
     check_same_demo(steps, place, args.work_dir)
-    if place.forks:
+    if engine.forks:
         prepare_forks()
     run_steps(steps, place, console.print, lambda step: found(step, work))
     results = json.loads((work / 'results.json').read_text())
@@ -92,7 +93,7 @@ def plan(work: Path) -> 'list[Step]':
     Args:
         work: Folder that everything goes to.
     """
-    from distill.matrix.steps import Step
+    from distill.jobs.steps import Step
 
     data = work / 'data'
     sizes = '--size 32 --train 6000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
@@ -131,7 +132,7 @@ def images(run: Training, work: Path) -> Path:
 
 def training(name: str, work: Path) -> 'Step':
     """The step that trains a run of `RUNS`."""
-    from distill.matrix.steps import Step
+    from distill.jobs.steps import Step
 
     run = RUNS[name]
     command = ['train', f'distill/configs/shapes/{run.config}.py', '--work-dir', str(work / name), '--resume']
@@ -151,7 +152,7 @@ def downstream(task: str, config: str, data: str, work: Path) -> 'list[Step]':
         data: Name of the embedded data set.
         work: Folder that everything goes to.
     """
-    from distill.matrix.steps import Step
+    from distill.jobs.steps import Step
 
     config, folder = f'downstream_configs/{task}/{config}.py', work / task
     common = ['--work-dir', str(folder), '--data-root', str(work / 'data' / data)]
@@ -179,7 +180,7 @@ def export(folder: Path, work: Path) -> 'Step':
         folder: Folder of the artefacts.
         work: Folder that everything goes to.
     """
-    from distill.matrix.steps import Step
+    from distill.jobs.steps import Step
 
     data = work / 'data' / 'imagenet'
     command = ['export', str(checkpoint(BACKBONE, work)), '--out', str(folder), '--to', 'onnx', '--fixed-size']

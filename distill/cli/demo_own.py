@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from distill.matrix.steps import Step
+    from distill.jobs.steps import Step
 
 RUNS = {
     name: demo_plan.RUNS[name]
@@ -74,15 +74,16 @@ class OwnSet:
 
 def run(args: argparse.Namespace, console: 'Console') -> dict:
     """Run the chain on a user's images; returns the contents of the report's results.json."""
-    from distill.matrix.processes import can_fork, prepare_forks
-    from distill.matrix.steps import Workplace, run_steps
+    from distill.jobs.local import LocalEngine, can_fork, prepare_forks
+    from distill.jobs.steps import Workplace, run_steps
 
     work = args.work_dir.resolve()
     own = prepare(args.data, work / 'data', console)
     steps = plan(own, work)
-    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', forks=can_fork())
+    engine = LocalEngine(forks=can_fork())
+    place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', engine=engine)
     check_same_demo(steps, place, args.work_dir)
-    if place.forks:
+    if engine.forks:
         prepare_forks()
     run_steps(steps, place, console.print, lambda step: found(step, own, work))
     results = json.loads((work / 'robustness' / 'results.json').read_text())
@@ -119,7 +120,7 @@ def prepare(folder: Path, root: Path, console: 'Console') -> OwnSet:
 
 def plan(own: OwnSet, work: Path) -> 'list[Step]':
     """The chain's steps, the most urgent first among those that can run."""
-    from distill.matrix.steps import Step
+    from distill.jobs.steps import Step
 
     steps = [training(name, own, work) for name in RUNS]
     checkpoints = [str(checkpoint(name, work)) for name in RUNS]
@@ -140,8 +141,8 @@ def plan(own: OwnSet, work: Path) -> 'list[Step]':
 def training(name: str, own: OwnSet, work: Path) -> 'Step':
     """The step that trains a run of `RUNS`."""
     from distill.base.packaged import CONFIG, find
+    from distill.jobs.steps import Step
     from distill.matrix.matrix import read_config
-    from distill.matrix.steps import Step
 
     run = RUNS[name]
     path = f'distill/configs/shapes/{run.config}.py'

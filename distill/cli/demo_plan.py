@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from distill.matrix.steps import Step, Workplace
+    from distill.jobs.steps import Step, Workplace
 
 
 ENOUGH = 200

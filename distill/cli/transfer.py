@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from distill.base.packaged import MATRIX, find
 from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
 from distill.cli.command import run_command
+from distill.cli.engine_arguments import add_engine_arguments, engine_arguments
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,9 +26,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--data-root', help="the data set's folder, in place of the matrix's")
     parser.add_argument('--work-dir', help='where everything goes (default: work_dirs/<matrix name>)')
-    parser.add_argument('--jobs', type=int, default=2, help='runs at a time; with accelerators, one each')
     parser.add_argument('--threads', type=int, default=1, help='CPU threads a run')
-    parser.add_argument('--launcher', default='', help="command that starts each run, such as 'srun --gpus=1'")
+    parser.add_argument('--launcher', default='', help="command that starts each run, such as 'nice -n 10'")
+    add_engine_arguments(parser, 'runs')
     parser.add_argument('--plan', action='store_true', help='print what would be run, and stop')
     return parser
 
@@ -38,7 +39,8 @@ def check(args: argparse.Namespace) -> None:
     if args.data_root is not None:
         check_is_folder(args.data_root, 'data root', 'make the data or pass another --data-root')
     check_can_write(args.work_dir, '--work-dir', is_folder=True)
-    check_at_least(args, 1, 'jobs', 'threads')
+    check_at_least(args, 1, 'threads')
+    engine_arguments(args)
     _launcher(args)
 
 
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace) -> dict:
         for name, is_done in steps:
             console.print(f'{"done" if is_done else "to do":5} {name}', highlight=False)
         return {'steps': [name for name, _ in steps]}
-    given = {'jobs': args.jobs, 'threads': args.threads, 'launcher': _launcher(args), 'say': console.print}
+    given = {'threads': args.threads, 'launcher': _launcher(args), 'say': console.print, **engine_arguments(args)}
     result = transfer(args.matrix, args.data_root, args.work_dir, **given)
     for title, rows in result.tables:
         console.print(screen_table(title, rows))

@@ -4,9 +4,9 @@ import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from distill.base.files import write_text
+from distill.jobs.steps import Step
+from distill.matrix.folder import write_config
 from distill.matrix.matrix import Matrix, Run
-from distill.matrix.steps import Step
 from distill.training.length import stretched
 
 
@@ -35,7 +35,7 @@ def training(matrix: Matrix, run: Run) -> Step:
     config = matrix.config(run.student)
     if epochs != config.train_cfg.max_epochs:
         settings |= stretched(config, epochs)[0]
-    path = _write_config(matrix, run.name, matrix.students[run.student], settings)
+    path = _write_config(matrix, run.name, matrix.students[run.student], settings, matrix.folder(run))
     options = ['--work-dir', str(matrix.folder(run)), '--resume', '--data-root', matrix.data_root]
     return Step(run.name, ['train', str(path), *options], needs)
 
@@ -44,7 +44,7 @@ def caching(matrix: Matrix, teacher: str, student: str) -> Step:
     """Make the step that writes a teacher's predictions for a student's views, and write its config."""
     folder = matrix.cache_folder(teacher, student)
     settings = {'model': {'teacher': matrix.teacher(teacher), 'losses': next(iter(matrix.losses.values()))}}
-    path = _write_config(matrix, f'cache_{folder.name}', matrix.students[student], settings)
+    path = _write_config(matrix, f'cache_{folder.name}', matrix.students[student], settings, folder)
     arguments = {'views': matrix.epochs_of(student), **matrix.cache}
     options = [part for key, value in arguments.items() for part in (f'--{key}', str(value))]
     command = ['cache', str(path), '--out', str(folder), *options, '--data-root', matrix.data_root]
@@ -66,11 +66,8 @@ def evaluations(matrix: Matrix, runs: Sequence[Run]) -> list[Step]:
     return steps
 
 
-def _write_config(matrix: Matrix, name: str, base: str, settings: Mapping) -> Path:
-    """Write a config that inherits from a student's, unless the file is there with the same text."""
+def _write_config(matrix: Matrix, name: str, base: str, settings: Mapping, products: Path) -> Path:
+    """Write the config of a step that makes a folder, see `distill.matrix.folder.write_config`."""
     path = matrix.work_dir.resolve() / 'configs' / f'{name}.py'
-    lines = [f'_base_ = {str(Path(base).resolve())!r}', *(f'{key} = {value!r}' for key, value in settings.items())]
-    text = '\n'.join(lines) + '\n'
-    if not path.is_file() or path.read_text() != text:
-        write_text(path, text)
+    write_config(path, base, ''.join(f'{key} = {value!r}\n' for key, value in settings.items()), products)
     return path

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from distill.jobs.steps import Workplace
 from distill.matrix.matrix import Matrix, Run
 from distill.matrix.plan import cache_name
-from distill.matrix.steps import Workplace
 
 
 def train_time_s(folder: Path) -> float:

@@ -12,7 +12,8 @@ from distill.cli import demo_own
 from distill.cli.arguments import experiment_of
 from distill.cli.demo import RUNS, plan
 from distill.cli.demo_plan import check_same_demo
-from distill.matrix.steps import Step, Workplace, run_step, run_steps
+from distill.jobs.local import LocalEngine
+from distill.jobs.steps import Step, Workplace, run_step, run_steps
 from distill.training.experiment import read_config
 
 
@@ -55,7 +56,7 @@ def test_a_launcher_starts_the_steps(tmp_path):
 
 
 def test_steps_run_as_forks_like_commands(tmp_path, capfd):
-    place = Workplace(tmp_path / 'logs', forks=True)
+    place = Workplace(tmp_path / 'logs', engine=LocalEngine(forks=True))
     run_step(Step('help', ['data', '--help']), place)
     assert 'usage' in (tmp_path / 'logs' / 'help.log').read_text()
     assert read_json(place.mark('help'))['cpu_seconds'] >= 0
@@ -68,14 +69,17 @@ def test_what_is_left_and_found_is_told(tmp_path):
     steps = [Step('a', ['data', '--help'], [], 'first thing', 10), Step('b', ['data', '--help'], ['a'], '', 10)]
     lines = []
     run_steps(
-        steps, Workplace(tmp_path, forks=True), lines.append, lambda step: 'a says 7' if step.name == 'a' else None
+        steps,
+        Workplace(tmp_path, engine=LocalEngine(forks=True)),
+        lines.append,
+        lambda step: 'a says 7' if step.name == 'a' else None,
     )
     assert [line.split('] ')[1].split(' (')[0].split(': ')[0] for line in lines] == [
         'first thing …', 'a says 7', 'b …', 'b'
     ]  # fmt: skip
     assert 'left' in lines[1]
     lines.clear()
-    run_steps(steps, Workplace(tmp_path, forks=True), lines.append)
+    run_steps(steps, Workplace(tmp_path, engine=LocalEngine(forks=True)), lines.append)
     assert [line.split('] ')[1] for line in lines] == ['first thing: was done before', 'b: was done before']
 
 

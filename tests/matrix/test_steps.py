@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from distill.matrix.steps import Step, Workplace
+from distill.jobs.steps import Step, Workplace
 
 
 @pytest.mark.parametrize(
