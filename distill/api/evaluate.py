@@ -18,7 +18,8 @@ from backbones.sources.own import class_name, unaltered
 from distill.api.checks import check_evaluation, check_launcher, check_least
 from distill.api.results import Results
 from distill.api.session import call
-from distill.base.files import remove_leftovers
+from distill.api.spread import Share, as_words, check_share, spread
+from distill.base.files import remove_leftovers, write_json
 from distill.base.processes import cuda_or_cpu
 from distill.base.records import DEFINITIONS
 from distill.base.screen import counting_progress, screen
@@ -53,6 +54,10 @@ def evaluate(
     device: str | None = None,
     launcher: str = 'none',
     model_options: Mapping[str, Any] | None = None,
+    engine: str | None = None,
+    jobs: int | None = None,
+    engine_options: Mapping[str, Any] | None = None,
+    share: Share | None = None,
     progress: bool = True,
 ) -> Results:
     """Judge models side by side, on the same images.
@@ -81,6 +86,11 @@ def evaluate(
         launcher: ``pytorch`` if torchrun has started this process, otherwise ``none``.
         model_options: What is said of all models that are named, as keywords of `backbones.load`: ``mean``, ``std``,
             ``crop_pct``, ``classes``, ``num_classes``.
+        engine: Spread the images over processes: ``local`` (this machine), ``slurm`` or ``ray``; None does all here.
+        jobs: How many processes; None for 2 here and 64 on a cluster.
+        engine_options: Settings of the engine, as `distill.transfer` takes them.
+        share: Predict the share ``(i, n)`` of the images only, from ``(0, n)`` to ``(n - 1, n)``, and leave the scores
+            to a call without it, with the same ``out``.
         progress: Show a progress bar.
 
     Returns:
@@ -99,6 +109,16 @@ def evaluate(
     if definition not in DEFINITIONS:
         raise ValueError(f"definition '{definition}' is unknown; choose from {', '.join(DEFINITIONS)}")
     check_evaluation(list(named), data_root, names, folders, out)
+    check_share(share)
+    if out is None and (engine is not None or share is not None):
+        raise ValueError('several processes meet in one folder; give out')
+    if engine is not None:
+        said = {**(model_options or {}), 'input_size': input_size}
+        words = _words(named, data_root, names, folders, said, Path(out))
+        options = dict(corruption_limit=corruption_limit, definition=definition, extra_corruptions=extra_corruptions)
+        options |= dict(batch_size=batch_size, workers=workers, seed=seed, device=device, out=out)
+        say = print if progress else lambda line: None
+        spread([*words, *as_words(options)], Path(out), engine, jobs, engine_options, say=say)
     device = _join(launcher, device, out)
     options = {**(model_options or {})} | ({'input_size': input_size} if input_size is not None else {})
     root = os.fspath(data_root) if data_root is not None else ''
@@ -110,7 +130,8 @@ def evaluate(
         missing = [suite.name for suite in absent]
         temporary = tempfile.TemporaryDirectory(prefix='robustness-') if out is None else None
         folder = Path(temporary.name if temporary is not None else str(out))
-        remove_leftovers(folder, folder / 'samples', *folder.glob('predictions/*'))
+        if share is None:  # Other shares are writing.
+            remove_leftovers(folder, folder / 'samples', *folder.glob('predictions/*'))
         settings = Settings(
             data_root=root,
             out=folder,
@@ -121,6 +142,7 @@ def evaluate(
             extra_corruptions=extra_corruptions,
             definition=definition,
             baselines=list(baselines),
+            share=share,
             command=_command([run.name for run in runs], root, names),
         )
         content = _with_progress(runs, chosen, settings, progress, missing)
@@ -155,6 +177,26 @@ def _named(models: Model | Sequence[Model]) -> dict[Source, Any]:
         found[source] = model
         names.append(source.name)
     return found
+
+
+def _words(
+    named: Mapping[Source, Any],
+    data_root: str | os.PathLike | None,
+    suites: Sequence[str] | None,
+    images: Sequence[str | os.PathLike],
+    model_options: Mapping[str, Any],
+    out: Path,
+) -> list[str]:
+    """The command that judges the same models, for other processes."""
+    for source, model in named.items():
+        if not isinstance(model, (str, os.PathLike)):
+            raise ValueError(f"'{source.name}' is a network of this process, which others lack; save it to a file")
+    models = [f'{source.name}={source.path}' for source in named]
+    options = {'model_name' if name == 'model' else name: value for name, value in model_options.items()}
+    if options.pop('classes', None) is not None:
+        options['class_names'] = out / 'class_names.json'
+        write_json(options['class_names'], model_options['classes'])
+    return ['robustness', *models, *as_words(dict(options, data_root=data_root, suite=suites, images=images))]
 
 
 def _join(launcher: str, device: str | None, out: str | os.PathLike | None) -> str:

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from distill.api.spread import Share, parse_share
 from distill.cli.arguments import check_at_least
 from distill.jobs.engines import ENGINES, JOBS, check_engine, parse_options
 
@@ -38,3 +39,11 @@ def engine_arguments(args: argparse.Namespace) -> dict[str, Any]:
     if args.engine is not None:
         check_engine(args.engine, options)
     return {'engine': args.engine, 'jobs': args.jobs, 'engine_options': options}
+
+
+def share_argument(text: str) -> Share:
+    """The type of ``--share``."""
+    try:
+        return parse_share(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -19,6 +19,7 @@ from distill.cli.arguments import (
     model_arguments,
 )
 from distill.cli.command import prepare_torch, run_command
+from distill.cli.engine_arguments import add_engine_arguments, engine_arguments, share_argument
 from distill.robustness.sources import Source
 from distill.robustness.suite_table import SUITE_NAMES
 
@@ -46,6 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_model_arguments(parser)
     add_device_argument(parser)
     parser.add_argument('--launcher', choices=('none', 'pytorch'), default='none', help='pytorch: started by torchrun')
+    add_engine_arguments(parser, 'shares of the images', alone=True)
+    parser.add_argument('--share', type=share_argument, metavar='I/N', help='predict this share of the images only, '
+                        'from 0/N to N-1/N; the command without it then scores all')  # fmt: skip
     return parser
 
 
@@ -53,6 +57,7 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
     check_launcher(args.launcher, as_option)
     model_arguments(args)
+    engine_arguments(args)
     check_at_least(args, 1, 'corruption_limit', 'batch_size')
     check_at_least(args, 0, 'workers', 'seed')
     sources = [Source.parse(text) for text in args.models]
@@ -70,10 +75,13 @@ def run(args: argparse.Namespace) -> dict:
 
     names = ('corruption_limit', 'definition', 'extra_corruptions', 'baselines', 'batch_size', 'workers')
     given = {name: getattr(args, name) for name in (*names, 'images', 'out', 'seed', 'device', 'launcher')}
-    given['model_options'] = model_arguments(args)
+    given |= {'model_options': model_arguments(args), 'share': args.share, **engine_arguments(args)}
     results = evaluate(args.models, args.data_root, args.suite, **given)
     # Of several processes the first speaks.
     console = Console(quiet=int(os.environ.get('RANK', 0)) > 0 and args.launcher != 'none')
+    if args.share is not None:
+        console.print(f'share {args.share[0]}/{args.share[1]} is predicted; the command without --share scores it')
+        return results.content
     console.print(result_table(*results.rows()))
     for line in results.notes:
         console.print(line)

@@ -55,12 +55,14 @@ class Command:
         log: File to which its output is added.
         environment: Environment variables that it has beside those of the process that starts it.
         launcher: Command that starts it.
+        folder: The folder that it starts in, against which relative paths are read.
     """
 
     words: tuple[str, ...]
     log: str
     environment: Mapping[str, str] = field(default_factory=dict)
     launcher: tuple[str, ...] = ()
+    folder: str = field(default_factory=os.getcwd)
 
     def __call__(self) -> Outcome:
         """Run the command to its end."""
@@ -75,7 +77,12 @@ class Command:
             line = [*self.launcher, sys.executable, '-m', f'distill.cli.{self.words[0]}', *self.words[1:]]
             environment = {**os.environ, **self.environment}
             process = subprocess.Popen(
-                line, stdout=file, stderr=subprocess.STDOUT, env=environment, preexec_fn=die_with_parent
+                line,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=self.folder,
+                preexec_fn=die_with_parent,
             )
         process.returncode = 0  # Its status is read by others, and not by subprocess.
         return process.pid

@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 import warnings
+from dataclasses import replace
 
 import torch
 
@@ -40,7 +41,7 @@ class LocalEngine:
         if torch.cuda.is_available() and not command.launcher:
             chosen = {'CUDA_VISIBLE_DEVICES': str(slot % torch.cuda.device_count())}
             chosen |= {name: os.environ[name] for name in chosen if name in os.environ}
-            command = Command(command.words, command.log, {**chosen, **command.environment})
+            command = replace(command, environment={**chosen, **command.environment})
         return command.start()
 
     def close(self) -> None:

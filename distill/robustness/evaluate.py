@@ -28,7 +28,8 @@ def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> Result
 
     An image is decoded once for all runs of the same size and all corruptions. Scores that the file already has are not
     computed again, and a suite that was stopped goes on with the images that it had not seen. In several processes
-    (``torch.distributed``) each takes every n-th image; they meet in the files.
+    (``torch.distributed``) each takes every n-th image; they meet in the files. So do processes that know nothing of
+    one another (``settings.share``): they leave what they have predicted, and an evaluation after them scores it.
 
     Args:
         runs: Models of the same classes.
@@ -43,7 +44,7 @@ def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> Result
             weights, data, preprocessing or seed.
     """
     find_classes(runs, settings.data_root)
-    rank, processes = rank_and_count()
+    rank, processes = settings.share or rank_and_count()
     results = read_results(settings.results) if settings.results.is_file() else new_results()
     before = json.dumps(results)
     _check_names(results, runs, suites, settings)
@@ -57,12 +58,14 @@ def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> Result
         recorders: dict[str, Recorder] = {}
         for job in jobs:
             recorders |= predict(job, settings)
-        if recorders and rank == 0:
+        if recorders and rank == 0 and settings.share is None:
             _add_scores(results, key, recorders, jobs[0].images, settings)
             _write(results, settings, runs[0].device)
             for part in (part for name in recorders for part in _parts(settings, name, key)):
                 part.unlink()
         barrier()
+    if settings.share is not None:
+        return results
     if rank == 0:
         derive(results, settings.out, settings.baselines)
         if json.dumps(results) != before:
@@ -77,7 +80,7 @@ def predict(job: Job, settings: Settings) -> dict[str, Recorder]:
     Returns:
         By run, the predictions on all images in the first process.
     """
-    rank, processes = rank_and_count()
+    rank, processes = settings.share or rank_and_count()
     image_set, key = job.image_set, job.image_set.suite.key
     recorders = {name: Recorder(image_set, job.fingerprints[name], job.subsets) for name in job.runs}
 
@@ -94,8 +97,10 @@ def predict(job: Job, settings: Settings) -> dict[str, Recorder]:
     barrier()
     cells = len(image_set.cells)
     left = np.flatnonzero(~np.logical_and.reduce([recorder.done for recorder in recorders.values()]))
-    settings.advance((len(job.images) - len(left)) * cells // processes)
-    batches = load_batches(job.images, left[rank::processes], settings.batch_size, settings.workers)
+    # Processes that start together share what is left; others know their images by the numbers of these.
+    own = left[rank::processes] if settings.share is None else left[left % processes == rank]
+    settings.advance((len(range(rank, len(job.images), processes)) - len(own)) * cells)
+    batches = load_batches(job.images, own, settings.batch_size, settings.workers)
     saved = time.monotonic()
     for shown, indices, modes in batches:
         portions = shown.flatten(0, 1).split(settings.batch_size)
@@ -106,7 +111,7 @@ def predict(job: Job, settings: Settings) -> dict[str, Recorder]:
         if time.monotonic() - saved > settings.save_every_s:
             save_parts()
             saved = time.monotonic()
-    if processes > 1:
+    if processes > 1 or settings.share is not None:
         save_parts()
         barrier()
         load_parts()

@@ -31,6 +31,8 @@ class Settings:
         baselines: Runs through which the line of effective robustness goes.
         samples: Images a suite that are saved for the report.
         save_every_s: Seconds between saves of the predictions: what a stop loses at most.
+        share: Number of this process, from 0, and how many there are, of processes that predict a share of the images
+            each and leave the scores to an evaluation after them; None predicts all and scores it.
         command: What the results name as their origin; None for the command line of this process.
         begin: Called with the number of predictions to come.
         advance: Called with the number of predictions after each batch.
@@ -47,6 +49,7 @@ class Settings:
     baselines: Sequence[str] = ()
     samples: int = 6
     save_every_s: float = 30
+    share: tuple[int, int] | None = None
     command: str | None = None
     begin: Callable[[int], None] = field(default=lambda count: None)
     advance: Callable[[int], None] = field(default=lambda count: None)

@@ -13,7 +13,7 @@ import torch
 from imagenet_tree import evaluate_on, plain, reader_run
 
 from distill.api.evaluate import problem_lines
-from distill.cli.robustness import main
+from distill.cli.robustness import build_parser, main, run
 from distill.results.schema import validate
 from distill.robustness import imagenet
 from distill.robustness.evaluate import Settings, evaluate
@@ -159,3 +159,29 @@ def test_several_processes_find_what_one_does(checkpoints, shapes, tmp_path):
     assert one['classification'] == two['classification']
     assert one['samples'] == two['samples']
     assert not list((tmp_path / 'two').rglob('*.part*'))
+
+
+def test_shares_of_the_images_meet_in_one_folder(checkpoints, shapes, tmp_path):
+    given = ['--data-root', str(shapes), '--suite', 'clean', 'corruption', '--corruption-limit', '4', '--workers', '0']
+    models = list(map(str, checkpoints))
+
+    def judge(out: str, *more: str) -> dict:
+        run(build_parser().parse_args([*models, *given, '--out', str(tmp_path / out), *more]))
+        path = tmp_path / out / 'results.json'
+        return json.loads(path.read_text())['classification'] if path.is_file() else {}
+
+    def decisions(content: dict) -> dict:
+        return {
+            name: {suite: (entry['top1_pct'], entry.get('cells')) for suite, entry in scores.items()}
+            for name, scores in content.items()
+        }
+
+    whole = decisions(judge('whole'))
+    # By hand, as a script of a cluster would; the second share first.
+    assert judge('shares', '--share', '1/2') == {}
+    assert judge('shares', '--share', '0/2') == {}
+    assert decisions(judge('shares')) == whole
+    assert decisions(judge('engine', '--engine', 'local', '--jobs', '2')) == whole
+    assert not list(tmp_path.glob('*/predictions/*/*.part*'))
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([*models, *given, '--out', 'x', '--share', '2/2'])
