@@ -13,6 +13,7 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 from torch.utils.data import DataLoader
 
+from backbones.layers.depthwise import cpu_ways
 from distill.base.folders import is_image
 from distill.base.processes import default_device, rank_and_count, unwrap
 from distill.base.suffixes import count_suffixes, files_inside
@@ -31,15 +32,22 @@ ENDLESS = {'InfiniteSampler', 'MultiSourceSampler'}
 """Samplers of mmengine and mmdet, by name, that start again where their data set ends: every batch is full."""
 
 
+WAYS_KEY = 'depthwise_ways'
+"""Where a checkpoint's ``meta`` holds what `backbones.layers.depthwise.cpu_ways` has chosen."""
+
+
 class Runner(MMEngineRunner):
-    """mmengine's `Runner`, with four additions, none of which changes the config.
+    """mmengine's `Runner`, with some additions, none of which changes the config.
 
     - ``default_hooks.<name>=None`` switches off any hook; mmengine accepts None for its own hooks only.
     - Without an accelerator, a model is distributed over processes that speak gloo; mmengine expects a device.
     - A data set that cannot be read, that is empty or that is smaller than one batch is an error that names it.
     - A run that took no step is an error, not a success.
     - A checkpoint is checked before it is loaded or resumed; mmengine takes what fits and leaves the rest.
+    - What was chosen by measuring is told, stands in checkpoints, and is taken up when a run is resumed.
     """
+
+    _told_ways: frozenset[str] = frozenset()
 
     def load_checkpoint(
         self,
@@ -66,6 +74,9 @@ class Runner(MMEngineRunner):
         keeps_average = any(isinstance(hook, EMAHook) for hook in self.hooks)
         if self._resume and not keeps_average and leave_out_average(checkpoint):
             self.logger.warning(f'{filename}: the average of the weights is left out, since the config has no EMAHook')
+        if self._resume:
+            ways = (checkpoint.get('meta') or {}).get(WAYS_KEY)
+            cpu_ways.take_up(ways if isinstance(ways, dict) else {})
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         note = report_taken(checkpoint, bare)
         if note and not self._resume:
@@ -99,6 +110,15 @@ class Runner(MMEngineRunner):
         optimizer = getattr(self.optim_wrapper, 'optimizer', None)
         if optimizer is not None:
             check_optimizer(optimizer.state, filename)
+
+    def save_checkpoint(self, *args, meta: dict | None = None, **kwargs) -> None:
+        """Write a checkpoint, with the ways of gradients that were chosen by measuring: a resumed run takes them up."""
+        ways = cpu_ways.chosen()
+        if new := ways.keys() - self._told_ways:
+            self._told_ways |= new
+            lines = '; '.join(f'{key}: {ways[key]}' for key in sorted(new))
+            self.logger.info(f'weight gradients of depthwise convolutions ({cpu_ways.VARIABLE}): {lines}')
+        super().save_checkpoint(*args, meta={**(meta or {}), WAYS_KEY: ways} if ways else meta, **kwargs)
 
     def train(self) -> nn.Module:
         """Train.

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import backbones.robust_resnet  # noqa: F401  registers the models
-from backbones.layers.depthwise import DepthwiseConv2d, speed_up_depthwise, weight_gradient
+from backbones.layers.depthwise import DepthwiseConv2d, cpu_ways, speed_up_depthwise, weight_gradient
 
 GEOMETRIES = [
     dict(kernel_size=11, padding=5),
@@ -21,9 +21,11 @@ GEOMETRIES = [
 ]
 
 
+@pytest.mark.parametrize('way', cpu_ways.WAYS)
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize('geometry', GEOMETRIES, ids=str)
-def test_gradients_are_those_of_torch(geometry, memory_format):
+def test_gradients_are_those_of_torch(geometry, memory_format, way, monkeypatch):
+    monkeypatch.setenv(cpu_ways.VARIABLE, way)
     torch.manual_seed(0)
     plain = nn.Conv2d(6, 6, groups=6, **geometry).double().to(memory_format=memory_format)
     fast = speed_up_depthwise(deepcopy(plain))
@@ -80,3 +82,53 @@ def test_only_wide_depthwise_convolutions_are_taken():
     assert [type(module) for module in speed_up_depthwise(timm.create_model('convnext_atto')).modules()].count(
         DepthwiseConv2d
     ) == sum((2, 2, 6, 2))
+
+
+def test_the_faster_way_is_measured_once_and_taken_up_by_others(monkeypatch):
+    monkeypatch.setenv(cpu_ways.VARIABLE, 'measure')
+    monkeypatch.setattr(cpu_ways, '_CHOSEN', {})
+    clock, calls = [0.0], []
+    monkeypatch.setattr(cpu_ways.time, 'perf_counter', lambda: clock[0])
+    x = torch.zeros(2, 4, 8, 8)
+    geometry = ((1, 1), (5, 5), (1, 1))
+
+    def choose(seconds: dict) -> str:
+        def compute(way):
+            calls.append(way)
+            clock[0] += seconds[way]
+
+        return cpu_ways.choose(x, x, (11, 11), geometry, compute)
+
+    usual = cpu_ways.by_rule(x, (5, 5))
+    others = [way for way in cpu_ways.WAYS if way != usual]
+    slow = dict.fromkeys(cpu_ways.WAYS, 1.0)
+    # A little faster is not enough, and what was chosen stays.
+    assert choose(slow | {others[0]: 0.95}) == usual
+    assert len(calls) == 3 * cpu_ways.ROUNDS
+    assert choose(slow | {others[0]: 0.1}) == usual
+    assert len(calls) == 3 * cpu_ways.ROUNDS
+    x = torch.zeros(3, 4, 8, 8)
+    assert choose(slow | {others[0]: 0.5}) == others[0]
+    (key,) = [key for key, way in cpu_ways.chosen().items() if way == others[0]]
+    assert key.startswith('3x4x8x8 k11x11 s1x1 p5x5 d1x1 float32 planes ')
+    # Another process goes on with it, and takes nothing that it does not know.
+    before = cpu_ways.chosen()
+    monkeypatch.setattr(cpu_ways, '_CHOSEN', {})
+    cpu_ways.take_up({**before, 'other': 'magic'})
+    assert cpu_ways.chosen() == before
+    assert choose(slow) == others[0]
+    # What is asked for is done, and mistakes are named.
+    monkeypatch.setenv(cpu_ways.VARIABLE, 'torch')
+    assert choose(slow) == 'torch'
+    monkeypatch.setenv(cpu_ways.VARIABLE, 'fastest')
+    with pytest.raises(ValueError, match="is 'fastest'; choose from measure, rule, torch, convolution, padded"):
+        choose(slow)
+
+
+def test_each_way_is_really_timed(monkeypatch):
+    monkeypatch.setenv(cpu_ways.VARIABLE, 'measure')
+    monkeypatch.setattr(cpu_ways, '_CHOSEN', {})
+    conv = speed_up_depthwise(nn.Conv2d(8, 8, 11, padding=5, groups=8))
+    conv(torch.randn(2, 8, 14, 14)).sum().backward()
+    assert len(cpu_ways.chosen()) == 1
+    assert set(cpu_ways.chosen().values()) <= set(cpu_ways.WAYS)

@@ -12,6 +12,7 @@ from processes import start
 from small_runs import CONFIGS, SHORT, STEPWISE, TINY, assert_same_checkpoints, run_training
 
 from backbones.checkpoint import build_model, read_weights, weights_sha256
+from backbones.layers.depthwise import cpu_ways
 from backbones.record import ModelRecord
 from distill.training.hooks.save_student import mend, save_student
 from distill.training.resume import latest_checkpoint
@@ -141,3 +142,25 @@ def test_latest_checkpoint_is_the_one_of_the_highest_number(tmp_path):
     for name in ('epoch_9.pth', 'epoch_10.pth', 'student_best.pth', '.epoch_11.pth.1.tmp', 'epoch_x.pth'):
         (tmp_path / name).touch()
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_10.pth')
+
+
+def test_a_resumed_run_takes_up_the_gradients_that_were_chosen_by_measuring(shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv(cpu_ways.VARIABLE, 'measure')
+    options = ['model.student.kernel_size=5', 'model.cut_kernels=False']
+
+    def run(folder: str, measured: str, *arguments: str) -> None:
+        monkeypatch.setattr(cpu_ways, '_CHOSEN', {})
+        monkeypatch.setattr(cpu_ways, 'measure', lambda usual, compute: measured)
+        assert run_training('robust-resnet-tiny_shapes.py', shapes, tmp_path / folder, *arguments, options=options) == 0
+
+    run('whole', 'padded')
+    ways = torch.load(tmp_path / 'whole' / 'epoch_1.pth', weights_only=True)['meta']['depthwise_ways']
+    assert set(ways.values()) == {'padded'}
+    (tmp_path / 'stopped').mkdir()
+    shutil.copy(tmp_path / 'whole' / 'epoch_1.pth', tmp_path / 'stopped')
+    # Another processor, or another moment, would choose another way.
+    run('stopped', 'torch', '--resume')
+    assert cpu_ways.chosen() == ways
+    assert_same_checkpoints(tmp_path / 'whole' / 'epoch_2.pth', tmp_path / 'stopped' / 'epoch_2.pth')
+    (log,) = (tmp_path / 'whole').glob('*/*.log')
+    assert 'weight gradients of depthwise convolutions (ROBUST_BACKBONES_CPU_DEPTHWISE): 20x' in log.read_text()

@@ -1,6 +1,7 @@
 """Wide depthwise convolutions, faster than torch's.
 
-`module` is the layer that models get; `cpu` its weight gradient in fp32 on a CPU; `operators` what it calls on CUDA:
+`module` is the layer that models get; `cpu` its weight gradient in fp32 on a CPU, computed in the way that `cpu_ways`
+has measured; `operators` what it calls on CUDA:
 torch's own way or the Triton kernels of `kernels`, by the rules or measurements of `choice`.
 """
 

@@ -3,11 +3,8 @@
 oneDNN has a depthwise routine for that gradient up to 3 columns. For wider kernels it takes the routine for dense
 groups, which pads each group to 16 × 16 channels and uses one of these products; without ``channels_last`` it takes one
 small matrix product per channel. Yet the gradient is a depthwise convolution itself: of each channel of a sample, with
-the output gradient of that channel as the kernel. Depthwise convolutions are fast at any width.
-
-Measured on two cores with AVX-512: 1.5 to 4 times as fast at most shapes, 5 to 20 times without ``channels_last``. 16
-images of 384 × 14 × 14 with a kernel of 11 take 5 ms instead of 30 (without ``channels_last`` 3 instead of 37), and of
-768 × 7 × 7 2 ms instead of 43; 91 MiB of padding are not needed.
+the output gradient of that channel as the kernel. Depthwise convolutions are fast at any width, where the routine
+takes their padding; elsewhere the maps are padded before. `cpu_ways` says which is done.
 """
 
 from collections.abc import Sequence
@@ -16,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbones.layers.depthwise.cpu_ways import choose
+
 WIDEST_KERNEL = 3
 """Columns of a kernel up to which oneDNN has a depthwise routine."""
-SMALLEST_MAP = 3
-"""Side of an output map from which on the convolution is faster than oneDNN's routine."""
 
 
 class DepthwiseConvolution(torch.autograd.Function):
@@ -35,18 +32,30 @@ class DepthwiseConvolution(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad[:3]
-        is_large = min(grad.shape[2:]) >= SMALLEST_MAP
+        kernel = weight.shape[2:]
+
+        def by_torch(wanted: tuple[bool, bool, bool]):
+            geometry = (*ctx.geometry, False, (0, 0), len(weight))
+            return torch.ops.aten.convolution_backward(grad, x, weight, [len(weight)], *geometry, wanted)
+
+        def compute(way: str) -> Tensor:
+            if way == 'torch':
+                return by_torch((False, True, False))[1]
+            stride, padding, dilation = ctx.geometry
+            return weight_gradient(x, grad, kernel, stride, padding, dilation, pads_before=way == 'padded')
+
+        way = choose(x, grad, kernel, ctx.geometry, compute) if for_weight or for_bias else 'torch'
+        if way == 'torch':
+            return *by_torch((for_x, for_weight, for_bias)), None, None, None
         # oneDNN's gradient of the bias comes with its slow gradient of the weight.
-        wanted = (for_x, for_weight and not is_large, for_bias and not is_large)
-        geometry = (*ctx.geometry, False, (0, 0), len(weight))
-        grads = torch.ops.aten.convolution_backward(grad, x, weight, [len(weight)], *geometry, wanted)
-        if is_large:
-            grad_weight = weight_gradient(x, grad, weight.shape[2:], *ctx.geometry) if for_weight else None
-            grads = grads[0], grad_weight, grad.sum(dim=(0, 2, 3)) if for_bias else None
-        return *grads, None, None, None
+        grad_x = by_torch((True, False, False))[0] if for_x else None
+        grad_weight = compute(way) if for_weight else None
+        return grad_x, grad_weight, grad.sum(dim=(0, 2, 3)) if for_bias else None, None, None, None
 
 
-def weight_gradient(x: Tensor, grad: Tensor, kernel_size, stride, padding, dilation) -> Tensor:
+def weight_gradient(
+    x: Tensor, grad: Tensor, kernel_size, stride, padding, dilation, pads_before: bool = False
+) -> Tensor:
     """dL/dw[c, i, j] = Σ_n Σ_yx grad[n, c, y, x] · x[n, c, s·y + d·i − p, s·x + d·j − p].
 
     Stride s and dilation d change places: the output gradient is a kernel whose entries are s pixels apart, and it
@@ -59,6 +68,7 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel_size, stride, padding, dilat
         stride: Vertical and horizontal stride of the convolution.
         padding: Vertical and horizontal padding of the convolution.
         dilation: Vertical and horizontal dilation of the convolution.
+        pads_before: Whether the input is padded before it is convolved.
 
     Returns:
         Gradient of the kernels [C, 1, *kernel_size].
@@ -66,6 +76,8 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel_size, stride, padding, dilat
     batch, chs = x.shape[:2]
     samples = x.contiguous().view(1, batch * chs, *x.shape[2:])
     kernels = grad.contiguous().view(batch * chs, 1, *grad.shape[2:])
+    if pads_before:
+        samples, padding = F.pad(samples, (padding[1], padding[1], padding[0], padding[0])), (0, 0)
     each = F.conv2d(samples, kernels, None, dilation, padding, stride, batch * chs)
     # A stride that does not divide the padded input leaves rows and columns that no output depends on.
     each = each.view(batch, chs, *each.shape[2:])[..., : kernel_size[0], : kernel_size[1]]
