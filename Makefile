@@ -3,7 +3,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 ONEDL := .onedl
-MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist mypy faster_coco_eval argcomplete nbclient ipykernel onnx onnxscript onnxruntime
+ENGINES := onnx onnxscript onnxruntime openvino nncf MNN executorch
+MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist mypy faster_coco_eval argcomplete nbclient ipykernel $(ENGINES)
 SITE := sphinx furo myst_nb sphinx_copybutton sphinx_design
 
 export PYTHONPATH := $(CURDIR)
@@ -24,7 +25,7 @@ install:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
 		$(MODULES) || { echo 'installing into $(VENV): some minutes'; \
-		$(BIN)/python -m pip install -q -c constraints.txt -e '.[openmmlab,onnx,dev]'; }
+		$(BIN)/python -m pip install -q -c constraints.txt -e '.[openmmlab,openvino,mnn,executorch,dev]'; }
 	@# On a machine without a screen's libraries OpenCV's usual build does not load; its headless one does.
 	@$(BIN)/python -c 'import cv2' 2> /dev/null || { $(BIN)/python -m pip uninstall -y opencv-python && \
 		$(BIN)/python -m pip install -q -c constraints.txt --force-reinstall --no-deps opencv-python-headless; }

@@ -7,7 +7,7 @@ EXTRAS = {
     'openmmlab': ('mmcv', 'mmdet', 'mmseg', 'pycocotools', 'ftfy', 'regex'),
     'fast-coco': ('faster_coco_eval',),
     'onnx': ('onnx', 'onnxscript', 'onnxruntime'),
-    'openvino': ('openvino',),
+    'openvino': ('openvino', 'nncf'),
     'mnn': ('MNN',),
     'executorch': ('executorch',),
     'slurm': ('submitit',),

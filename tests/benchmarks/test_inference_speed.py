@@ -7,7 +7,11 @@ import pytest
 
 from distill.benchmarks.turns import Worker
 from distill.cli.benchmark import main as benchmark
+from distill.engines import by_name
 
+needs_onnx = pytest.mark.skipif(
+    by_name('onnx').missing() is not None, reason='onnx, onnxscript or onnxruntime is missing'
+)
 QUICK = ['--threads', '1', '--repeats', '2', '--batch-size', '2', '--size', '32']
 ORIGINAL = """
 from torch import nn
@@ -18,6 +22,7 @@ def test_resnet():
 """
 
 
+@needs_onnx
 @pytest.mark.slow
 def test_models_are_measured_in_engines_against_eager_and_the_original(tmp_path, capsys):
     source, out = tmp_path / 'original.py', tmp_path / 'inference.json'
@@ -43,6 +48,7 @@ def test_models_are_measured_in_engines_against_eager_and_the_original(tmp_path,
     assert 'left out: test_resnet onnx bf16' in printed
 
 
+@needs_onnx
 @pytest.mark.slow
 def test_both_forms_of_pointwise_layers_are_measured(tmp_path, capsys):
     out = tmp_path / 'pointwise.json'

@@ -13,6 +13,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill.engines import MODULES, SUFFIXES, by_name
+from distill.engines.installed import missing_modules
+
 REPO = Path(__file__).parents[2]
 REASONS = (
     *(f'needs {data}' for data in ('ImageNet', 'COCO', 'ADE20K', 'CIFAR-10', 'BCCD', 'CamVid')),
@@ -90,3 +93,21 @@ def blocks(page: str) -> list[Block]:
 def stand_ins(page: str) -> dict[str, str]:
     """The paths that a page uses as the reader's own, and what stands in for each."""
     return dict(re.findall(r'<!-- stand-in: (\S+) = (\S+) -->', (REPO / page).read_text()))
+
+
+def missing_engine(page: str) -> str | None:
+    """What an engine lacks that the commands of a page use, in a line; None if nothing is missing.
+
+    Engines are known by their names as words of a command line, and by the endings of files.
+    """
+    for block in blocks(page):
+        if block.language == 'sh' and block.reason is None:
+            for words in block.command_lines():
+                files = [SUFFIXES[Path(word).suffix] for word in words if Path(word).suffix in SUFFIXES]
+                for name in dict.fromkeys([*(word for word in words if word in MODULES), *files]):
+                    lacking = by_name(name).missing()
+                    if name == 'openvino' and 'quantise' in words:
+                        lacking = lacking or missing_modules('nncf', 'nncf')
+                    if lacking:
+                        return f'{block}: {name} needs {lacking}'
+    return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import run_page
 from filelock import FileLock
-from pages import LANGUAGES, REASONS, Block, blocks, pages, stand_ins
+from pages import LANGUAGES, REASONS, Block, blocks, missing_engine, pages, stand_ins
 
 PAGES = [page for page in pages() if any(block.language in ('sh', 'python') for block in blocks(page))]
 STAGE = """
@@ -41,6 +41,8 @@ def stage(tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize('page', PAGES)
 def test_commands_of(page, stage, tmp_path, monkeypatch):
+    if lacking := missing_engine(page):
+        pytest.skip(lacking)
     folder = tmp_path / 'page'
     if any(block.reason is None and block.language in ('sh', 'python') for block in blocks(page)):
         shutil.copytree(stage, folder)

@@ -12,11 +12,18 @@ from torch import nn
 from distill.base.records import EXTRA_KINDS, KINDS
 from distill.engines import Names, by_name, by_suffix
 from distill.engines.artefact import Manifest, artefact_sha256
+from distill.engines.installed import missing_modules
 from distill.export.quantise.artefact import Options, default_out, quantise
 from distill.export.quantise.calibration import read_calibration
 from distill.export.quantise.sensitivity import fewest_kept
 
 SIZE_PX, CLASSES = 32, ['a', 'b', 'c', 'd']
+MISSING = {name: by_name(name).missing() for name in ('onnx', 'openvino', 'mnn')}
+MISSING['openvino'] = MISSING['openvino'] or missing_modules('nncf', 'nncf')
+
+pytestmark = pytest.mark.skipif(bool(MISSING['onnx']), reason=f'onnx needs {MISSING["onnx"]}')
+needs_openvino = pytest.mark.skipif(bool(MISSING['openvino']), reason=f'openvino needs {MISSING["openvino"]}')
+needs_mnn = pytest.mark.skipif(bool(MISSING['mnn']), reason=f'mnn needs {MISSING["mnn"]}')
 
 
 def network() -> nn.Module:
@@ -49,7 +56,7 @@ def folder(tmp_path_factory) -> Path:
     for index, label in enumerate(labels):
         (folder / 'images' / CLASSES[label]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[index]).save(folder / 'images' / CLASSES[label] / f'{index}.png')
-    for engine in (by_name('onnx'), by_name('openvino')):
+    for engine in (by_name(name) for name in ('onnx', 'openvino') if MISSING[name] is None):
         path = folder / f'net{engine.suffix}'
         engine.write(model, (shown[:2],), path, Names(('images',), ('logits',)), {'images': {0: 'batch'}})
         manifest(engine.name, path).write(path)
@@ -89,7 +96,10 @@ def test_weights_have_a_scale_for_each_channel_and_kept_layers_have_none(folder)
     assert read.details['quantised']['fp32_sha256'] == artefact_sha256(folder / 'net.onnx')
 
 
-@pytest.mark.parametrize(('suffix', 'harmed'), [('.onnx', ['blocks.0', 'blocks.1']), ('.xml', ['blocks.1'])])
+@pytest.mark.parametrize(
+    ('suffix', 'harmed'),
+    [('.onnx', ['blocks.0', 'blocks.1']), pytest.param('.xml', ['blocks.1'], marks=needs_openvino)],
+)
 def test_the_layers_that_int8_harms_are_found_and_kept(folder, suffix, harmed):
     """ONNX Runtime quantises the outputs of a layer with it, OpenVINO the inputs only."""
     path, images = folder / f'net{suffix}', folder / 'images'
@@ -145,7 +155,10 @@ def test_shifted_images_are_of_kinds_that_the_benchmark_does_not_hold(folder):
     np.testing.assert_array_equal(again.images, read['shifted'].images)
 
 
-@pytest.mark.parametrize(('suffix', 'precision'), [('.onnx', 'fp16'), ('.xml', 'fp16'), ('.xml', 'bf16')])
+@pytest.mark.parametrize(
+    ('suffix', 'precision'),
+    [('.onnx', 'fp16'), *(pytest.param('.xml', one, marks=needs_openvino) for one in ('fp16', 'bf16'))],
+)
 def test_half_precision(folder, suffix, precision):
     path = folder / f'net{suffix}'
     out = default_out(path, precision)
@@ -160,6 +173,7 @@ def test_half_precision(folder, suffix, precision):
         assert weights[1] < 0.6 * weights[0]
 
 
+@needs_mnn
 def test_mnn_quantises_everything_at_one_size(folder):
     engine, path = by_name('mnn'), folder / 'net.mnn'
     axes = {'images': {0: 'batch', 2: 'height', 3: 'width'}}

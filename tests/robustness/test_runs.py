@@ -112,10 +112,10 @@ def test_another_file_without_its_manifest_is_refused(tmp_path):
     assert load_run(str(tmp_path / 'linear.xml'), 'cpu', mean=(0, 0, 0), std=(1, 1, 1)).record['mean'] == [0, 0, 0]
 
 
-@pytest.mark.skipif(HAS_ONNX, reason='onnxruntime is installed')
+@pytest.mark.skipif(HAS_ONNX, reason='onnx and onnxruntime are installed')
 def test_onnx_asks_for_its_packages(tmp_path):
     (tmp_path / 'x.onnx').touch()
-    with pytest.raises(ValueError, match=r"needs .*onnxruntime; pip install '\.\[onnx\]'"):
+    with pytest.raises(ValueError, match=r"needs onnx.* not installed; pip install 'robust-backbones\[onnx\]'"):
         load_run(str(tmp_path / 'x.onnx'), 'cpu')
 
 
