@@ -25,15 +25,15 @@ class FeatureTerm(DenseTerm):
         on: ``neck`` or ``backbone``.
         strides: Strides of the maps that are compared. By default those that both necks have; of backbones the last
             map of each alone. Of several maps of one stride, the last one is taken.
-        stages: In place of ``strides``, pairs (student's stage, teacher's stage) of the backbones, from 0, negative from
-            the end.
+        stages: In place of ``strides``, pairs (student's stage, teacher's stage) of the backbones, from 0, negative
+            from the end.
         per_position: Divide each map's loss by its H·W; for losses that are sums over positions (MGD, FGD) or lengths
             (FBKD). Off by default, because the weights that are published for these losses go with the sums, and would
-            silently do nothing with it: 2e-5 times a mean. On, every map counts alike and a weight holds for any size of
-            image, but it must be chosen anew, H·W of the map times larger (about 2e4 at stride 8 and 800 × 1333 pixels).
-            That is what a detector with a map of stride 4 needs whose sums differ: there the finest map has four times
-            the positions of all others, and a Cascade R-CNN on ResNet-18 with a teacher on ResNet-50 is reported
-            to diverge by it.
+            silently do nothing with it: 2e-5 times a mean. On, every map counts alike and a weight holds for any size
+            of image, but it must be chosen anew, H·W of the map times larger (about 2e4 at stride 8 and 800 × 1333
+            pixels). A detector with a map of stride 4 may need it: that map has three times the positions of all
+            coarser ones together, and users of FGD report that it drowns the others where a Cascade R-CNN on ResNet-50
+            teaches one on ResNet-18.
         weight: Factor of the term.
         schedule: See `DenseTerm`.
         **options: Options of the loss.
