@@ -274,8 +274,15 @@ def resume_from(choice: str, work_dir: str) -> tuple[bool, str | None]:
     return checkpoint is not None, checkpoint
 
 
-def check_weights(model: nn.Module, checkpoint: str) -> None:
+def check_weights(
+    model: nn.Module, checkpoint: str, advice: str = 'test it with the config it was trained with'
+) -> None:
     """Check that a checkpoint has all weights of a model that is tested; mmengine only warns.
+
+    Args:
+        model: The model.
+        checkpoint: Path of the checkpoint.
+        advice: The way out, for the error.
 
     Raises:
         ValueError: It lacks some, or they are of another shape.
@@ -290,9 +297,7 @@ def check_weights(model: nn.Module, checkpoint: str) -> None:
     ]
     if missing or shapes:
         problems = ([f'lacks {len(missing)} weights ({missing[0]}, …)'] if missing else []) + shapes[:1]
-        raise ValueError(
-            f"checkpoint '{checkpoint}' {'; '.join(problems)}; test it with the config it was trained with"
-        )
+        raise ValueError(f"checkpoint '{checkpoint}' {'; '.join(problems)}; {advice}")
 
 
 class ConfigFormattedOnce(Config):

@@ -14,7 +14,7 @@ class Level:
     """A feature map of a network, as it is known before training.
 
     Attributes:
-        stride: Pixels of the batch to a position, a power of two.
+        stride: Pixels of the batch to a position.
         channels: Width of the map.
     """
 
@@ -31,12 +31,14 @@ class Network:
         detector: The detector or segmenter, on the CPU. A teacher's has no gradients and is in eval mode.
         stages: The maps of the backbone, in its order.
         levels: The maps of the neck, by stride; empty for a network without a neck.
+        neck_strides: The stride of each map of the neck, in its order.
     """
 
     role: str
     detector: Any
     stages: list[Level] = field(default_factory=list)
     levels: dict[int, Level] = field(default_factory=dict)
+    neck_strides: list[int] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -105,7 +107,8 @@ class DenseTerm(nn.Module):
             not computed, and where all are 0 the teacher does not run.
 
     Attributes:
-        name: Name of the term in messages.
+        kind: Name of the loss.
+        name: The same with a number where several terms have one loss: ``pkd``, ``pkd_2``, ….
         needs_classes: Whether the term compares the two networks class by class, so that these must have the same
             names.
 
@@ -128,7 +131,8 @@ class DenseTerm(nn.Module):
         iterations = [point[0] for point in points]
         if sorted(set(iterations)) != iterations:
             raise ValueError(f"loss {type}'s schedule has the iterations {iterations}; give each once, in order")
-        self.name, self.full_weight, self.schedule = type, float(weight), points
+        self.kind = self.name = type
+        self.full_weight, self.schedule = float(weight), points
 
     def weight(self, step: int) -> float:
         """The factor of the term at an iteration of the run, from 0."""
