@@ -47,8 +47,8 @@ class RoIHeads:
         boxes = [heads.head('bbox_head', stage) for stage in range(heads.stages)]
         if not plain or not all(isinstance(head, ConvFCBBoxHead) for head in boxes):
             raise ValueError(
-                f'loss {loss} knows the heads of Faster, Mask and Cascade R-CNN, and {network.name} has a {kind.__name__} '
-                f'with a {type(boxes[0]).__name__}; compare its maps instead, for example '
+                f'loss {loss} knows the heads of Faster, Mask and Cascade R-CNN, and {network.name} has a '
+                f'{kind.__name__} with a {type(boxes[0]).__name__}; compare its maps instead, for example '
                 "dict(type='pkd', on='neck')"
             )
         if any(head.custom_cls_channels or head.loss_cls.use_sigmoid for head in boxes):
@@ -121,26 +121,27 @@ class RoIHeads:
         both = min(self.stages, teacher.stages)
         if wrong := [stage for stage in stages if stage not in range(both)]:
             raise ValueError(
-                f'loss {loss} compares stage {wrong[0]}; the student has {self.stages} and the teacher {teacher.stages}, '
-                f'so set stages to some of {", ".join(map(str, range(both)))}'
+                f'loss {loss} compares stage {wrong[0]}; the student has {self.stages} of them and the teacher '
+                f'{teacher.stages}, so set stages to some of {", ".join(map(str, range(both)))}'
             )
         return stages
 
 
 def in_order(scores: Tensor, deltas: Tensor, places: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The teacher's classes in the student's order; those that the student does not have are left out.
+    """The teacher's classes in the student's order.
 
     Args:
-        scores: Logits [R, K' + 1], background last.
-        deltas: Deltas [R, 4 K'] or [R, 4].
+        scores: Logits [R, K + 1], background last.
+        deltas: Deltas [R, 4 K] or [R, 4].
         places: Place of each of the student's classes [K]; None where the order is the same.
 
     Returns:
-        Logits [R, K + 1] and deltas [R, 4 K] or [R, 4].
+        Logits and deltas of the same shapes.
     """
     if places is None:
         return scores, deltas
     places = places.to(scores.device)
-    of_classes = deltas.shape[1] == 4 * (scores.shape[1] - 1) and scores.shape[1] > 2
     scores = torch.cat([scores[:, places], scores[:, -1:]], dim=1)
-    return scores, deltas.unflatten(1, (-1, 4))[:, places].flatten(1) if of_classes else deltas
+    if deltas.shape[1] > 4:
+        deltas = deltas.unflatten(1, (-1, 4))[:, places].flatten(1)
+    return scores, deltas

@@ -1,7 +1,6 @@
 """Terms on the second stage of a detector: both networks look at the student's proposals."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,13 +21,13 @@ class RoITerm(DenseTerm):
     teacher's head of the same stage, on the teacher's own maps. Compared are
 
     - classes, with the background among them: T² mean over proposals of Σ_k q_k (log q_k − log p_k), or DIST or DKD;
-    - boxes: Σ w ‖d_s − d_t‖₁ / (4 Σ w), the deltas of the teacher's most probable class other than the background, w its
+    - boxes: Σ w ‖d_s − d_t‖₁ / (4 Σ w), the deltas of the teacher's most probable class but the background, and w its
       probability;
     - masks, on the positive proposals, of the labelled class: T² mean over proposals and pixels of the KL divergence
       of the two outcomes.
 
-    Each is a sum over the stages. Where the networks agree all are 0. Published: DIST on the classes of a cascade's first
-    stage with a weight of 1; DKD with α 1, β 0.25 and T 1; neither for a Cascade R-CNN as the student.
+    Each is a sum over the stages. Where the networks agree all are 0. Published: DIST on the classes of the first stage
+    of a cascade with a weight of 1; DKD with α 1, β 0.25 and T 1; neither for a Cascade R-CNN as the student.
 
     Args:
         type: ``roi``.
@@ -42,7 +41,6 @@ class RoITerm(DenseTerm):
         stages: Stages of the cascade, from 0; by default all of the student's.
         weight: Factor of the term.
         schedule: See `DenseTerm`.
-        on: Nothing but ``roi``.
     """
 
     needs_classes = True
@@ -60,7 +58,6 @@ class RoITerm(DenseTerm):
         stages: Sequence[int] = (),
         weight: float = 1.0,
         schedule: Sequence[Sequence[float]] = (),
-        on: str = 'roi',
     ):
         super().__init__(type, weight, schedule)
         check_factors(type, classes=classes, boxes=boxes, masks=masks)
@@ -90,20 +87,28 @@ class RoITerm(DenseTerm):
             heads = mine.head('bbox_head', stage), its.head('bbox_head', stage)
             if self.boxes:
                 same_coder(heads[0].bbox_coder, heads[1].bbox_coder, self.name, f'box head of stage {stage}')
-            if self.masks and mine.head('mask_head', stage).class_agnostic:
-                if not its.head('mask_head', stage).class_agnostic:
-                    raise ValueError(
-                        f"loss {self.name}: the student's masks are class-agnostic and the teacher's are not; set masks=0"
-                    )
+            agnostic = self.masks and [h.head('mask_head', stage).class_agnostic for h in (mine, its)]
+            if agnostic == [True, False]:
+                raise ValueError(
+                    f"loss {self.name} compares masks; the student's have no classes and the teacher's do; set masks=0"
+                )
+            counts = [head.num_classes for head in heads]
+            if counts[0] != counts[1]:
+                raise ValueError(
+                    f'loss {self.name} compares classes, of which the student has {counts[0]} and the teacher '
+                    f'{counts[1]}; use crosskd_roi, which compares those of the teacher alone'
+                )
 
     def forward(self, student: Pass, teacher: Pass) -> dict[str, Tensor]:
         """The terms of every stage."""
         losses = {}
         for stage in self.stages:
+            if RoIHeads.of(student.detector).name('bbox_head', stage) not in student.calls:
+                continue  # mmdet ends a cascade at the stage that no proposal is left for.
             if self.classes or self.boxes:
                 losses.update(self._boxes(stage, student, teacher))
             if self.masks:
-                losses[f'loss_masks_s{stage}'] = self.masks * self._masks(stage, student, teacher)
+                losses[f'loss_{self.kind}_masks_s{stage}'] = self.masks * self._masks(stage, student, teacher)
         return losses
 
     def _boxes(self, stage: int, student: Pass, teacher: Pass) -> dict[str, Tensor]:
@@ -122,9 +127,9 @@ class RoITerm(DenseTerm):
             else:
                 labels = only_call(student, f'{name}.loss_cls', self.name).inputs[1]
                 loss = dkd(scores, its_scores, labels, self.alpha, self.beta, self.temperature)
-            losses[f'loss_classes_s{stage}'] = self.classes * loss
+            losses[f'loss_{self.kind}_classes_s{stage}'] = self.classes * loss
         if self.boxes:
-            losses[f'loss_boxes_s{stage}'] = self.boxes * roi_deltas(deltas, its_deltas, its_scores)
+            losses[f'loss_{self.kind}_boxes_s{stage}'] = self.boxes * roi_deltas(deltas, its_deltas, its_scores)
         return losses
 
     def _masks(self, stage: int, student: Pass, teacher: Pass) -> Tensor:
@@ -159,8 +164,8 @@ class CrossRoITerm(DenseTerm):
     The maps are those that the teacher's head reads, by stride, and not rescaled; where widths differ, a 1 × 1
     convolution of each map is trained along. The loss is not 0 for equal heads, but for equal maps.
 
-    The defaults are those of the authors' branch for Faster R-CNN, for which no result is published; one head a stage is
-    the extension to cascades.
+    The defaults are those of the authors' branch for Faster R-CNN, for which no result is published; one head a stage
+    is the extension to cascades.
 
     Args:
         type: ``crosskd_roi``.
@@ -170,7 +175,6 @@ class CrossRoITerm(DenseTerm):
         stages: Stages of the cascade, from 0; by default all of the student's.
         weight: Factor of the term.
         schedule: See `DenseTerm`.
-        on: Nothing but ``roi``.
     """
 
     def __init__(
@@ -182,7 +186,6 @@ class CrossRoITerm(DenseTerm):
         stages: Sequence[int] = (),
         weight: float = 1.0,
         schedule: Sequence[Sequence[float]] = (),
-        on: str = 'roi',
     ):
         super().__init__(type, weight, schedule)
         check_factors(type, classes=classes, boxes=boxes)
@@ -202,8 +205,8 @@ class CrossRoITerm(DenseTerm):
             for stride in its.strides(stage):
                 if stride not in student.levels:
                     raise ValueError(
-                        f"loss {self.name}: the teacher's head reads maps of stride {stride}, and the student's neck has "
-                        f'{", ".join(map(str, student.levels)) or "none"}; give the student such a map or drop the loss'
+                        f'loss {self.name} gives the head of the teacher maps of stride {stride}, and the neck of the '
+                        f'student has {", ".join(map(str, student.levels)) or "none"}; drop the loss or make such a map'
                     )
                 chs = student.levels[stride].channels, teacher.levels[stride].channels
                 if chs[0] != chs[1] and str(stride) not in self.adaptors:
@@ -214,16 +217,20 @@ class CrossRoITerm(DenseTerm):
         mine, its = RoIHeads.of(student.detector), RoIHeads.of(teacher.detector)
         losses = {}
         for stage in self.stages:
-            rois = student.calls[mine.name('bbox_roi_extractor', stage)][0].inputs[1]
+            if not (calls := student.calls.get(mine.name('bbox_roi_extractor', stage))):
+                continue  # mmdet ends a cascade at the stage that no proposal is left for.
+            rois = calls[0].inputs[1]
             maps = [self._map(student.levels[stride], stride) for stride in its.strides(stage)]
             with in_precision_of(maps[0]):
                 crossed = its.forward('bbox', stage, tuple(maps), rois)
             scores, deltas = boxes_of_teacher(teacher, stage, rois)
             if self.classes:
                 loss = roi_classes(crossed['cls_score'], scores, self.temperature)
-                losses[f'loss_classes_s{stage}'] = self.classes * loss
+                losses[f'loss_{self.kind}_classes_s{stage}'] = self.classes * loss
             if self.boxes:
-                losses[f'loss_boxes_s{stage}'] = self.boxes * roi_deltas(crossed['bbox_pred'], deltas, scores)
+                losses[f'loss_{self.kind}_boxes_s{stage}'] = self.boxes * roi_deltas(
+                    crossed['bbox_pred'], deltas, scores
+                )
         return losses
 
     def _map(self, x: Tensor, stride: int) -> Tensor:

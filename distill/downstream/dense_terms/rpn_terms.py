@@ -30,7 +30,6 @@ class RPNTerm(DenseTerm):
         strides: Strides of the levels; by default all that both have.
         weight: Factor of the term.
         schedule: See `DenseTerm`.
-        on: Nothing but ``rpn``.
     """
 
     def __init__(
@@ -42,7 +41,6 @@ class RPNTerm(DenseTerm):
         strides: Sequence[int] = (),
         weight: float = 1.0,
         schedule: Sequence[Sequence[float]] = (),
-        on: str = 'rpn',
     ):
         super().__init__(type, weight, schedule)
         check_factors(type, objectness=objectness, boxes=boxes)
@@ -73,8 +71,8 @@ class RPNTerm(DenseTerm):
             ):
                 raise ValueError(
                     f'loss {self.name} needs the same anchors in both networks, and those of stride {stride} differ: '
-                    f'{len(anchors[0])} of the student and {len(anchors[1])} of the teacher; make the scales and ratios '
-                    "of the student's anchor_generator the teacher's"
+                    f'{len(anchors[0])} of the student and {len(anchors[1])} of the teacher; give the student the '
+                    "teacher's anchor_generator"
                 )
         if not all(head.use_sigmoid_cls for head in heads):
             raise ValueError(f'loss {self.name} needs objectness as a sigmoid; set use_sigmoid=True in loss_cls')
@@ -93,10 +91,10 @@ class RPNTerm(DenseTerm):
         of_student, of_teacher_ = (torch.cat(levels) for levels in zip(*scores, strict=True))
         losses = {}
         if self.objectness:
-            losses['loss_objectness'] = self.objectness * objectness(of_student, of_teacher_, self.beta)
+            losses['loss_rpn_objectness'] = self.objectness * objectness(of_student, of_teacher_, self.beta)
         if self.boxes:
             boxes = (torch.cat(levels) for levels in zip(*deltas, strict=True))
-            losses['loss_boxes'] = self.boxes * weighted_l1(*boxes, of_teacher_.float().sigmoid())
+            losses['loss_rpn_boxes'] = self.boxes * weighted_l1(*boxes, of_teacher_.float().sigmoid())
         return losses
 
 
