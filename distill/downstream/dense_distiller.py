@@ -120,10 +120,10 @@ def dense_distiller(
 ) -> nn.Module:
     """Build a student that learns from a teacher.
 
-    The result is the student's own model: its class has `Distilled` in front of it, as torch's parametrisations and FSDP
-    put a class in front of a module's, and its one further part ``distillation`` holds what the terms train. So names
-    of weights, optimizers, layer decay, hooks, wrappers, tests and checkpoints are those of the student's config;
-    checkpoints hold a few weights more, which `distill.downstream.save_student` leaves out of the student's own file.
+    The result is the student's own model: its class has `Distilled` in front of it, as torch's parametrisations and
+    FSDP put a class in front of a module's, and its one further part ``distillation`` holds what the terms train. So
+    names of weights, optimizers, layer decay, hooks, wrappers, tests and checkpoints are those of the student's config;
+    checkpoints hold a few weights more, which `distill.downstream.dense_hooks` leaves out of the student's own file.
 
     Building the student draws the random numbers that it draws alone, and training does too.
 

@@ -59,9 +59,9 @@ class SaveDenseStudentHook(Hook):
     """Write the student alone, without what the distillation trains beside it.
 
     Beside each checkpoint that a run can resume, ``student_last.pth`` in the work directory is the student of the
-    newest one. A checkpoint that is written without an optimizer, as the best one of ``save_best`` is, holds the student
-    alone. With `EMAHook` it is the average in either case. Both files are the plain checkpoints of the student's own
-    config, for mmdet's and mmseg's tools too.
+    newest one. A checkpoint that is written without an optimizer, as the best one of ``save_best`` is, holds the
+    student alone. With `EMAHook` it is the average in either case. Both files are plain checkpoints of the student's
+    own config, for mmdet's and mmseg's tools too.
     """
 
     # After EMAHook, which puts the average in place of the weights, and StopOnBadLossHook, which may refuse them.

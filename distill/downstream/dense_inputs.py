@@ -8,6 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+CLEAN = 'clean'
+"""Field of a data sample with the image [3, h, w] that the teacher sees in place of the student's view of it: as it was
+loaded, uint8, of the same geometry."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -45,13 +49,16 @@ class Preprocessing:
 class ForTeacher(nn.Module):
     """Undo a student's normalisation, order of channels and padding, and do its teacher's.
 
-    Where both preprocess alike, the teacher sees the very tensor that the student sees. Images are never resized.
+    Where both preprocess alike, the teacher sees the very tensor that the student sees. Images are never resized. Where
+    the samples have a field ``clean``, the teacher sees these images, at the student's place in the padded batch.
 
     Args:
         student: The student's ``data_preprocessor``.
         teacher: The teacher's.
     """
 
+    mean: Tensor
+    std: Tensor
     scale: Tensor
     shift: Tensor
 
@@ -63,13 +70,15 @@ class ForTeacher(nn.Module):
             torch.tensor(values or [default], dtype=torch.float64).expand(channels)
             for values, default in ((mine.mean, 0.0), (mine.std, 1.0), (its.mean, 0.0), (its.std, 1.0))
         )
-        self.swaps = mine.swaps != its.swaps
+        self.swaps, self.swaps_loaded = mine.swaps != its.swaps, its.swaps
         if self.swaps:
             mean, std = mean.flip(0), std.flip(0)
         self.same_values = not self.swaps and torch.equal(mean, own_mean) and torch.equal(std, own_std)
         self.same_padding = mine.pad == its.pad
         self.divisor, self.pad = its.divisor, its.pad
         # (x · std + mean − own_mean) / own_std, rounded once.
+        self.register_buffer('mean', own_mean.float().view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', own_std.float().view(-1, 1, 1), persistent=False)
         self.register_buffer('scale', (std / own_std).float().view(1, -1, 1, 1), persistent=False)
         self.register_buffer('shift', ((mean - own_mean) / own_std).float().view(1, -1, 1, 1), persistent=False)
 
@@ -83,9 +92,14 @@ class ForTeacher(nn.Module):
 
         Returns:
             The batch, as large or larger, and the samples, whose ``batch_input_shape`` is the teacher's.
+
+        Raises:
+            ValueError: A clean image is larger than the batch.
         """
         height, width = inputs.shape[-2:]
         shape = tuple(-(-side // self.divisor) * self.divisor for side in (height, width))
+        if samples and CLEAN in samples[0]:
+            return self._padded(self._of_clean(inputs, samples), samples, shape)
         if self.same_values and self.same_padding and shape == (height, width):
             return inputs, list(samples)
         x = inputs.flip(1) if self.swaps else inputs
@@ -94,6 +108,26 @@ class ForTeacher(nn.Module):
             bottom, right = sample.metainfo.get('img_shape', (height, width))[:2]
             image[:, bottom:] = self.pad
             image[:, :, right:] = self.pad
+        return self._padded(x, samples, shape)
+
+    def _of_clean(self, inputs: Tensor, samples: Sequence[Any]) -> Tensor:
+        """The batch of clean images, preprocessed as the teacher's own preprocessor does it."""
+        x = inputs.new_full(inputs.shape, self.pad)
+        for place, sample in zip(x, samples, strict=True):
+            image = sample.get(CLEAN).to(inputs.device)
+            height, width = image.shape[-2:]
+            if height > place.shape[1] or width > place.shape[2]:
+                raise ValueError(
+                    f'the clean image is {height}x{width} and the batch {place.shape[1]}x{place.shape[2]} (height x '
+                    'width): the student sees another geometry; drop batch_augments of data_preprocessor'
+                )
+            image = (image.flip(0) if self.swaps_loaded else image).float()
+            place[:, :height, :width] = (image - self.mean) / self.std
+        return x
+
+    def _padded(self, x: Tensor, samples: Sequence[Any], shape: tuple[int, int]) -> tuple[Tensor, list]:
+        """The batch, filled up to a height and width, and samples that say so."""
+        height, width = x.shape[-2:]
         if shape == (height, width):
             return x, list(samples)
         x = F.pad(x, (0, shape[1] - width, 0, shape[0] - height), value=self.pad)

@@ -187,6 +187,11 @@ def reads_data_root(config: Config) -> bool:
     return isinstance(root, str) and lies_inside(used)
 
 
+def trains_classifier(config: Config) -> bool:
+    """Whether a config trains a student that classifies; that of a detector or segmenter is such a one."""
+    return 'student' in (config.get('model') or {}) and config.get('default_scope') not in SCOPES
+
+
 def check_sections(config: Config, purpose: str, *places: str) -> None:
     """Check that a config has what a run needs.
 
@@ -337,7 +342,7 @@ def build_runner(
     """
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     read_safely()
-    if config.get('sync_bn') and 'student' in config.model:
+    if config.get('sync_bn') and trains_classifier(config):
         raise ValueError("mmengine's sync_bn drops activations of timm's norms; set model.sync_bn=True in its place")
     join_on_cpu(config.launcher)
     config = copy.copy(config)

@@ -25,15 +25,15 @@ class FeatureTerm(DenseTerm):
         on: ``neck`` or ``backbone``.
         strides: Strides of the maps that are compared. By default those that both necks have; of backbones the last
             map of each alone. Of several maps of one stride, the last one is taken.
-        stages: In place of ``strides``, pairs (student's stage, teacher's stage) of the backbones, from 0, negative from
-            the end.
+        stages: In place of ``strides``, pairs (student's stage, teacher's stage) of the backbones, from 0, negative
+            from the end.
         per_position: Divide each map's loss by its H·W; for losses that are sums over positions (MGD, FGD) or lengths
             (FBKD). Off by default, because the weights that are published for these losses go with the sums, and would
-            silently do nothing with it: 2e-5 times a mean. On, every map counts alike and a weight holds for any size of
-            image, but it must be chosen anew, H·W of the map times larger (about 2e4 at stride 8 and 800 × 1333 pixels).
-            That is what a detector with a map of stride 4 needs whose sums differ: there the finest map has four times
-            the positions of all others, and a Cascade R-CNN on ResNet-18 with a teacher on ResNet-50 is reported
-            to diverge by it.
+            silently do nothing with it: 2e-5 times a mean. On, every map counts alike and a weight holds for any size
+            of image, but it must be chosen anew, H·W of the map times larger (about 2e4 at stride 8 and 800 × 1333
+            pixels). A detector with a map of stride 4 may need it: that map has three times the positions of all
+            coarser ones together, and users of FGD report that it drowns the others where a Cascade R-CNN on ResNet-50
+            teaches one on ResNet-18.
         weight: Factor of the term.
         schedule: See `DenseTerm`.
         **options: Options of the loss.
@@ -98,14 +98,19 @@ class FeatureTerm(DenseTerm):
     ) -> list[tuple[int, int]]:
         """Pairs of keys, given each network's keys by stride."""
         strides = self.strides or [stride for stride in mine if stride in its]
+        if not strides:
+            raise ValueError(
+                f'loss {self.kind} compares maps of one stride, and the necks of {student.name}, {_listed(mine)}, and '
+                f"of {teacher.name}, {_listed(its)}, have none in common; give it on='backbone' and stages"
+            )
         for network, keys in ((student, mine), (teacher, its)):
             missing = [stride for stride in strides if stride not in keys]
-            if missing or not strides:
-                both = sorted(mine.keys() & its.keys())
+            if missing:
+                both = [stride for stride in mine if stride in its]
                 raise ValueError(
-                    f'loss {self.kind} compares maps of stride {missing[0] if missing else "4, 8, …"}, which the '
-                    f'{self.on} of {network.name} does not have: its strides are {_listed(keys)}, and both have '
-                    f'{_listed(both) or "none in common"}; set strides to some of these'
+                    f'loss {self.kind} compares maps of stride {missing[0]}, which the {self.on} of {network.name} does '
+                    f'not have: its strides are {_listed(keys)}; set strides to some that both have: '
+                    f'{_listed(both) or "none"}'
                 )
         return [(mine[stride], its[stride]) for stride in strides]
 
