@@ -254,10 +254,12 @@ def retina(model: Config) -> None:
         num_classes=CLASSES,
         in_channels=64,
         feat_channels=64,
-        stacked_convs=1,
+        stacked_convs=4,
         anchor_generator=anchors,
     )
-    model.train_cfg = model.test_cfg = None
+    assigner = dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0.0)
+    model.train_cfg = dict(assigner=assigner, sampler=dict(type='PseudoSampler'), allowed_border=-1, pos_weight=-1)
+    model.test_cfg = None
     del model.rpn_head, model.roi_head
     model.data_preprocessor.pad_mask = False
 
@@ -276,7 +278,9 @@ def test_a_detector_that_cannot_give_a_loss_is_refused(detectors, segmenters):
         (dict(type='crosskd_roi'), cascade, one_stage, r'the teacher \(RetinaNet\) has none'),
         (dict(type='rpn'), one_stage, cascade, 'needs a rpn_head of the kind RPNHead'),
         (dict(type='rpn'), segmenter, cascade, r'the student \(EncoderDecoder\) has none'),
-        (dict(type='rpn', strides=(64,)), cascade, cascade, 'proposals of stride 64'),
+        (dict(type='rpn', strides=(64,)), cascade, cascade, 'anchors of stride 64'),
+        (dict(type='crosskd'), cascade, one_stage, 'needs a bbox_head of the kind RetinaHead'),
+        (dict(type='crosskd', after=5), one_stage, one_stage, 'have 4 convolutions; choose from 1 … 4'),
         (dict(type='rpn'), cascade, other_anchors, 'those of stride 4 differ: 3 of the student and 1 of the teacher'),
         (dict(type='roi'), cascade, other_stds, 'box head of stage 0 of the student and of the teacher encode'),
         (dict(type='roi'), cascade, fewer, 'the student has 10 and the teacher 4; use crosskd_roi'),
@@ -296,6 +300,35 @@ def test_a_detector_that_cannot_give_a_loss_is_refused(detectors, segmenters):
     ):
         with pytest.raises(ValueError, match=message):
             build_terms([config])
+
+
+def test_crosskd_between_one_stage_detectors():
+    def narrow(model: Config) -> None:
+        retina(model)
+        model.bbox_head.feat_channels = 32
+
+    student, other = build(DETECTORS['resnet'], retina).eval(), frozen(build(DETECTORS['robust-resnet-dw'], retina, 1))
+    plain_loss = {name: sum(v).item() for name, v in student.loss(images(), detection_samples()).items()}
+    equal = frozen(copy.deepcopy(student))
+    # Not 0 to the last digit: the deviation that a map is divided by is a little larger than the one it is given.
+    of_equal, of_other = (
+        values([dict(type='crosskd')], student, teacher, detection_samples())[0] for teacher in (equal, other)
+    )
+    assert all(of_equal[name] < 1e-3 < 0.01 * of_other[name] for name in of_other), (of_equal, of_other)
+    assert {n: sum(v).item() for n, v in student.loss(images(), detection_samples()).items()} == plain_loss
+    for change, amp in ((retina, False), (retina, True), (narrow, False)):
+        student = build(DETECTORS['resnet'], change).train()
+        (term,) = terms = connected([dict(type='crosskd', after=3)], student, other)
+        passes = runs(student, other, terms, detection_samples(), amp=amp)
+        found = term(*passes)
+        assert all(value.isfinite() and value > 0 for value in found.values())
+        sum(found.values()).backward()
+        reached = {name for name, p in student.named_parameters() if p.grad is not None and p.grad.any()}
+        assert {'bbox_head.cls_convs.2.conv.weight', 'bbox_head.reg_convs.2.conv.weight'} <= reached
+        assert not [name for name in reached if name.startswith(('bbox_head.retina', 'bbox_head.cls_convs.3'))]
+        assert any(name.startswith('backbone') for name in reached)
+        assert len(term.adaptors) == (2 if change is narrow else 0)
+        assert all(p.grad is None for p in other.parameters())
 
 
 SEGMENTATION = [

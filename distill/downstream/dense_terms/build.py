@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from distill.downstream.dense_terms.base import DenseTerm
+from distill.downstream.dense_terms.crosskd_terms import CrossRetinaTerm
 from distill.downstream.dense_terms.feature_terms import FeatureTerm
 from distill.downstream.dense_terms.roi_terms import CrossRoITerm, RoITerm
 from distill.downstream.dense_terms.rpn_terms import RPNTerm
@@ -18,7 +19,12 @@ PLACES: dict[str, type[DenseTerm]] = {
     'logits': SegmentationTerm,
 }
 """What a term's ``on`` can be, and the class of the terms there: losses that compare two maps."""
-HEADS: dict[str, type[DenseTerm]] = {'rpn': RPNTerm, 'roi': RoITerm, 'crosskd_roi': CrossRoITerm}
+HEADS: dict[str, type[DenseTerm]] = {
+    'rpn': RPNTerm,
+    'roi': RoITerm,
+    'crosskd_roi': CrossRoITerm,
+    'crosskd': CrossRetinaTerm,
+}
 """Losses on the heads of detectors, which have a place of their own."""
 
 

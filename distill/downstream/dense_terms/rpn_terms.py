@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distill.downstream.dense_terms.anchors import rows_of_anchors, same_anchors
 from distill.downstream.dense_terms.base import DenseTerm, Network, Pass
 from distill.downstream.dense_terms.feature_terms import common_part
 from distill.downstream.dense_terms.heads import check_factors, of_teacher, only_call, same_coder, the_module
@@ -54,26 +55,7 @@ class RPNTerm(DenseTerm):
     def connect(self, student: Network, teacher: Network) -> None:
         """Pair the levels and compare the anchors."""
         heads = [the_module(network, 'rpn_head', ['RPNHead'], self.name) for network in (student, teacher)]
-        places = [{int(stride[0]): i for i, stride in enumerate(head.prior_generator.strides)} for head in heads]
-        strides = self.strides or [stride for stride in places[0] if stride in places[1]]
-        for network, found in zip((student, teacher), places, strict=True):
-            missing = [stride for stride in strides if stride not in found]
-            if missing or not strides:
-                raise ValueError(
-                    f'loss {self.name} compares proposals of stride {missing[0] if missing else "4, 8, …"}, which '
-                    f'{network.name} does not make: its strides are {", ".join(map(str, found))}; set strides'
-                )
-        self.pairs = [(places[0][stride], places[1][stride]) for stride in strides]
-        for (mine, its), stride in zip(self.pairs, strides, strict=True):
-            anchors = heads[0].prior_generator.base_anchors[mine], heads[1].prior_generator.base_anchors[its]
-            if anchors[0].shape != anchors[1].shape or not torch.allclose(
-                anchors[0].cpu(), anchors[1].cpu(), atol=1e-3
-            ):
-                raise ValueError(
-                    f'loss {self.name} needs the same anchors in both networks, and those of stride {stride} differ: '
-                    f'{len(anchors[0])} of the student and {len(anchors[1])} of the teacher; give the student the '
-                    "teacher's anchor_generator"
-                )
+        self.pairs = same_anchors(heads, (student, teacher), self.strides, self.name)
         if not all(head.use_sigmoid_cls for head in heads):
             raise ValueError(f'loss {self.name} needs objectness as a sigmoid; set use_sigmoid=True in loss_cls')
         if self.boxes:
@@ -86,8 +68,8 @@ class RPNTerm(DenseTerm):
         scores, deltas = [], []
         for of_student, of_teacher_ in self.pairs:
             maps = [(mine[i][of_student], common_part(its[i][of_teacher_], student, teacher)) for i in (0, 1)]
-            scores.append([_rows(x, 1)[:, 0] for x in maps[0]])
-            deltas.append([_rows(x, 4) for x in maps[1]])
+            scores.append([rows_of_anchors(x, 1)[:, 0] for x in maps[0]])
+            deltas.append([rows_of_anchors(x, 4) for x in maps[1]])
         of_student, of_teacher_ = (torch.cat(levels) for levels in zip(*scores, strict=True))
         losses = {}
         if self.objectness:
@@ -96,8 +78,3 @@ class RPNTerm(DenseTerm):
             boxes = (torch.cat(levels) for levels in zip(*deltas, strict=True))
             losses['loss_rpn_boxes'] = self.boxes * weighted_l1(*boxes, of_teacher_.float().sigmoid())
         return losses
-
-
-def _rows(x: Tensor, size: int) -> Tensor:
-    """A map [N, A · size, h, w] as a row for each anchor [N · h · w · A, size]."""
-    return x.float().permute(0, 2, 3, 1).reshape(-1, size)
