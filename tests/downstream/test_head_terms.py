@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from downstream_runs import FOLDER
+from downstream_runs import FOLDER, ROOT
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from distill.downstream.dense_teacher import describe, watch
 from distill.downstream.dense_terms.base import Call, DenseTerm, Pass
-from distill.downstream.dense_terms.build import build_terms
+from distill.downstream.dense_terms.build import HEADS, build_terms
 from distill.losses.dense.pixel import pixel_kl
 from distill.training.experiment import import_modules
 
@@ -329,6 +329,11 @@ def test_crosskd_between_one_stage_detectors():
         assert any(name.startswith('backbone') for name in reached)
         assert len(term.adaptors) == (2 if change is narrow else 0)
         assert all(p.grad is None for p in other.parameters())
+
+
+def test_every_loss_on_heads_is_in_the_documentation():
+    text = (ROOT / 'docs' / 'dense_losses.md').read_text()
+    assert not [name for name in HEADS if f'| `{name}` |' not in text]
 
 
 SEGMENTATION = [

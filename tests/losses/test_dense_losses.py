@@ -1,6 +1,7 @@
 """Dense losses against values worked out by hand, and how they grow with the map and the batch."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -206,6 +207,11 @@ def test_losses_on_proposals_by_hand():
     assert mask_kl(torch.zeros(1, 1, 2), mask).item() == pytest.approx(divergence / 2, rel=1e-5)
     for empty in (roi_classes(torch.zeros(0, 3), torch.zeros(0, 3)), mask_kl(*[torch.zeros(0, 7, 7)] * 2)):
         assert empty.item() == 0
+
+
+def test_every_loss_is_in_the_documentation():
+    text = (Path(__file__).parents[2] / 'docs' / 'dense_losses.md').read_text()
+    assert not [name for name in DENSE_LOSSES if f'| `{name}` |' not in text]
 
 
 def loss_of(type: str) -> DenseLoss:

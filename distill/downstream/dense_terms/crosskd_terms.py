@@ -27,7 +27,7 @@ class CrossRetinaTerm(DenseTerm):
     - boxes: Σ v (1 − GIoU) / P of the decoded boxes, v the teacher's largest score where w is not 0.
 
     The student's own last layers get no gradient from it. At equal maps it is 0. The classes are the teacher's on both
-    sides, but both need the same anchors. Where the widths of the towers differ, a 1 × 1 convolution of each is trained.
+    sides, but both need the same anchors. Where the towers' widths differ, a 1 × 1 convolution each is trained.
 
     Source: Wang et al., CVPR 2024; the defaults are those for RetinaNet (37.4 → 39.7 on COCO with a ResNet-50).
 
