@@ -120,7 +120,12 @@ def test_a_term_that_is_described_wrongly_is_an_error_of_one_line(config, messag
     [
         (dict(), ('4 8', ''), ('4 8', '4 8'), r"maps of necks and the student \(OnePass\) has none; give it on='backb"),
         (dict(), ('4 8', '4 8'), ('4 8', '16 32'), '16, 32, have none in common; give it on=.backbone'),
-        (dict(strides=(4, 8)), ('8', '8 16'), ('4', '4 8'), 'stride 4, which the neck of the student .* 8, 16; set strides to some that both have: 8'),
+        (
+            dict(strides=(4, 8)),
+            ('8', '8 16'),
+            ('4', '4 8'),
+            'stride 4, which the neck of the student .* 8, 16; set strides .*: 8',
+        ),
         (dict(strides=(16,)), ('8', '8 16'), ('4', '4 8'), 'stride 16, which the neck of the teacher'),
         (dict(on='backbone', stages=[(0, 5)]), ('4', ''), ('4 8', ''), 'stage 5 of the teacher .* from 0 … 1'),
     ],
