@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 
 from distill.base.files import read_json, write_json
 from distill.base.records import KINDS, SEVERITIES, Cell, cells_of
+from distill.corruptions import frost_source
 from distill.downstream.artefact import build_tested, tested_sha256
 from distill.downstream.corruption_report import write_report
 from distill.downstream.per_image import KeepPerImage
@@ -27,7 +28,6 @@ from distill.downstream.transforms import Corrupt
 from distill.results.cells import cells_to_json
 from distill.results.per_image import CLEAN, cell_key, per_image_file
 from distill.results.provenance import library_versions
-from distill.robustness.corruptions import frost_source
 from distill.robustness.suite_table import ON_THE_FLY
 from distill.training.runner import named_data
 

@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from distill.base.records import Cell
-from distill.robustness.corruptions import corrupt
+from distill.corruptions import corrupt
 
 __all__ = ['Corrupt', 'image_number']
 
