@@ -98,14 +98,19 @@ class FeatureTerm(DenseTerm):
     ) -> list[tuple[int, int]]:
         """Pairs of keys, given each network's keys by stride."""
         strides = self.strides or [stride for stride in mine if stride in its]
+        if not strides:
+            raise ValueError(
+                f'loss {self.kind} compares maps of one stride, and the necks of {student.name}, {_listed(mine)}, and '
+                f"of {teacher.name}, {_listed(its)}, have none in common; give it on='backbone' and stages"
+            )
         for network, keys in ((student, mine), (teacher, its)):
             missing = [stride for stride in strides if stride not in keys]
-            if missing or not strides:
-                both = sorted(mine.keys() & its.keys())
+            if missing:
+                both = [stride for stride in mine if stride in its]
                 raise ValueError(
-                    f'loss {self.kind} compares maps of stride {missing[0] if missing else "4, 8, …"}, which the '
-                    f'{self.on} of {network.name} does not have: its strides are {_listed(keys)}, and both have '
-                    f'{_listed(both) or "none in common"}; set strides to some of these'
+                    f'loss {self.kind} compares maps of stride {missing[0]}, which the {self.on} of {network.name} does '
+                    f'not have: its strides are {_listed(keys)}; set strides to some that both have: '
+                    f'{_listed(both) or "none"}'
                 )
         return [(mine[stride], its[stride]) for stride in strides]
 
