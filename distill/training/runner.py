@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseTTAModel
@@ -23,6 +24,7 @@ from distill.training.checkpoints import (
     prepare,
     report_taken,
 )
+from distill.training.seen import SEEN, seen_kinds
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 """Hooks that mmengine registers by itself, and that only a None in ``default_hooks`` keeps out."""
@@ -99,6 +101,11 @@ class Runner(MMEngineRunner):
         optimizer = getattr(self.optim_wrapper, 'optimizer', None)
         if optimizer is not None:
             check_optimizer(optimizer.state, filename)
+
+    def save_checkpoint(self, *args: Any, meta: dict | None = None, **kwargs: Any) -> None:
+        """Write a checkpoint, as mmengine does; its ``meta`` tells which corruptions the training set shows."""
+        kinds = seen_kinds(self.train_dataloader.dataset)
+        super().save_checkpoint(*args, meta={**(meta or {}), SEEN: kinds} if kinds else meta, **kwargs)
 
     def train(self) -> nn.Module:
         """Train.
