@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -146,8 +147,9 @@ class RoITerm(DenseTerm):
             teacher, f'masks of stage {stage}', lambda: theirs.forward('mask', stage, teacher.features, rois)
         )['mask_preds'].float()
         its_labels = labels if teacher.places is None else teacher.places.to(labels.device)[labels]
-        its = its[:, 0] if its.shape[1] == 1 else its[range(len(its)), its_labels]
-        masks = masks[:, 0] if masks.shape[1] == 1 else masks[range(len(masks)), labels]
+        row = torch.arange(len(masks), device=masks.device)
+        its = its[:, 0] if its.shape[1] == 1 else its[row, its_labels]
+        masks = masks[:, 0] if masks.shape[1] == 1 else masks[row, labels]
         if its.shape[-2:] != masks.shape[-2:]:
             its = F.interpolate(its[:, None], masks.shape[-2:], mode='bilinear', align_corners=False)[:, 0]
         return mask_kl(masks, its, self.temperature)

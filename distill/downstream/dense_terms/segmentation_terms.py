@@ -25,7 +25,8 @@ class SegmentationTerm(DenseTerm):
     resized to the student's (bilinear, corners as the teacher's head has them).
 
     ``pixel_kl`` and ``dist`` leave out pixels whose label is the head's ``ignore_index``, the padding among them;
-    of the labels, resized to the map, the nearest counts. The other losses see all positions: public code does so everywhere.
+    of the labels, resized to the map, the nearest counts. The other losses see all positions. Differs from public code,
+    where every loss sees all.
 
     Args:
         type: Name of the loss.
