@@ -107,7 +107,8 @@ def test_tests_and_predictions_with_the_config_need_no_teacher(whole, data, tmp_
         folder = tmp_path / checkpoint
         line = [*command(lost, 'det', data, folder), '--cfg-options', *ONE_PROCESS]
         assert run_test([line[0], str(work_dir / checkpoint), *line[1:]]) == 0
-        scores.append(json.loads((folder / 'results.json').read_text())['detection'])
+        section = json.loads((folder / 'results.json').read_text())['detection']
+        scores.append({key: value for key, value in section.items() if key != 'checkpoint'})
     assert scores[0] == scores[1]
     scene = load_scene_model(work_dir / 'student_last.pth', lost, 'cpu')
     assert type(scene.network).__name__ == 'CascadeRCNN'
@@ -126,6 +127,23 @@ def test_a_teacher_equal_to_the_student_is_refused(data, tmp_path, capsys, teach
     said = capsys.readouterr()
     assert 'has the very weights that the student begins with' in said.err
     assert 'Traceback' not in said.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('others', [False, True])
+def test_classes_are_matched_by_name_and_others_refused(others, data, tmp_path, capsys, teachers):
+    content = torch.load(teachers['seg'], weights_only=True)
+    classes = [*CLASSES[:8], 'land', 'sea'] if others else [*reversed(CLASSES)]
+    content['meta'] = dict(dataset_meta=dict(classes=classes))
+    torch.save(content, tmp_path / 'teacher.pth')
+    config = write_config('seg', tmp_path, tmp_path / 'teacher.pth', [dict(type='pixel_kl', on='logits')])
+    settings = options('seg', 1, *ONE_PROCESS)
+    ended = train([*command(config, 'seg', data, tmp_path / 'run'), *settings])
+    said = capsys.readouterr().err
+    assert ended == int(others)
+    assert ('loss pixel_kl compares classes: the training set' in said) == others
+    assert ('has star, triangle besides' in said) == others
+    assert 'Traceback' not in said
 
 
 CLASSES = ('arrow', 'bolt', 'circle', 'crescent', 'cross', 'heart', 'hourglass', 'square', 'star', 'triangle')
