@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from distill.downstream.dense_terms.base import DenseTerm, Network, Pass
 from distill.downstream.dense_terms.feature_terms import common_part
-from distill.downstream.dense_terms.heads import of_teacher, only_call
+from distill.downstream.dense_terms.heads import of_teacher, only_call, over_processes
 from distill.losses.dense import NEEDS, DenseLoss, check_dense_loss
 
 ON = ('logits', 'head')
@@ -117,8 +117,9 @@ class SegmentationTerm(DenseTerm):
             keep = self._kept(student, name, x) if NEEDS[self.kind].keep and not self.ignored else None
             factor = 1.0 if name == 'decode_head' else self.auxiliary
             short = name.replace('decode_head', 'decode').replace('auxiliary_head', 'aux').replace('.', '_')
-            losses[f'loss_{self.kind}_{short}'] = factor * loss(x, y, keep=keep)
-        return losses
+            count = len(x) if keep is None else keep.sum()
+            losses[f'loss_{self.kind}_{short}'] = factor * loss(x, y, keep=keep), count
+        return over_processes(losses)
 
     def _of_teacher(self, name: str, teacher: Pass) -> Tensor:
         """The teacher's logits in the student's order of classes, or its maps in front of the classifier."""
