@@ -65,6 +65,9 @@ TAUGHT = {
         dict(type='cwd'),
         dict(type='l2', on='backbone'),
         dict(type='fgd', weight=0.01),
+        dict(type='rpn'),
+        dict(type='roi'),
+        dict(type='crosskd_roi'),
         # Nothing depends on what this one would train, while its weight is 0.
         dict(type='mgd', schedule=((1, 0.0), (2, 0.0))),
     ]

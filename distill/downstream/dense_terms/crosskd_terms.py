@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from distill.downstream.dense_terms.anchors import rows_of_anchors, same_anchors
 from distill.downstream.dense_terms.base import DenseTerm, Network, Pass
 from distill.downstream.dense_terms.feature_terms import common_part
-from distill.downstream.dense_terms.heads import check_factors, in_precision_of, of_teacher, the_module
+from distill.downstream.dense_terms.heads import (
+    check_factors,
+    in_precision_of,
+    of_teacher,
+    over_processes,
+    the_module,
+)
 from distill.losses.dense.crosskd import align_scale, giou, quality_focal
 
 TOWERS = ('cls', 'reg')
@@ -115,7 +121,7 @@ class CrossRetinaTerm(DenseTerm):
                 boxes = (head.bbox_coder.decode(anchors, each) for each in deltas)
                 boxes = (getattr(each, 'tensor', each) for each in boxes)
                 losses['boxes'] = losses.get('boxes', 0.0) + self.boxes * giou(*boxes, best, positive)
-        return {f'loss_{self.kind}_{name}': value for name, value in losses.items()}
+        return over_processes({f'loss_{self.kind}_{name}': (value, positive) for name, value in losses.items()})
 
     def _own(self, head: Any, features: Sequence[Tensor]) -> dict[str, list[tuple[Tensor, Tensor]]]:
         """The teacher's map in the middle and its output, of each tower and level."""

@@ -1,12 +1,13 @@
 """What terms on heads have in common: looking at a detector's heads, and running those of the teacher."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
+from distill.base.processes import rank_and_count
 from distill.downstream.dense_terms.base import Call, Network, Pass
 
 
@@ -80,6 +81,30 @@ def of_teacher(teacher: Pass, name: str, run: Callable[[], Any]) -> Any:
         with torch.no_grad(), in_precision_of(first_tensor(teacher.features)):
             teacher.calls[name] = [Call((), run())]
     return teacher.calls[name][0].output
+
+
+def over_processes(losses: Mapping[str, tuple[Tensor, Tensor | float]]) -> dict[str, Tensor]:
+    """Make means over the items of this process what they are part of: means over the items of all processes.
+
+    Each is multiplied by its count over the mean count of the processes. The mean of the losses (and of the gradients,
+    as DDP takes it) over the processes is then that of one process with the whole batch, although one of them has more
+    proposals or labelled pixels than the other. In a single process nothing changes.
+
+    Args:
+        losses: For each name, the same in all processes, the mean and the number (or weight) of what it is over.
+
+    Returns:
+        Losses by name.
+    """
+    processes = rank_and_count()[1]
+    if processes == 1 or not losses:
+        return {name: loss for name, (loss, _) in losses.items()}
+    loss, _ = next(iter(losses.values()))
+    counts = torch.stack([torch.as_tensor(count, device=loss.device).float().detach() for _, count in losses.values()])
+    total = counts.clone()
+    distributed.all_reduce(total)
+    shares = counts * processes / total.clamp(min=torch.finfo(torch.float32).eps)
+    return {name: loss * share for (name, (loss, _)), share in zip(losses.items(), shares, strict=True)}
 
 
 def first_tensor(features: Any) -> Tensor:

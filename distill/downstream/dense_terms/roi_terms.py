@@ -2,11 +2,19 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.downstream.dense_terms.base import DenseTerm, Network, Pass
-from distill.downstream.dense_terms.heads import check_factors, in_precision_of, of_teacher, only_call, same_coder
+from distill.downstream.dense_terms.heads import (
+    check_factors,
+    in_precision_of,
+    of_teacher,
+    only_call,
+    over_processes,
+    same_coder,
+)
 from distill.downstream.dense_terms.roi_heads import RoIHeads, in_order
 from distill.losses.dense.regions import mask_kl, roi_classes, roi_deltas
 from distill.losses.logits import dist, dkd
@@ -101,24 +109,26 @@ class RoITerm(DenseTerm):
 
     def forward(self, student: Pass, teacher: Pass) -> dict[str, Tensor]:
         """The terms of every stage."""
-        losses = {}
+        losses: dict[str, tuple[Tensor, Tensor | float]] = {}
         for stage in self.stages:
-            if RoIHeads.of(student.detector).name('bbox_head', stage) not in student.calls:
-                continue  # mmdet ends a cascade at the stage that no proposal is left for.
-            if self.classes or self.boxes:
-                losses.update(self._boxes(stage, student, teacher))
-            if self.masks:
-                losses[f'loss_{self.kind}_masks_s{stage}'] = self.masks * self._masks(stage, student, teacher)
-        return losses
+            if RoIHeads.of(student.detector).name('bbox_head', stage) in student.calls:
+                found = self._boxes(stage, student, teacher) if self.classes or self.boxes else {}
+                if self.masks:
+                    loss, count = self._masks(stage, student, teacher)
+                    found['masks'] = self.masks * loss, count
+            else:
+                found = nothing_left(student, classes=self.classes, boxes=self.boxes, masks=self.masks)
+            losses |= {f'loss_{self.kind}_{part}_s{stage}': pair for part, pair in found.items()}
+        return over_processes(losses)
 
-    def _boxes(self, stage: int, student: Pass, teacher: Pass) -> dict[str, Tensor]:
+    def _boxes(self, stage: int, student: Pass, teacher: Pass) -> dict[str, tuple[Tensor, Tensor | float]]:
         heads = RoIHeads.of(student.detector)
         name = heads.name('bbox_head', stage)
         scores, deltas = only_call(student, name, self.name).output
         rois = student.calls[heads.name('bbox_roi_extractor', stage)][0].inputs[1]
         its_scores, its_deltas = boxes_of_teacher(teacher, stage, rois)
         its_scores, its_deltas = in_order(its_scores, its_deltas, teacher.places)
-        losses = {}
+        losses: dict[str, tuple[Tensor, Tensor | float]] = {}
         if self.classes:
             if self.class_loss == 'kl':
                 loss = roi_classes(scores, its_scores, self.temperature)
@@ -127,18 +137,18 @@ class RoITerm(DenseTerm):
             else:
                 labels = only_call(student, f'{name}.loss_cls', self.name).inputs[1]
                 loss = dkd(scores, its_scores, labels, self.alpha, self.beta, self.temperature)
-            losses[f'loss_{self.kind}_classes_s{stage}'] = self.classes * loss
+            losses['classes'] = self.classes * loss, len(rois)
         if self.boxes:
-            losses[f'loss_{self.kind}_boxes_s{stage}'] = self.boxes * roi_deltas(deltas, its_deltas, its_scores)
+            losses['boxes'] = self.boxes * roi_deltas(deltas, its_deltas, its_scores), best_of(its_scores).sum()
         return losses
 
-    def _masks(self, stage: int, student: Pass, teacher: Pass) -> Tensor:
+    def _masks(self, stage: int, student: Pass, teacher: Pass) -> tuple[Tensor, float]:
         heads = RoIHeads.of(student.detector)
         name = heads.name('mask_head', stage)
         masks = only_call(student, name, self.name).output
         if not len(masks):
             # Without an object in the batch; the sum keeps the parameters in the graph of every process.
-            return masks.float().sum() * 0
+            return masks.float().sum() * 0, 0
         rois = student.calls[heads.name('mask_roi_extractor', stage)][0].inputs[1]
         labels = only_call(student, f'{name}.loss_mask', self.name).inputs[2]
         theirs = RoIHeads.of(teacher.detector)
@@ -146,11 +156,12 @@ class RoITerm(DenseTerm):
             teacher, f'masks of stage {stage}', lambda: theirs.forward('mask', stage, teacher.features, rois)
         )['mask_preds'].float()
         its_labels = labels if teacher.places is None else teacher.places.to(labels.device)[labels]
-        its = its[:, 0] if its.shape[1] == 1 else its[range(len(its)), its_labels]
-        masks = masks[:, 0] if masks.shape[1] == 1 else masks[range(len(masks)), labels]
+        row = torch.arange(len(masks), device=masks.device)
+        its = its[:, 0] if its.shape[1] == 1 else its[row, its_labels]
+        masks = masks[:, 0] if masks.shape[1] == 1 else masks[row, labels]
         if its.shape[-2:] != masks.shape[-2:]:
             its = F.interpolate(its[:, None], masks.shape[-2:], mode='bilinear', align_corners=False)[:, 0]
-        return mask_kl(masks, its, self.temperature)
+        return mask_kl(masks, its, self.temperature), len(masks)
 
 
 class CrossRoITerm(DenseTerm):
@@ -215,29 +226,44 @@ class CrossRoITerm(DenseTerm):
     def forward(self, student: Pass, teacher: Pass) -> dict[str, Tensor]:
         """The terms of every stage."""
         mine, its = RoIHeads.of(student.detector), RoIHeads.of(teacher.detector)
-        losses = {}
+        losses: dict[str, tuple[Tensor, Tensor | float]] = {}
         for stage in self.stages:
-            if not (calls := student.calls.get(mine.name('bbox_roi_extractor', stage))):
-                continue  # mmdet ends a cascade at the stage that no proposal is left for.
-            rois = calls[0].inputs[1]
-            maps = [self._map(student.levels[stride], stride) for stride in its.strides(stage)]
-            with in_precision_of(maps[0]):
-                crossed = its.forward('bbox', stage, tuple(maps), rois)
-            scores, deltas = boxes_of_teacher(teacher, stage, rois)
-            if self.classes:
-                loss = roi_classes(crossed['cls_score'], scores, self.temperature)
-                losses[f'loss_{self.kind}_classes_s{stage}'] = self.classes * loss
-            if self.boxes:
-                losses[f'loss_{self.kind}_boxes_s{stage}'] = self.boxes * roi_deltas(
-                    crossed['bbox_pred'], deltas, scores
-                )
-        return losses
+            if calls := student.calls.get(mine.name('bbox_roi_extractor', stage)):
+                found = self._crossed(its, stage, calls[0].inputs[1], student, teacher)
+            else:
+                found = nothing_left(student, classes=self.classes, boxes=self.boxes)
+            losses |= {f'loss_{self.kind}_{part}_s{stage}': pair for part, pair in found.items()}
+        return over_processes(losses)
+
+    def _crossed(
+        self, heads: RoIHeads, stage: int, rois: Tensor, student: Pass, teacher: Pass
+    ) -> dict[str, tuple[Tensor, Tensor | float]]:
+        maps = [self._map(student.levels[stride], stride) for stride in heads.strides(stage)]
+        with in_precision_of(maps[0]):
+            crossed = heads.forward('bbox', stage, tuple(maps), rois)
+        scores, deltas = boxes_of_teacher(teacher, stage, rois)
+        found: dict[str, tuple[Tensor, Tensor | float]] = {}
+        if self.classes:
+            found['classes'] = self.classes * roi_classes(crossed['cls_score'], scores, self.temperature), len(rois)
+        if self.boxes:
+            found['boxes'] = self.boxes * roi_deltas(crossed['bbox_pred'], deltas, scores), best_of(scores).sum()
+        return found
 
     def _map(self, x: Tensor, stride: int) -> Tensor:
         if str(stride) not in self.adaptors:
             return x
         # The convolution is computed outside autocast, in fp32; the teacher's head goes on in the student's precision.
         return self.adaptors[str(stride)](x.float()).to(x.dtype)
+
+
+def nothing_left(student: Pass, **factors: float) -> dict[str, tuple[Tensor, Tensor | float]]:
+    """The parts of a stage that was not reached: mmdet ends a cascade where no proposal is left for the next one."""
+    return {part: (student.inputs.new_zeros(()), 0.0) for part, factor in factors.items() if factor}
+
+
+def best_of(scores: Tensor) -> Tensor:
+    """Probability of the best class but the background, [R], by which boxes are weighted."""
+    return scores.softmax(dim=1)[:, :-1].amax(dim=1)
 
 
 def boxes_of_teacher(teacher: Pass, stage: int, rois: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,14 @@ from torch import Tensor
 from distill.downstream.dense_terms.anchors import rows_of_anchors, same_anchors
 from distill.downstream.dense_terms.base import DenseTerm, Network, Pass
 from distill.downstream.dense_terms.feature_terms import common_part
-from distill.downstream.dense_terms.heads import check_factors, of_teacher, only_call, same_coder, the_module
+from distill.downstream.dense_terms.heads import (
+    check_factors,
+    of_teacher,
+    only_call,
+    over_processes,
+    same_coder,
+    the_module,
+)
 from distill.losses.dense.regions import objectness, weighted_l1
 
 
@@ -71,10 +78,11 @@ class RPNTerm(DenseTerm):
             scores.append([rows_of_anchors(x, 1)[:, 0] for x in maps[0]])
             deltas.append([rows_of_anchors(x, 4) for x in maps[1]])
         of_student, of_teacher_ = (torch.cat(levels) for levels in zip(*scores, strict=True))
+        objects = of_teacher_.sigmoid()
         losses = {}
         if self.objectness:
             losses['loss_rpn_objectness'] = self.objectness * objectness(of_student, of_teacher_, self.beta)
         if self.boxes:
             boxes = (torch.cat(levels) for levels in zip(*deltas, strict=True))
-            losses['loss_rpn_boxes'] = self.boxes * weighted_l1(*boxes, of_teacher_.float().sigmoid())
-        return losses
+            losses['loss_rpn_boxes'] = self.boxes * weighted_l1(*boxes, objects)
+        return over_processes({name: (loss, objects.sum()) for name, loss in losses.items()})

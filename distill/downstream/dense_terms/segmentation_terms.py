@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from distill.downstream.dense_terms.base import DenseTerm, Network, Pass
 from distill.downstream.dense_terms.feature_terms import common_part
-from distill.downstream.dense_terms.heads import of_teacher, only_call
+from distill.downstream.dense_terms.heads import of_teacher, only_call, over_processes
 from distill.losses.dense import NEEDS, DenseLoss, check_dense_loss
 
 ON = ('logits', 'head')
@@ -25,7 +25,8 @@ class SegmentationTerm(DenseTerm):
     resized to the student's (bilinear, corners as the teacher's head has them).
 
     ``pixel_kl`` and ``dist`` leave out pixels whose label is the head's ``ignore_index``, the padding among them;
-    of the labels, resized to the map, the nearest counts. The other losses see all positions: public code does so everywhere.
+    of the labels, resized to the map, the nearest counts. The other losses see all positions. Differs from public code,
+    where every loss sees all.
 
     Args:
         type: Name of the loss.
@@ -116,8 +117,9 @@ class SegmentationTerm(DenseTerm):
             keep = self._kept(student, name, x) if NEEDS[self.kind].keep and not self.ignored else None
             factor = 1.0 if name == 'decode_head' else self.auxiliary
             short = name.replace('decode_head', 'decode').replace('auxiliary_head', 'aux').replace('.', '_')
-            losses[f'loss_{self.kind}_{short}'] = factor * loss(x, y, keep=keep)
-        return losses
+            count = len(x) if keep is None else keep.sum()
+            losses[f'loss_{self.kind}_{short}'] = factor * loss(x, y, keep=keep), count
+        return over_processes(losses)
 
     def _of_teacher(self, name: str, teacher: Pass) -> Tensor:
         """The teacher's logits in the student's order of classes, or its maps in front of the classifier."""
