@@ -149,7 +149,10 @@ def test_no_kind_of_the_benchmark_is_among_the_defaults():
 @pytest.mark.parametrize(
     ('config', 'message'),
     [
-        (dict(kinds=('prime', 'fog')), "corruption 'fog' is one of the kinds that students are judged by; choose from "),
+        (
+            dict(kinds=('prime', 'fog')),
+            "corruption 'fog' is one of the kinds that students are judged by; choose",
+        ),
         (dict(kinds='noise'), 'or set allow_benchmark=True, which marks the results'),
         (dict(kinds=('frog',)), "corruption 'frog' is unknown; choose from augmix, "),
         (dict(kinds=()), "corruption '' is unknown"),

@@ -162,7 +162,9 @@ def test_training_on_a_kind_of_the_benchmark_is_told_by_checkpoint_and_results(d
 def test_the_mean_without_seen_kinds_by_hand(leaves):
     config = next(config for name, config in leaves.items() if name.startswith('deeplabv3_'))
     cells = Cells(('fog', 'contrast', 'frost'), (1, 2))
-    scores = {cell: dict.fromkeys(('mIoU', 'mAcc', 'aAcc'), 10.0 * number) for number, cell in enumerate([None, *cells])}
+    scores = {
+        cell: dict.fromkeys(('mIoU', 'mAcc', 'aAcc'), 10.0 * number) for number, cell in enumerate([None, *cells])
+    }
     entry = summarise(scores, cells, config, ['fog', 'saturate'])
     assert entry['seen_kinds'] == ['fog']
     assert entry['mIoU']['mPC'] == pytest.approx(0.35)

@@ -78,7 +78,7 @@ def test_jsd_compares_views_and_copies_and_the_other_losses_see_copies_alone(bat
     answers = model.teacher.network(images).argmax(1).repeat(2)
     expected = torch.nn.functional.cross_entropy(torch.cat(splits[1:]), answers)
     torch.testing.assert_close(losses['loss_hard_label'], expected)
-    with pytest.raises(ValueError, match='loss_jsd_cross_entropy compares views with corrupted copies and there are no'):
+    with pytest.raises(ValueError, match='loss_jsd_cross_entropy compares views with corrupted copies'):
         model(**batches[0], mode='loss')
 
 
@@ -93,7 +93,7 @@ def test_jsd_by_hand():
 
 def test_jsd_takes_labels_and_not_what_mixing_makes_of_them():
     preprocessor = dict(type='ViewPreprocessor', mixup=dict(mixup_alpha=0.8, num_classes=10))
-    with pytest.raises(ValueError, match='takes labels, which mixing has made probabilities; drop model.data_prep'):
+    with pytest.raises(ValueError, match='takes labels, which mixing has made probabilities'):
         Distiller(CNN, losses=[dict(type='jsd_cross_entropy')], data_preprocessor=preprocessor)
 
 
