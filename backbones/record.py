@@ -35,6 +35,7 @@ class ModelRecord:
         epoch: Epochs of training.
         seed: Seed of the run.
         weights_sha256: Hash of the weights, see `backbones.checkpoint.weights_sha256`.
+        seen_kinds: Kinds of corruption, and mixtures such as ``augmix``, that the model saw in training; None for none.
         scores: Validation scores by name.
     """
 
@@ -51,6 +52,7 @@ class ModelRecord:
     epoch: int | None = None
     seed: int | None = None
     weights_sha256: str | None = None
+    seen_kinds: list[str] | None = None
     scores: dict[str, float] = field(default_factory=dict)
 
     @staticmethod
@@ -157,5 +159,6 @@ _EXPECTED = {
     'epoch': (_is_whole, 'a whole number'),
     'seed': (_is_whole, 'a whole number'),
     'weights_sha256': (_is_text, 'a hash'),
+    'seen_kinds': (lambda value: _is_list(value, _is_text), 'a list of names'),
 }
 """A check for each field of the file, and the words for what passes it."""

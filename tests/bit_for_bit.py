@@ -154,14 +154,16 @@ def model_record(name: str) -> dict:
 
 def corruptions() -> dict:
     """Ten images under every corruption, the two that have another definition under that as well."""
-    from distill.robustness.corruptions import EXTRA_KINDS, KINDS, SEVERITIES, corrupt
+    # Until they were moved they were the judge's.
+    places = ('distill.corruptions', 'distill.robustness.corruptions')
+    found = import_module(next(place for place in places if util.find_spec(place)))
 
     images = draw_images()
     seeds = [(0, index) for index in range(10)]
     record = {'images': sha256(images.tobytes())}
-    choices = [(kind, 'imagenet_c') for kind in (*KINDS, *EXTRA_KINDS)]
+    choices = [(kind, 'imagenet_c') for kind in (*found.KINDS, *found.EXTRA_KINDS)]
     for kind, definition in (*choices, ('elastic_transform', 'imagecorruptions'), ('frost', 'imagecorruptions')):
-        cells = (corrupt(images, kind, severity, seeds, definition) for severity in SEVERITIES)
+        cells = (found.corrupt(images, kind, severity, seeds, definition) for severity in found.SEVERITIES)
         record[f'{definition} {kind}'] = [sha256(cell.tobytes()) for cell in cells]
     return record
 

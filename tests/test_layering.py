@@ -20,6 +20,7 @@ STOREYS = (
     {'downstream', 'training', 'robustness', 'synthetic'},
     {'teachers'},
     {'losses', 'data', 'engines', 'jobs'},
+    {'corruptions'},
     {'results', 'base'},
 )
 """The rooms of `distill`, from top to bottom. Imports go down."""
@@ -31,7 +32,18 @@ BESIDE = {
     ('results', 'base'),
 }
 """Who may import whom on the same storey."""
-WITHOUT_MMENGINE = {'base', 'results', 'engines', 'jobs', 'robustness', 'synthetic', 'report', 'explain', 'predict'}
+WITHOUT_MMENGINE = {
+    'base',
+    'results',
+    'corruptions',
+    'engines',
+    'jobs',
+    'robustness',
+    'synthetic',
+    'report',
+    'explain',
+    'predict',
+}
 NOT_ROOMS = {'configs', 'matrices'}
 MEET_IN_FILES = ('robustness', 'synthetic', 'report')
 

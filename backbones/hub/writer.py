@@ -121,7 +121,7 @@ def _difference(folder: Path, network: nn.Module, record: ModelRecord) -> str:
     for name, value in told.items():
         if list(_sequence(shown[name])) != _sequence(value) or getattr(found, name) != value:
             return f'{name} {shown[name]} in place of {value}'
-    for name in ('classes', 'teacher', 'epoch', 'seed', 'scores'):
+    for name in ('classes', 'teacher', 'epoch', 'seed', 'seen_kinds', 'scores'):
         if getattr(found, name) != getattr(record, name):
             return f'{name} {getattr(found, name)} in place of {getattr(record, name)}'
     return ''

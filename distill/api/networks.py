@@ -14,6 +14,7 @@ from backbones.sources import own
 from backbones.sources.own import OwnModel
 from backbones.sources.source import Source
 from distill.teachers.own import own_sha256
+from distill.training.experiment import trains_classifier
 from distill.training.options import holdable, value_at
 
 KNOWN = ('model', 'mean', 'std', 'classes', 'num_classes', 'input_size')
@@ -42,8 +43,11 @@ def networks(config: Config, student: Given | None, teacher: Given | Sequence[Gi
     """
     with ExitStack() as stack:
         notes: list[str] = []
-        if (student, teacher) != (None, None) and 'student' not in (config.get('model') or {}):
-            raise ValueError(f'{config.filename} trains no student; leave out student and teacher')
+        if (student, teacher) != (None, None) and not trains_classifier(config):
+            raise ValueError(
+                f'{config.filename} trains no classifier, which student and teacher are; leave them out, or set '
+                'model.student and model.teacher'
+            )
         if student is not None:
             set_student(config, student, stack, notes)
         if teacher is not None:

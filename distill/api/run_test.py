@@ -20,6 +20,7 @@ from distill.downstream.corruption import Cells, measure
 from distill.downstream.per_image import KeepPerImage
 from distill.downstream.pictures import PictureHook
 from distill.downstream.scores import to_results
+from distill.downstream.student_config import student_alone
 from distill.downstream.testing import augment_test_time, dump_predictions
 from distill.results.files import write_results
 from distill.results.per_image import per_image_file
@@ -134,6 +135,7 @@ def run_test(
     experiment = experiment_of(config, data_root, work_dir, {**(cfg_options or {}), **overrides}, launcher)
     settings, notes = load_config(experiment)
     check_sections(settings, 'a test', 'test_dataloader.dataset', 'test_evaluator')
+    notes += student_alone(settings)
     settings.load_from = resume_from(os.fspath(checkpoint), settings.work_dir)[1]
     if settings.load_from is None:
         raise FileNotFoundError(f"'{settings.work_dir}' has no checkpoint; train first or name one")

@@ -19,7 +19,14 @@ from distill.api.train_result import NOT_SCORES, TrainResult
 from distill.base.files import remove_leftovers
 from distill.base.processes import default_device, unwrap
 from distill.downstream.complete import complete
-from distill.training.experiment import build_runner, check_numbers, check_sections, load_config, resume_from
+from distill.training.experiment import (
+    build_runner,
+    check_numbers,
+    check_sections,
+    load_config,
+    resume_from,
+    trains_classifier,
+)
 from distill.training.hooks.save_student import SaveStudentHook
 from distill.training.options import places
 from distill.training.resume import latest_checkpoint
@@ -141,7 +148,7 @@ def _shift_hooks(config: Config, interval: int | None) -> list[Hook]:
         return []
     if interval < 1:
         raise ValueError(f'shifts is {interval}; give 1 or more')
-    if 'student' not in config.model:
+    if not trains_classifier(config):
         raise ValueError(f'{config.filename} trains no student; drop --shifts and use tools/test.py --corruptions')
     from distill.training.hooks.shift_scores import ShiftScoresHook
 

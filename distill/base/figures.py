@@ -3,7 +3,7 @@
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import matplotlib
@@ -96,13 +96,20 @@ def short(name: str, length: int = LABEL_LENGTH) -> str:
     return name if len(name) <= length else f'{name[:head]}…{name[head + 1 - length :]}'
 
 
-def draw_heat_cells(axes: Axes, values: Sequence[Sequence[float]], pattern: str, **limits: Any):
+def draw_heat_cells(
+    axes: Axes,
+    values: Sequence[Sequence[float]],
+    pattern: str,
+    starred: Collection[tuple[int, int]] = (),
+    **limits: Any,
+):
     """Draw a table as coloured cells with a number in each; NaN leaves a cell empty.
 
     Args:
         axes: Where to draw; the first row comes at the top.
         values: Rows of numbers.
         pattern: Format of a number.
+        starred: Row and column of cells whose number has a star.
         **limits: ``vmin`` and ``vmax`` of the colours.
 
     Returns:
@@ -115,7 +122,8 @@ def draw_heat_cells(axes: Axes, values: Sequence[Sequence[float]], pattern: str,
                 red, green, blue, _ = mesh.cmap(mesh.norm(value))
                 ink = '#000000' if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else '#ffffff'
                 at = column + 0.5, row + 0.5
-                axes.text(*at, pattern.format(value), ha='center', va='center', color=ink, fontsize=8.5)
+                shown = pattern.format(value) + ('*' if (row, column) in starred else '')
+                axes.text(*at, shown, ha='center', va='center', color=ink, fontsize=8.5)
     axes.invert_yaxis()
     axes.grid(visible=False)
     for spine in axes.spines.values():

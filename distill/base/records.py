@@ -1,6 +1,6 @@
 """A cell of a corrupted suite: one kind of corruption at one severity, and the names of all of them.
 
-This module is light, so that a command's ``--help`` can list the choices. `distill.robustness.corruptions` corrupts the
+This module is light, so that a command's ``--help`` can list the choices. `distill.corruptions` corrupts the
 images; `distill.results.cells` is how ``results.json`` holds a score for each cell.
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from distill.base.images import read_image
-from distill.robustness.corruptions import DETERMINISTIC, KINDS, SEVERITIES, corrupt, frost_source
+from distill.corruptions import DETERMINISTIC, KINDS, SEVERITIES, corrupt, frost_source
 
 ENDINGS = ('.jpg', '.jpeg', '.png')
 BANDS = 8

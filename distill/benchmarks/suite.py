@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distill.robustness.corruptions import corrupt
+from distill.corruptions import corrupt
 from distill.robustness.evaluate import Settings, evaluate
 from distill.robustness.images import SuiteImages
 from distill.robustness.runs import Run

@@ -43,6 +43,7 @@ class MemoryViews(Views):
         seed: As in `Views`.
         on_broken: As in `Views`.
         max_broken: As in `Views`.
+        corrupt: As in `Views`.
 
     Attributes:
         pixels: All images, uint8 [N, 3, H, W]; None before the first is asked for.
@@ -63,6 +64,7 @@ class MemoryViews(Views):
         seed: int = 0,
         on_broken: str = 'raise',
         max_broken: int = 100,
+        corrupt: dict | None = None,
     ):
         transform = dict(transform or {})
         self.training = bool(transform.get('is_training'))
@@ -72,7 +74,7 @@ class MemoryViews(Views):
             once = {'interpolation': 'bicubic', **kept, 'crop_pct': 1.0}
         else:
             once = transform
-        super().__init__(root, split, name, once, seed, on_broken, max_broken)
+        super().__init__(root, split, name, once, seed, on_broken, max_broken, corrupt)
         self.transform_config = transform
         self.area = tuple(transform.get('scale') or (0.08, 1.0))
         self.ratio = tuple(transform.get('ratio') or (3 / 4, 4 / 3))
@@ -104,11 +106,11 @@ class MemoryViews(Views):
             return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy()), label
         return torch.as_tensor(self.transform(image)), label
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, int, int, int, int]:
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple:
         """One view, as `Views` gives it."""
         return self.__getitems__([key])[0]
 
-    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[tuple[Tensor, int, int, int, int]]:
+    def __getitems__(self, keys: Sequence[int | tuple[int, int]]) -> list[tuple]:
         """The views of a batch, in which torch's loader asks for them.
 
         Args:
@@ -128,7 +130,8 @@ class MemoryViews(Views):
         if self.training:
             images = recolour(crop_and_flip(images, *self._boxes(draws, images.shape)), self._factors(draws))
         labels = [self._ordered(self._classes[index]) for index in indices]
-        return list(zip(images, labels, indices.tolist(), views.tolist(), seeds.tolist(), strict=True))
+        items = zip(images, labels, indices.tolist(), views.tolist(), seeds.tolist(), strict=True)
+        return [self._with_copies(item) for item in items]
 
     def _boxes(self, draws: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Top left corners [N, 2] and sizes [N, 2] of crops, in pixels, and whether each is flipped [N]."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import MODELS
@@ -25,6 +26,10 @@ class ViewPreprocessor(BaseDataPreprocessor):
     Erasing, and mixing with ``mode='pair'``, follow from the seeds of the views alone: not from the device, the rest
     of the batch or the iteration. timm's modes ``batch`` and ``elem`` mix an image with the one at the other end of
     the batch, by the generators of the run.
+
+    Corrupted copies of the views, where the data set makes any, were made before all this. They are normalised, and
+    erased and mixed with the parameters of their views: the same patches with the same noise, the same partners, λ and
+    boxes.
 
     Args:
         mean: Per channel, of values in [0, 1].
@@ -58,12 +63,14 @@ class ViewPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: Collated items of `distill.data.views.Views`: views [B, 3, H, W] in uint8, labels, indices, view
-                numbers and seeds, [B] each. The last three may be left out if nothing is erased or mixed in pairs.
+                numbers and seeds, [B] each, and perhaps corrupted copies [B, copies, 3, H, W]. All from the indices on
+                may be left out if nothing is erased or mixed in pairs.
             training: Erase and mix.
 
         Returns:
             ``images``: normalised [B, 3, H, W]; ``targets``: labels [B], or probabilities [B, K] if mixed; ``keys``:
-            index and view [B, 2] on the CPU, or None.
+            index and view [B, 2] on the CPU, or None. With copies also ``corrupted``, as the images [copies · B, 3, H,
+            W]: the first copy of each view, then the second.
 
         Raises:
             ValueError: Images are to be mixed in pairs and the batch does not consist of such pairs; or images are to
@@ -72,10 +79,25 @@ class ViewPreprocessor(BaseDataPreprocessor):
         # Keys and seeds stay on the CPU: the cache and the generators that they are for are there.
         images, targets = self.cast_data(list(data[:2]))
         keys, seeds = (torch.stack(list(data[2:4]), dim=1), data[4]) if len(data) > 2 else (None, None)
-        images = normalise(images.to(memory_format=self.memory_format), self.mean, self.std)
+        images = self._normalised(images)
+        if len(data) < 6:
+            if training:
+                images, targets = self._augment(images, targets, keys, seeds)
+            return dict(images=images, targets=targets, keys=keys)
+        copies = [self._normalised(copy) for copy in self.cast_data(data[5]).unbind(1)]
         if training:
-            images, targets = self._augment(images, targets, keys, seeds)
-        return dict(images=images, targets=targets, keys=keys)
+            # timm's modes draw from numpy's generator, which each copy finds as its view has found it.
+            state = np.random.get_state()
+            images, mixed = self._augment(images, targets, keys, seeds)
+            for place, copy in enumerate(copies):
+                np.random.set_state(state)
+                copies[place] = self._augment(copy, targets, keys, seeds)[0]
+            targets = mixed
+        corrupted = copies[0] if len(copies) == 1 else torch.cat(copies)
+        return dict(images=images, targets=targets, keys=keys, corrupted=corrupted)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return normalise(images.to(memory_format=self.memory_format), self.mean, self.std)
 
     def view_batch(self, images: Tensor, keys: Tensor | None = None) -> ViewBatch:
         """The images of a prepared batch as a teacher is shown them.

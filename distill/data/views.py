@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from distill.base.classes import match_classes
 from distill.base.images import check_header, decode
 from distill.base.seeding import seed_everything
+from distill.corruptions.training import build_corruption
 from distill.data.readers import class_names, open_reader
 from distill.data.shards import ShardReader
 
@@ -39,6 +40,8 @@ class Views(Dataset):
         on_broken: What to do with an image that cannot be read: ``raise``, or ``skip``, which logs it and takes the
             next image in its place.
         max_broken: How many different images each process of the run may skip.
+        corrupt: Arguments of `distill.corruptions.training.TrainingCorruption`: with each view come corrupted copies of
+            it, which the student sees in place of the view that the teacher sees. None for no copies.
 
     Attributes:
         reader: timm's reader of the images.
@@ -46,6 +49,7 @@ class Views(Dataset):
         classes: Names of the classes, in the order of their labels.
         named: Whether the classes have names; otherwise they are called by their numbers, and can only be counted.
         transform_config: Arguments of timm's `create_transform`, as they were given.
+        corruption: What makes the corrupted copies, or None.
         in_memory: Whether images are held in memory and augmented a batch at a time, which gives other views.
         broken: Whether each image was found broken [images]; None if such an image raises.
 
@@ -65,7 +69,9 @@ class Views(Dataset):
         seed: int = 0,
         on_broken: str = 'raise',
         max_broken: int = 100,
+        corrupt: dict | None = None,
     ):
+        self.corruption = build_corruption(corrupt, 'dataset.corrupt')
         if on_broken not in ('raise', 'skip'):
             raise ValueError(f"on_broken is '{on_broken}'; choose from raise, skip")
         self.reader = open_reader(root, split, name)
@@ -106,7 +112,7 @@ class Views(Dataset):
     def __len__(self) -> int:
         return len(self.reader)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[torch.Tensor, int, int, int, int]:
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple:
         """One view.
 
         Args:
@@ -114,7 +120,7 @@ class Views(Dataset):
 
         Returns:
             The view in uint8 [3, H, W], the label, the index, the view, and a seed for what is random about the view
-            in the batch (`ViewPreprocessor`).
+            in the batch (`ViewPreprocessor`); with ``corrupt`` also its corrupted copies, uint8 [copies, 3, H, W].
 
         Raises:
             ValueError: The image cannot be decoded, or too many could not.
@@ -123,7 +129,19 @@ class Views(Dataset):
         index, view = key if isinstance(key, tuple) else (key, 0)
         image, label = self._read(index)
         seed = seed_everything(self.seed, view, index)
-        return self.transform(image), self._ordered(label), index, view, seed
+        return self._with_copies((self.transform(image), self._ordered(label), index, view, seed))
+
+    def _with_copies(self, item: tuple) -> tuple:
+        """A view and what belongs to it, with its corrupted copies if there are any.
+
+        They are made of the view as it is shown: cropped, flipped and coloured, in uint8. So both have one geometry.
+        """
+        if self.corruption is None:
+            return item
+        shown, _, index, view, _ = item
+        pixels = np.ascontiguousarray(np.moveaxis(np.asarray(shown), 0, -1))
+        copies = self.corruption.copies_of(pixels, (self.seed, view, index))
+        return *item, torch.from_numpy(copies.transpose(0, 3, 1, 2).copy())
 
     def _ordered(self, label: int) -> int:
         """The label that a class has in the run, of its label in the reader."""

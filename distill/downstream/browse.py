@@ -78,7 +78,10 @@ def draw_scene(sample: dict, classes: tuple[str, ...], index: int) -> tuple[str,
 
 
 def draw_views(dataset, index: int) -> tuple[str, Tensor]:
-    """Draw some views of an image of a `distill.data.views.Views` set in a row; the name has the class."""
+    """Draw some views of an image of a `Views` set in a row, below them corrupted copies; the name has the class."""
     views = [dataset[index, view] for view in range(VIEWS)]
     images = [enlarge(torch.as_tensor(np.asarray(image)), MIN_SIDE)[0] for image, *_ in views]
-    return f'{index:06d}_{dataset.classes[views[0][1]]}', side_by_side(images)
+    rows = [side_by_side(images)]
+    if getattr(dataset, 'corruption', None) is not None:
+        rows.append(side_by_side([enlarge(view[5][0], MIN_SIDE)[0] for view in views]))
+    return f'{index:06d}_{dataset.classes[views[0][1]]}', torch.cat(rows, dim=1)

@@ -13,6 +13,8 @@ a run of this project relies on:
 - ``default_hooks.check_data``: data and model are compared before training and before tests.
 - ``CheckSample`` in the pipelines, unless ``check_data`` is switched off: every sample is checked when it is read.
 - ``default_hooks.checkpoint.backend_args``: checkpoints are never half written.
+- Of a `DenseDistiller`: ``default_hooks.check_teacher`` and ``default_hooks.save_student``, which writes the student
+  alone, and ``default_hooks.checkpoint.save_best``.
 - One order of ``metainfo.classes`` for a detector's data sets: that of ``load_from``, or else of the training set.
 
 ``LoadWholeImage``, which earlier configs hold, is written under its present name, which mmdet's and mmsegmentation's
@@ -29,6 +31,7 @@ from importlib import import_module
 from mmengine.config import Config
 
 from distill.downstream.class_order import LOADERS, order_classes
+from distill.downstream.student_config import distils
 from distill.training.experiment import SCOPES
 from distill.training.runner import datasets_inside, type_name
 
@@ -37,6 +40,8 @@ IMPORTS = {
     'mmseg': ['backbones.openmmlab', 'distill.downstream.register'],
 }
 """The modules that a run relies on, by ``default_scope``."""
+DISTILLING_HOOKS = {'check_teacher': 'CheckTeacherHook', 'save_student': 'SaveDenseStudentHook'}
+"""The same for a run that distils."""
 HOOKS = {
     'plain_checkpoint': 'PlainCheckpointHook',
     'seed_iteration': 'SeedIterationHook',
@@ -59,7 +64,17 @@ def complete(config: Config) -> list[str]:
     """
     if config.get('default_scope') not in SCOPES:
         return []
-    additions = (_imports, _old_wrappers, _old_loaders, _notebook_pipeline, _hooks, _backend, _checks, order_classes)
+    additions = (
+        _imports,
+        _old_wrappers,
+        _old_loaders,
+        _notebook_pipeline,
+        _hooks,
+        _backend,
+        _best,
+        _checks,
+        order_classes,
+    )
     return [line for add in additions for line in add(config)]
 
 
@@ -111,7 +126,7 @@ def _notebook_pipeline(config: Config) -> Iterator[str]:
 def _hooks(config: Config) -> Iterator[str]:
     hooks = config.setdefault('default_hooks', {})
     present = [type_name(hook) for hook in [*hooks.values(), *(config.get('custom_hooks') or [])]]
-    for name, kind in HOOKS.items():
+    for name, kind in (HOOKS | (DISTILLING_HOOKS if distils(config) else {})).items():
         if name not in hooks and kind not in present:
             hooks[name] = dict(type=kind)
             yield f"added default_hooks.{name}=dict(type='{kind}')"
@@ -124,6 +139,17 @@ def _backend(config: Config) -> Iterator[str]:
     if local and not {'backend_args', 'file_client_args'} & set(hook):
         config.default_hooks['checkpoint'] = dict(hook, backend_args=dict(backend='atomic'))
         yield "added default_hooks.checkpoint.backend_args=dict(backend='atomic')"
+
+
+def _best(config: Config) -> Iterator[str]:
+    """Have the best student kept: what a distillation is run for."""
+    hook = config.default_hooks.get('checkpoint')
+    if not distils(config) or not hook or 'save_best' in hook or not config.get('val_dataloader'):
+        return
+    # mmseg's first score is the accuracy of pixels.
+    score = 'mIoU' if type_name(config.get('val_evaluator')) == 'IoUMetric' else 'auto'
+    config.default_hooks['checkpoint'] = dict(hook, save_best=score)
+    yield f"added default_hooks.checkpoint.save_best='{score}'"
 
 
 def _checks(config: Config) -> Iterator[str]:

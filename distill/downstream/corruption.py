@@ -17,9 +17,11 @@ from mmengine.dist import broadcast_object_list
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 
+from backbones.weights.checkpoint_file import read_checkpoint
 from distill.base.files import read_json, write_json
 from distill.base.records import KINDS, SEVERITIES, Cell, cells_of
-from distill.downstream.artefact import build_tested, tested_sha256
+from distill.corruptions import frost_source
+from distill.downstream.artefact import build_tested, is_artefact, tested_sha256
 from distill.downstream.corruption_report import write_report
 from distill.downstream.per_image import KeepPerImage
 from distill.downstream.scores import main_scores, task_scores
@@ -27,9 +29,9 @@ from distill.downstream.transforms import Corrupt
 from distill.results.cells import cells_to_json
 from distill.results.per_image import CLEAN, cell_key, per_image_file
 from distill.results.provenance import library_versions
-from distill.robustness.corruptions import frost_source
 from distill.robustness.suite_table import ON_THE_FLY
 from distill.training.runner import named_data
+from distill.training.seen import SEEN
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def measure(
         runner.logger.info(f'corruptions {number}/{len(todo)}: {cell.label if cell else CLEAN}: {shown}')
 
     made = {'source': ON_THE_FLY, 'frost': frost_source(), 'versions': library_versions()}
-    entry = summarise(measured.scores, cells, config) | identity | made
+    seen = seen_in_training(config.load_from)
+    entry = summarise(measured.scores, cells, config, seen) | identity | made
     if runner.rank == 0:
         write_report(entry, config, out)
     return runner, measured.scores[None], entry
@@ -191,17 +194,28 @@ def limit_metrics(runner: Runner) -> None:
             metric.img_ids = [dataset.get_data_info(index)['img_id'] for index in range(len(dataset))]
 
 
-def summarise(scores: Mapping[Cell | None, dict[str, float]], cells: Cells, config: Config) -> dict:
+def seen_in_training(path: str) -> list[str]:
+    """The corruptions that a checkpoint's network saw in training, as its run has noted; none for an exported file."""
+    meta = None if is_artefact(path) else read_checkpoint(path).get('meta')
+    found = meta.get(SEEN) if isinstance(meta, Mapping) else None
+    return [str(kind) for kind in found or ()]
+
+
+def summarise(
+    scores: Mapping[Cell | None, dict[str, float]], cells: Cells, config: Config, seen: Sequence[str] = ()
+) -> dict:
     """Compute P, mPC and rPC of each of a task's scores.
 
     Args:
         scores: What `Runner.test` returned, by cell; None stands for the clean images.
         cells: The cells to sum up.
         config: The config.
+        seen: Corruptions that the network saw in training.
 
     Returns:
         Score → ``P``, ``mPC`` (fractions), ``rPC_pct`` (None if P is 0) and ``cells`` (kind → one score a severity);
-        and what was measured.
+        and what was measured. Where kinds among them were seen in training: ``seen_kinds``, and for each score
+        ``mPC_unseen``, the mean over the others, unless there are none.
     """
     entry: dict = {'kinds': list(cells.kinds), 'severities': list(dict.fromkeys(cells.severities))}
     for name in main_scores(config):
@@ -209,6 +223,11 @@ def summarise(scores: Mapping[Cell | None, dict[str, float]], cells: Cells, conf
         clean = task_scores(scores[None], config)[name]
         mean = float(np.mean(list(by_kind.values())))
         entry[name] = {'P': clean, 'mPC': mean, 'rPC_pct': 100 * mean / clean if clean > 0 else None, 'cells': by_kind}
+        unseen = [values for kind, values in by_kind.items() if kind not in seen]
+        if 0 < len(unseen) < len(by_kind):
+            entry[name]['mPC_unseen'] = float(np.mean(unseen))
+    if trained_on := [kind for kind in cells.kinds if kind in seen]:
+        entry['seen_kinds'] = trained_on
     return entry
 
 

@@ -49,14 +49,27 @@ def render(entry: dict, names: list[str], config: Config) -> str:
         '',
         '![score against severity](corruptions.png)',
         '',
+        *_seen(entry, names),
     ]
     for name in names:
         rows = [
-            [kind.replace('_', ' '), *(f'{100 * score:.1f}' for score in [*scores, np.mean(scores)])]
+            [_label(kind, entry), *(f'{100 * score:.1f}' for score in [*scores, np.mean(scores)])]
             for kind, scores in entry[name]['cells'].items()
         ]
         lines += [f'## {name}', '', table(['kind', *map(str, severities), 'mean'], rows), '']
     return '\n'.join(lines)
+
+
+def _label(kind: str, entry: dict) -> str:
+    return kind.replace('_', ' ') + (' *' if kind in entry.get('seen_kinds', ()) else '')
+
+
+def _seen(entry: dict, names: list[str]) -> list[str]:
+    if 'seen_kinds' not in entry:
+        return []
+    means = [f'{name} {100 * entry[name]["mPC_unseen"]:.1f}' for name in names if 'mPC_unseen' in entry[name]]
+    without = f' mPC without them: {", ".join(means)}.' if means else ''
+    return ['Kinds with a star were seen in training, which makes their scores no test of robustness.' + without, '']
 
 
 def _summary(name: str, score: dict) -> list[str]:

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones.record import ModelRecord
+from distill.downstream.student_config import student_alone
 
 COUNTED = 'convolutions, matrix products and attention; not norms, activations, resampling, RoI pooling, NMS'
 REGIONS_RUN = 10
@@ -56,6 +57,7 @@ def count_parts(config: Config, shape: tuple[int, int]) -> tuple[list[Part], dic
         The parts, then the whole; and, for two-stage detectors, of how many regions (``proposals`` for boxes,
         ``detections`` for masks) the heads are counted.
     """
+    student_alone(config)
     without_weights(config.model)
     with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')):
         if 'student' in config.model:

@@ -3,7 +3,6 @@
 import copy
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import TRANSFORMS, DefaultScope
-from torch import Tensor, nn
+from torch import Tensor
 
-import backbones.openmmlab  # noqa: F401 - puts the stand-ins in, also where a loader process unpickles a pipeline
 from backbones.checkpoint import weights_sha256
 from backbones.weights.checkpoint_file import read_checkpoint
-from distill.downstream.checks.model import saved_classes
 from distill.downstream.class_order import classes_of
-from distill.downstream.complete import complete, dicts_inside
-from distill.training.checkpoints import prepare, read_safely
-from distill.training.experiment import SCOPES, check_sections, check_weights, import_modules, read_file
+from distill.downstream.trained import load_trained, number_of_classes, read_scene_config
+from distill.training.experiment import SCOPES, check_sections
 from distill.training.runner import datasets_inside, type_name
 
 DETECTION, SEGMENTATION = 'detection', 'segmentation'
@@ -209,76 +205,24 @@ def load_scene_model(
         ValueError: The config is no detector's or segmenter's, or the checkpoint does not fit it.
     """
     path = os.fspath(checkpoint)
-    settings = read_file(os.fspath(config))
-    if settings.get('default_scope') not in SCOPES:
-        raise ValueError(
-            f"config '{config}' is no detector's or segmenter's (default_scope is {settings.get('default_scope')}); "
-            'a student is predicted with by its student_best.pth, without a config'
-        )
+    settings = read_scene_config(config, 'a student is predicted with by its student_best.pth, without a config')
     check_sections(settings, 'prediction', 'model', 'test_dataloader.dataset')
-    import_modules(settings)
-    complete(settings)
-    _without_pretraining(settings.model)
-    # A backbone whose name stands beside its weights alone is built from these.
-    read_safely()
-    network = _build(settings)
-    check_weights(network, path)
-    content = prepare(read_checkpoint(path), network, path, resume=False)
-    network.load_state_dict(content['state_dict'], strict=False)
-    meta = content.get('meta')
-    told = saved_classes(meta) if isinstance(meta, dict) else None
-    names = list(classes or told or classes_of(first_dataset(settings), settings))
-    count = _number_of_classes(network)
+    trained = load_trained(settings, path)
+    network = trained.network
+    names = list(classes or trained.classes or classes_of(first_dataset(settings), settings))
+    count = number_of_classes(network)
     if count is not None and len(names) != count:
         raise ValueError(
             f"checkpoint '{path}' is of a model with {count} classes, and {len(names)} names are known; give each one "
             'a name by classes'
         )
     digest = weights_sha256(network.state_dict())
-    return SceneModel(network.to(device).eval(), settings, names, digest)
+    return SceneModel(network.to(device), settings, names, digest)
 
 
 def first_dataset(config: Config) -> dict:
     """The config of the data set that a test reads, out of the wrappers around it."""
     return next(datasets_inside(config.test_dataloader.dataset))
-
-
-def _without_pretraining(model: dict) -> None:
-    """Leave out the files that training began with: the checkpoint has all weights, and they may be elsewhere."""
-    for part in dicts_inside(model):
-        if type_name(part) == 'TimmBackbone':
-            if part.get('model') is not None:
-                part.pop('checkpoint', None)
-            part.pop('pretrained', None)
-        part.pop('init_cfg', None)
-
-
-def _build(config: Config) -> nn.Module:
-    """Build a model by OpenMMLab's own function, without weights, and without its guess of classes.
-
-    The scope of this process, which that function would set for good, stays as it is.
-    """
-    scope = DefaultScope.overwrite_default_scope(config.default_scope)
-    # Recorded, because mmdet itself asks for what it warns about to be shown: that it guesses classes.
-    with scope, warnings.catch_warnings(record=True):
-        if config.default_scope == 'mmdet':
-            from mmdet.apis import init_detector
-
-            return init_detector(config, None, palette='random', device='cpu')
-        from mmseg.apis import init_model
-
-        return init_model(config, None, device='cpu')
-
-
-def _number_of_classes(network: nn.Module) -> int | None:
-    """The number of classes of a model's heads, or None if they do not tell."""
-    for name in ('decode_head', 'roi_head', 'bbox_head', 'mask_head'):
-        head = getattr(network, name, None)
-        for module in head.modules() if isinstance(head, nn.Module) else ():
-            count = getattr(module, 'num_classes', None)
-            if isinstance(count, int):
-                return count
-    return None
 
 
 def _first_line(error: Exception) -> str:

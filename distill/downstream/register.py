@@ -3,6 +3,8 @@
 Configs name it in ``custom_imports``, beside `backbones.openmmlab`.
 """
 
+from distill.downstream import dense_distiller as dense_distiller
+from distill.downstream import dense_hooks as dense_hooks
 from distill.downstream import loading as loading
 from distill.downstream import pictures as pictures
 from distill.downstream import seeding as seeding

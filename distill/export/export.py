@@ -165,8 +165,7 @@ class _Job:
             details['strides'] = list(deployed.strides)
         if self.reason and engine.name != FIXED:
             details['fixed_because'] = self.reason
-        if record.teacher:
-            details['teacher'] = record.teacher
+        details |= {name: told for name in ('teacher', 'seen_kinds') if (told := getattr(record, name))}
         return Manifest(
             engine=engine.name,
             engine_version=engine.version(),

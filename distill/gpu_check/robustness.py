@@ -52,7 +52,7 @@ def same_probabilities(runs: Runs) -> dict[str, Any]:
     from torch import from_numpy
 
     from distill.base.images import read_image
-    from distill.robustness.corruptions import corrupt
+    from distill.corruptions import corrupt
     from distill.robustness.runs import load_run
 
     files = sorted((runs.data / 'val').rglob('*.jp*g'))[:IMAGES]

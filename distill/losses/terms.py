@@ -10,10 +10,12 @@ predicts, it averages the two.
 import inspect
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from distill.losses.consistency import CONSISTENCY_LOSSES
 from distill.losses.features import FEATURE_LOSSES, needs_projector
 from distill.losses.logits import LOGIT_LOSSES
 
@@ -22,7 +24,7 @@ class WeightedLoss(nn.Module):
     """One term of a weighted sum, as a config writes it: ``dict(type='soft_target_kl', weight=1.0, temperature=2.0)``.
 
     Args:
-        type: A name of ``LOGIT_LOSSES`` or ``FEATURE_LOSSES``.
+        type: A name of ``LOGIT_LOSSES``, ``CONSISTENCY_LOSSES`` or ``FEATURE_LOSSES``.
         weight: Factor of the term.
         layers: For a feature loss, pairs (layer of the student, layer of the teacher), each an index of timm's
             `forward_intermediates`, negative from the end; the term is the sum over the pairs.
@@ -30,6 +32,7 @@ class WeightedLoss(nn.Module):
 
     Attributes:
         name: Key of the term in the log.
+        needs_clean: Whether the term takes the student's logits of the clean views beside those of corrupted copies.
         needs_teacher: Whether the term compares the student with the teacher.
         needs_all_classes: Whether the teacher must give the logits of all classes exactly: the largest probabilities
             alone do not tell how the others are softened (T ≠ 1) or standardised.
@@ -41,7 +44,7 @@ class WeightedLoss(nn.Module):
 
     def __init__(self, type: str, weight: float = 1.0, layers: Sequence[tuple[int, int]] = (), **options):
         super().__init__()
-        functions = {**LOGIT_LOSSES, **FEATURE_LOSSES}
+        functions = {**LOGIT_LOSSES, **CONSISTENCY_LOSSES, **FEATURE_LOSSES}
         if type not in functions:
             raise ValueError(f"loss '{type}' is unknown; choose from {', '.join(functions)}")
         if bool(layers) != (type in FEATURE_LOSSES):
@@ -59,6 +62,7 @@ class WeightedLoss(nn.Module):
         if unknown := sorted(set(options) - set(known)):
             raise ValueError(f"loss {type} has no option '{unknown[0]}'; choose from weight, {', '.join(known)}")
         self.inputs = [name for name in inputs if name not in known]
+        self.needs_clean = 'logits_of_all' in self.inputs
         self.needs_teacher = bool(layers) or 'teacher_logits' in self.inputs
         temperature = options.get('temperature', inputs['temperature'].default if 'temperature' in inputs else 1.0)
         self.needs_all_classes = temperature != 1.0 or options.get('standardise', False)
@@ -91,6 +95,7 @@ class WeightedLoss(nn.Module):
         teacher_logits: Tensor | None = None,
         maps: dict[int, Tensor] | None = None,
         teacher_maps: dict[int, Tensor] | None = None,
+        logits_of_all: Tensor | None = None,
     ) -> Tensor:
         """The weighted loss, computed outside autocast.
 
@@ -100,6 +105,8 @@ class WeightedLoss(nn.Module):
             teacher_logits: Teacher's logits [B, K].
             maps: Student's feature maps [B, C, H, W] by layer.
             teacher_maps: Teacher's feature maps [B, C', H', W'] by layer.
+            logits_of_all: Student's logits [n · B', K] of the clean views and then of their copies, for a term that
+                needs the clean ones; it takes the first B' of the targets, which come again for each copy.
 
         Returns:
             Scalar.
@@ -113,6 +120,10 @@ class WeightedLoss(nn.Module):
                 ]
                 return self.weight * sum(terms)
             given = dict(logits=logits, target=target, teacher_logits=teacher_logits)
+            if self.needs_clean:
+                of_all: Any = logits_of_all  # There, since a term of this kind asks for it.
+                views = 1 + len(logits) // (len(of_all) - len(logits))
+                given |= dict(logits_of_all=of_all, views=views, target=target[: len(of_all) // views])
             return self.weight * self.function(**{name: given[name] for name in self.inputs}, **self.options)
 
 

@@ -16,7 +16,15 @@ from distill.report.fingerprint import (
 from distill.report.headline import headline
 from distill.report.ledger import ledger_sentences, ledger_table
 from distill.report.ledger_scenes import scene_ledger_table
-from distill.report.scores import corrupted_suites, suite_label, suite_names, suite_values, transfers
+from distill.report.scores import (
+    corrupted_suites,
+    judged_runs,
+    seen_kinds,
+    suite_label,
+    suite_names,
+    suite_values,
+    transfers,
+)
 from distill.report.tables import Table, subset_table, summary_table, transfer_table
 from distill.report.tables_downstream import detection_tables, segmentation_tables
 from distill.report.tables_metrics import metric_tables
@@ -105,7 +113,8 @@ def _corruptions(results: Results, figures: Collection[str], tables: list[Table]
         which = f'{suite_label(suite)}. ' if len(suites) > 1 else ''
         for name in ('severity', 'heat_map'):
             if f'{name}_{suite}' in figures:
-                blocks.append(Plot(f'{name}_{suite}', which + _caption(results, name) + _extra_kinds(results, suite)))
+                marks = _extra_kinds(results, suite) + (_seen_kinds(results, suite) if name == 'heat_map' else '')
+                blocks.append(Plot(f'{name}_{suite}', which + _caption(results, name) + marks))
     return blocks
 
 
@@ -116,6 +125,11 @@ def _caption(results: Results, name: str) -> str:
 def _extra_kinds(results: Results, suite: str) -> str:
     has_extra = any(suite_values(results, suite, 'extra_cells').values())
     return ' A plus marks the extra kinds, which are part of no mean.' if has_extra else ''
+
+
+def _seen_kinds(results: Results, suite: str) -> str:
+    saw = any(seen_kinds(results, run, suite) for run in judged_runs(results))
+    return ' A star marks kinds that the run saw in training.' if saw else ''
 
 
 def _fingerprint(results: Results) -> list[Block]:

@@ -212,6 +212,7 @@ def _making(card: Card) -> str:
         ('Architecture', f'`{record.model}`'),
         ('Arguments', ', '.join(f'`{name}={value}`' for name, value in record.model_kwargs.items())),
         ('Teacher', _teacher(card) if record.epoch is not None or card.teacher else ''),
+        ('Corruptions seen in training', ', '.join(f'`{kind}`' for kind in record.seen_kinds or [])),
         ('Epoch', f'{record.epoch}, the best on the validation set' if record.epoch is not None else ''),
         ('Seed', str(record.seed) if record.seed is not None else ''),
     ]

@@ -18,6 +18,7 @@ from distill.report.scores import (
     judged_runs,
     kind_label,
     ood_score,
+    seen_kinds,
     shifted_suites,
     suite_cells,
     suite_label,
@@ -173,7 +174,8 @@ def draw_heat_map(results: Results, suite: str) -> Figure:
         [sum(cells[kind]) / len(cells[kind]) if kind in cells else math.nan for kind in kinds]
         for cells in table.values()
     ]
-    mesh = draw_heat_cells(axes, values, '{:.0f}')
+    seen = {(row, kinds.index(kind)) for row, run in enumerate(table) for kind in seen_kinds(results, run, suite)}
+    mesh = draw_heat_cells(axes, values, '{:.0f}', starred=seen)
     axes.set_xticks(
         [index + 0.5 for index in range(len(kinds))], map(kind_label, kinds), rotation=40, ha='right', color=INK
     )

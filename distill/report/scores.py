@@ -198,6 +198,12 @@ def corruption_kinds(results: Results, suite: str) -> list[str]:
     return sorted(found, key=lambda kind: [*KINDS, kind].index(kind))
 
 
+def seen_kinds(results: Results, run: str, suite: str) -> list[str]:
+    """The corruptions of a suite that a run saw in training."""
+    seen = run_entries(results)[run].get('seen_kinds', ())
+    return [kind for kind in suite_cells(results, run, suite) if kind in seen]
+
+
 def kind_label(kind: str) -> str:
     """The name of a corruption for people; a plus marks the extra kinds, which are part of no mean."""
     return kind.replace('_', ' ') + ('' if kind in KINDS else ' +')

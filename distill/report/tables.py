@@ -5,6 +5,7 @@ A `Table` is text with marks. HTML, Markdown and the terminal render it, each in
 
 from dataclasses import dataclass, field, replace
 
+from distill.base.records import KINDS
 from distill.report.entries import backbone
 from distill.report.scores import (
     Score,
@@ -13,6 +14,7 @@ from distill.report.scores import (
     ood_difference,
     ood_score,
     run_entries,
+    seen_kinds,
     shape_bias,
     shifted_suites,
     suite_difference,
@@ -199,8 +201,20 @@ def summary_table(results: Results) -> Table | None:
     for suite in corrupted_suites(results):
         sources = sorted(set(suite_values(results, suite, 'source').values()))
         notes.append(f'{suite_label(suite)} is the mean over all kinds and severities ({", ".join(sources)}).')
-    notes += uneven_sets(results)
+    notes += seen_notes(results) + uneven_sets(results)
     return Table('All runs', columns, [mark_best(columns, rows)], notes)
+
+
+def seen_notes(results: Results, suites: list[str] | None = None) -> list[str]:
+    """A line for each run that saw kinds in training which it is judged by."""
+    notes = []
+    for suite in corrupted_suites(results) if suites is None else suites:
+        for run in judged_runs(results):
+            counted = [kind for kind in seen_kinds(results, run, suite) if kind in KINDS]
+            if counted:
+                names = ', '.join(kind.replace('_', ' ') for kind in counted)
+                notes.append(f'{run} saw {names} in training: its mean over {suite_label(suite)} is no test of these.')
+    return notes
 
 
 def uneven_sets(results: Results) -> list[str]:

@@ -21,6 +21,7 @@ from distill.report.tables import (
     difference_cell,
     mark_best,
     number_cell,
+    seen_notes,
     signed,
     text_cell,
 )
@@ -30,6 +31,7 @@ ERROR_COLUMNS = {
     'mean_error_pct': ('Mean error', 'unnormalised'),
     'mce_pct': ('mCE', '÷ AlexNet'),
     'relative_mce_pct': ('Relative mCE', '÷ AlexNet'),
+    'unseen_mean_error_pct': ('Mean error', 'without seen kinds'),
 }
 """Both conventions of ImageNet-C, always with their label, because papers call either of them mCE."""
 
@@ -57,6 +59,7 @@ def corruption_table(results: Results, suite: str) -> Table | None:
     ]
     if 'relative_mce_pct' in keys:
         notes.append('Relative mCE does the same with what each kind adds to the clean error.')
+    notes += seen_notes(results, [suite])
     return Table(f'{suite_label(suite)} errors', columns, [mark_best(columns, rows)], notes)
 
 

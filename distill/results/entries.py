@@ -39,6 +39,7 @@ class RunRecord(_Run, total=False):
     classes_from: Literal['told', 'assumed', 'data']
     clean_subset_top1_pct: dict[str, float]
     artefact: ArtefactRecord
+    seen_kinds: list[str]
 
 
 class Fingerprint(TypedDict, total=False):
@@ -102,6 +103,7 @@ class SuiteEntry(_Scored, total=False):
     relative_mce_pct: float
     mce_normaliser: str
     extra_cells: dict[str, list[float]]
+    unseen_mean_error_pct: float
     frost: str
     definition: str
 

@@ -62,6 +62,7 @@ RUN = Fields(
         'classes_from': text('told|assumed|data', "'told', 'assumed' or 'data'"),
         'clean_subset_top1_pct': map_of(PERCENT),
         'artefact': ARTEFACT,
+        'seen_kinds': list_of(text()),
     },
 )
 UNLABELLED = Fields(
@@ -99,6 +100,7 @@ CORRUPTION = Fields(
         **dict.fromkeys(MCE_KEYS, ANY_NUMBER),
         'mce_normaliser': text(),
         'extra_cells': BY_KIND,
+        'unseen_mean_error_pct': PERCENT,
         'frost': text(),
         'definition': text(),
     },
@@ -143,7 +145,8 @@ UNDER_CORRUPTION_SCORE = Fields(
         'mPC': AVERAGE_PRECISION,
         'rPC_pct': nullable(ANY_NUMBER),
         'cells': map_of(list_of(AVERAGE_PRECISION)),
-    }
+    },
+    {'mPC_unseen': AVERAGE_PRECISION},
 )
 UNDER_CORRUPTION = Fields(
     {'kinds': list_of(text()), 'severities': list_of(number(1, len(SEVERITIES), whole=True)), 'images': COUNT},
@@ -151,6 +154,7 @@ UNDER_CORRUPTION = Fields(
         **dict.fromkeys(('bbox_mAP', 'segm_mAP', 'mIoU'), UNDER_CORRUPTION_SCORE),
         'source': text(),
         'frost': text(),
+        'seen_kinds': list_of(text()),
         'seed': OCCURRENCES,
         'versions': map_of(text()),
     },

@@ -34,6 +34,9 @@ def derive(results: Results, out: Path, baselines: Sequence[str] = ()) -> None:
         for suite, entry in suites.items():
             if suite in subset_top1_pct:
                 entry['clean_subset_top1_pct'] = subset_top1_pct[suite]
+            unseen = metrics.unseen(cells_from_json(entry.get('cells', {})), results['runs'][run].get('seen_kinds', ()))
+            if unseen:
+                entry['unseen_mean_error_pct'] = metrics.mean_error_pct(unseen)
             if 'cells' in entry and entry.get('fingerprint', {}).get('classes') == normalised:
                 cells = cells_from_json(entry['cells'])
                 entry['mce_pct'], entry['mce_normaliser'] = metrics.mce_pct(cells), metrics.NORMALISER

@@ -13,7 +13,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from distill.base.images import STORED_MODES, read_image
 from distill.base.records import Cell
-from distill.robustness.corruptions import DEFINITIONS, corrupt
+from distill.corruptions import DEFINITIONS, corrupt
 from distill.robustness.suite_table import DISK, ON_THE_FLY
 from distill.robustness.suites import ImageSet
 

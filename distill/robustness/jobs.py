@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from distill.corruptions import DEFINITIONS, frost_source
 from distill.results.entries import Fingerprint, Results
 from distill.results.schema import FILE_NAME
 from distill.robustness.compare import class_fingerprint
-from distill.robustness.corruptions import DEFINITIONS, frost_source
 from distill.robustness.images import SuiteImages
 from distill.robustness.runs import Run
 from distill.robustness.suite_table import ON_THE_FLY, Suite, find_folder

@@ -1,7 +1,8 @@
 """Scores from per-image predictions: pure functions of arrays. Intervals are in `distill.results.statistics`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from distill.base.records import Cell
 from distill.results.cells import cells_to_json
 from distill.results.entries import ShapeBias
 from distill.results.statistics import logit
+
+Value = TypeVar('Value')
 
 ALEXNET_ERROR_PCT = {
     'gaussian_noise': (69.528, 82.542, 93.554, 98.138, 99.452),
@@ -74,6 +77,12 @@ def mean_error_pct(top1_pct: Mapping[Cell, float]) -> float:
         top1_pct: Top-1 of each cell.
     """
     return float(100 - np.mean([np.mean(scores) for scores in cells_to_json(top1_pct).values()]))
+
+
+def unseen(values: Mapping[Cell, Value], seen: Collection[str]) -> dict[Cell, Value]:
+    """The values of the kinds that a model did not see in training; empty where these are all of them."""
+    left = {cell: value for cell, value in values.items() if cell.kind not in seen}
+    return left if len(left) < len(values) else {}
 
 
 def mce_pct(top1_pct: Mapping[Cell, float], clean_top1_pct: float | None = None) -> float:

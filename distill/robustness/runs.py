@@ -141,6 +141,8 @@ def make_run(
     }
     if origin is not None:
         entry['classes_from'] = origin
+    if record.seen_kinds:
+        entry['seen_kinds'] = record.seen_kinds
     transform = dict(input_size=(height, width), interpolation=record.interpolation, crop_pct=record.crop_pct)
     if record.crop_mode not in (None, 'center'):
         transform['crop_mode'] = record.crop_mode
@@ -196,7 +198,8 @@ def _record_of(path: str, manifest: Manifest | None, told: bool) -> ModelRecord:
     names = ('model', 'classes', 'mean', 'std', 'crop_pct', 'crop_mode', 'interpolation')
     if manifest is not None:
         known = {name: getattr(manifest, name) for name in names}
-        return ModelRecord(**known, input_size=[3, *manifest.size], teacher=manifest.details.get('teacher'))
+        told = {name: manifest.details.get(name) for name in ('teacher', 'seen_kinds')}
+        return ModelRecord(**known, input_size=[3, *manifest.size], **told)
     record = ModelRecord.read(path)
     if record is None and Path(path).suffix == '.onnx':
         texts = read_metadata(path)

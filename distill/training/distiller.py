@@ -24,6 +24,10 @@ class Distiller(BaseModel):
     A student with a distillation token (timm's ``*_distilled`` models) trains that token with the teacher, see
     `distill.losses.terms`; without a teacher it trains the mean of its two predictions.
 
+    Where the data set makes corrupted copies of its views (``corrupt``), the student sees the copies and the teacher
+    the views themselves, so that the student learns to answer as the teacher does on clean images; a loss that compares
+    the two (``jsd_cross_entropy``) has the student see both. Without a teacher the corruption is an augmentation.
+
     Args:
         student: Arguments of `backbones.checkpoint.build_model`.
         teacher: The same for the teacher, or for a cache of its predictions or several teachers see
@@ -87,6 +91,11 @@ class Distiller(BaseModel):
                     f'{loss.name} smooths labels, which mixing has made probabilities; set model.losses.{place}'
                     '.label_smoothing=0, and model.data_preprocessor.mixup.label_smoothing in its place'
                 )
+            if loss.needs_clean:
+                raise ValueError(
+                    f'{loss.name} takes labels, which mixing has made probabilities; drop '
+                    'model.data_preprocessor.mixup, or take cross_entropy in its place'
+                )
 
     def _build_teacher(self, config: dict | Sequence[dict] | None, compile: bool | dict) -> Teacher | None:
         """Build the teacher that the losses need, and connect the losses that compare feature maps to its layers."""
@@ -132,13 +141,21 @@ class Distiller(BaseModel):
             self.teacher.apply(fn)
         return super()._apply(fn, *args, **kwargs)
 
-    def forward(self, images: Tensor, targets: Tensor | None = None, keys: Tensor | None = None, mode: str = 'tensor'):
+    def forward(
+        self,
+        images: Tensor,
+        targets: Tensor | None = None,
+        keys: Tensor | None = None,
+        corrupted: Tensor | None = None,
+        mode: str = 'tensor',
+    ):
         """Run the student, and in ``loss`` mode the teacher beside it.
 
         Args:
             images: Normalised views [B, 3, H, W].
             targets: Labels [B], or probabilities [B, K].
             keys: Index and view of each image [B, 2], by which a cache finds the teacher's predictions.
+            corrupted: Corrupted copies of the views [copies · B, 3, H, W], which the student sees in ``loss`` mode.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
@@ -149,18 +166,47 @@ class Distiller(BaseModel):
         # The teacher first: the memory of its activations is free again when the student's pile up.
         if mode == 'loss' and self.teacher is not None:
             prediction = self.teacher(self.data_preprocessor.view_batch(images, keys), self.teacher_layers)
-        logits, maps = self.predict(self.student, images, self.student_layers if mode == 'loss' else ())
+        shown, clean = images, 0
+        if mode == 'loss':
+            needing = [loss.name for loss in self.losses if loss.needs_clean]
+            if needing and corrupted is None:
+                raise ValueError(
+                    f'{needing[0]} compares views with corrupted copies and there are none; set '
+                    'train_dataloader.dataset.corrupt'
+                )
+            if corrupted is not None:
+                clean = len(images) if needing else 0
+                shown = torch.cat([images, corrupted]) if needing else corrupted
+        logits, maps = self.predict(self.student, shown, self.student_layers if mode == 'loss' else ())
         if mode == 'tensor':
             return logits
         if mode == 'predict':
             return [dict(logits=logits.float(), targets=targets)]
         by_label, by_teacher = logits if isinstance(logits, tuple) else (logits, logits)
+        of_all = by_label
         maps = dict(zip(self.student_layers, maps, strict=True))
         teacher_logits, teacher_maps = None, {}
         if prediction is not None:
             teacher_logits = prediction.logits
             teacher_maps = dict(zip(self.teacher_layers, prediction.maps, strict=True))
+        if corrupted is not None:
+            # What holds for a view holds for each of its copies.
+            copies = len(corrupted) // len(images)
+            by_label, by_teacher = by_label[clean:], by_teacher[clean:]
+            maps = {layer: values[clean:] for layer, values in maps.items()}
+            targets = repeated(targets, copies)
+            teacher_logits = repeated(teacher_logits, copies)
+            teacher_maps = {layer: repeated(values, copies) for layer, values in teacher_maps.items()}
         return {
-            loss.name: loss(by_teacher if loss.needs_teacher else by_label, targets, teacher_logits, maps, teacher_maps)
+            loss.name: loss(
+                by_teacher if loss.needs_teacher else by_label, targets, teacher_logits, maps, teacher_maps, of_all
+            )
             for loss in self.losses
         }
+
+
+def repeated(values: Tensor | None, times: int) -> Tensor | None:
+    """Values [B, …] once for each copy of their views [times · B, …]; None stays None."""
+    if values is None or times == 1:
+        return values
+    return values.repeat(times, *[1] * (values.ndim - 1))

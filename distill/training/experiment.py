@@ -187,6 +187,11 @@ def reads_data_root(config: Config) -> bool:
     return isinstance(root, str) and lies_inside(used)
 
 
+def trains_classifier(config: Config) -> bool:
+    """Whether a config trains a student that classifies; that of a detector or segmenter is such a one."""
+    return 'student' in (config.get('model') or {}) and config.get('default_scope') not in SCOPES
+
+
 def check_sections(config: Config, purpose: str, *places: str) -> None:
     """Check that a config has what a run needs.
 
@@ -274,8 +279,15 @@ def resume_from(choice: str, work_dir: str) -> tuple[bool, str | None]:
     return checkpoint is not None, checkpoint
 
 
-def check_weights(model: nn.Module, checkpoint: str) -> None:
+def check_weights(
+    model: nn.Module, checkpoint: str, advice: str = 'test it with the config it was trained with'
+) -> None:
     """Check that a checkpoint has all weights of a model that is tested; mmengine only warns.
+
+    Args:
+        model: The model.
+        checkpoint: Path of the checkpoint.
+        advice: The way out, for the error.
 
     Raises:
         ValueError: It lacks some, or they are of another shape.
@@ -290,9 +302,7 @@ def check_weights(model: nn.Module, checkpoint: str) -> None:
     ]
     if missing or shapes:
         problems = ([f'lacks {len(missing)} weights ({missing[0]}, …)'] if missing else []) + shapes[:1]
-        raise ValueError(
-            f"checkpoint '{checkpoint}' {'; '.join(problems)}; test it with the config it was trained with"
-        )
+        raise ValueError(f"checkpoint '{checkpoint}' {'; '.join(problems)}; {advice}")
 
 
 class ConfigFormattedOnce(Config):
@@ -332,7 +342,7 @@ def build_runner(
     """
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     read_safely()
-    if config.get('sync_bn') and 'student' in config.model:
+    if config.get('sync_bn') and trains_classifier(config):
         raise ValueError("mmengine's sync_bn drops activations of timm's norms; set model.sync_bn=True in its place")
     join_on_cpu(config.launcher)
     config = copy.copy(config)

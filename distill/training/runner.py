@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseTTAModel
@@ -24,6 +25,7 @@ from distill.training.checkpoints import (
     prepare,
     report_taken,
 )
+from distill.training.seen import SEEN, seen_kinds
 
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 """Hooks that mmengine registers by itself, and that only a None in ``default_hooks`` keeps out."""
@@ -111,14 +113,21 @@ class Runner(MMEngineRunner):
         if optimizer is not None:
             check_optimizer(optimizer.state, filename)
 
-    def save_checkpoint(self, *args, meta: dict | None = None, **kwargs) -> None:
-        """Write a checkpoint, with the ways of gradients that were chosen by measuring: a resumed run takes them up."""
-        ways = cpu_ways.chosen()
+    def save_checkpoint(self, *args: Any, meta: dict | None = None, **kwargs: Any) -> None:
+        """Write a checkpoint, as mmengine does, whose ``meta`` tells more.
+
+        That is which corruptions the training set shows, and the ways of gradients that were chosen by measuring.
+        """
+        more: dict = {}
+        if kinds := seen_kinds(self.train_dataloader.dataset):
+            more[SEEN] = kinds
+        if ways := cpu_ways.chosen():
+            more[WAYS_KEY] = ways
         if new := ways.keys() - self._told_ways:
             self._told_ways |= new
             lines = '; '.join(f'{key}: {ways[key]}' for key in sorted(new))
             self.logger.info(f'weight gradients of depthwise convolutions ({cpu_ways.VARIABLE}): {lines}')
-        super().save_checkpoint(*args, meta={**(meta or {}), WAYS_KEY: ways} if ways else meta, **kwargs)
+        super().save_checkpoint(*args, meta={**(meta or {}), **more} if more else meta, **kwargs)
 
     def train(self) -> nn.Module:
         """Train.

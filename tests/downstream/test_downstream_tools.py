@@ -23,12 +23,12 @@ from distill.cli.flops import main as get_flops
 from distill.cli.print_config import main as print_config
 from distill.cli.test import main as run_test
 from distill.cli.train import main as train
+from distill.corruptions import KINDS, corrupt
 from distill.downstream.corruption import insert_corrupt
 from distill.downstream.flops import without_weights
 from distill.downstream.transforms import Corrupt
 from distill.results.per_image import read_per_image
 from distill.results.schema import validate
-from distill.robustness.corruptions import KINDS, corrupt
 
 SCORE = {'mask': ('detection', 'segm_mAP'), 'seg': ('segmentation', 'mIoU')}
 

@@ -10,8 +10,8 @@ from photos import photo
 from PIL import Image
 from scipy import ndimage, stats
 
-from distill.robustness.corruptions import blurs, corrupt, digital, frost, frost_source, weather
-from distill.robustness.corruptions import noise as noises
+from distill.corruptions import blurs, corrupt, digital, frost, frost_source, weather
+from distill.corruptions import noise as noises
 
 
 def assert_equal_levels(found: np.ndarray, expected: np.ndarray, mismatch: float = 0.01) -> None:

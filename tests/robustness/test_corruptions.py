@@ -10,7 +10,7 @@ from photos import photo
 
 from distill.base.records import cells_of
 from distill.benchmarks import corruptions as benchmark
-from distill.robustness.corruptions import (
+from distill.corruptions import (
     DETERMINISTIC,
     EXTRA_KINDS,
     KINDS,

@@ -13,10 +13,10 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 from backbones.checkpoint import build_model, save_model
 from backbones.record import ModelRecord
 from distill.cli.robustness import main
+from distill.corruptions import DETERMINISTIC, EXTRA_KINDS, KINDS, corrupt
 from distill.results.schema import validate
 from distill.results.statistics import Score, wilson_score
 from distill.robustness import metrics
-from distill.robustness.corruptions import DETERMINISTIC, EXTRA_KINDS, KINDS, corrupt
 from distill.synthetic.imagenet_like import INDEPENDENT, render_image, write_imagenet_like
 from distill.synthetic.shapes import CLASSES
 

@@ -13,8 +13,8 @@ from students import MEAN, MODEL, MODEL_KWARGS, STD
 
 from distill.benchmarks.suite import benchmark_suite
 from distill.cli.robustness import build_parser, main, run
+from distill.corruptions import KINDS, corrupt
 from distill.results.schema import validate
-from distill.robustness.corruptions import KINDS, corrupt
 from distill.robustness.runs import load_run
 from distill.robustness.suite_table import OWN_SUITES
 from distill.robustness.suites import choose_suites

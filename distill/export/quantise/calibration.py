@@ -11,9 +11,9 @@ from PIL import Image
 from distill.base.folders import find_images
 from distill.base.images import read_image
 from distill.base.records import EXTRA_KINDS, SEVERITIES, Cell
+from distill.corruptions import corrupt
 from distill.engines.artefact import Manifest
 from distill.export.images import as_input as prepare
-from distill.robustness.corruptions import corrupt
 
 SHIFTS = ('clean', 'shifted', 'both')
 """Which images calibrate: as they are, each corrupted by one of ``EXTRA_KINDS``, or every other one corrupted."""

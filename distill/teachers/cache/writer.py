@@ -56,7 +56,8 @@ class CacheWriter:
     ):
         teacher = live_teacher(config, number)
         self.loader = config.train_dataloader
-        self.dataset = DATASETS.build(self.loader.dataset)
+        # The teacher sees clean views: corrupted copies are the student's.
+        self.dataset = DATASETS.build({key: value for key, value in self.loader.dataset.items() if key != 'corrupt'})
         sampler = DATA_SAMPLERS.build(self.loader.sampler, default_args=dict(dataset=self.dataset, seed=0))
         self.model = MODELS.build({**config.model, 'teacher': teacher}).to(device).eval()
         self.rank, self.world_size = get_dist_info()

@@ -11,6 +11,7 @@ from backbones.checkpoint import read_weights, save_model, weights_sha256, write
 from backbones.record import ModelRecord
 from distill.base.files import to_plain
 from distill.base.processes import unwrap
+from distill.training.seen import seen_kinds
 
 
 @HOOKS.register_module()
@@ -68,6 +69,7 @@ class SaveStudentHook(Hook):
             std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
             epoch=runner.epoch,
             seed=runner.seed,
+            seen_kinds=seen_kinds(dataset, model.student_record.seen_kinds) or None,
             scores={self.metric: score},
         )
         save_student(self.path(runner), model.student, record)

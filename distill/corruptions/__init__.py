@@ -16,8 +16,8 @@ are corrupted on the fly is no score on the published ones.
 """
 
 from distill.base.records import DEFINITIONS, EXTRA_KINDS, KINDS, SEVERITIES
-from distill.robustness.corruptions.frost import frost_source
-from distill.robustness.corruptions.table import DETERMINISTIC, check_choices, corrupt, generator
+from distill.corruptions.frost import frost_source
+from distill.corruptions.table import DETERMINISTIC, check_choices, corrupt, generator
 
 __all__ = [
     'DEFINITIONS',

@@ -10,9 +10,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from distill.robustness.corruptions.blurs import centre, gaussian, motion, to_uint8, zoom_matrix
-from distill.robustness.corruptions.frost import FILES, frost_texture
-from distill.robustness.corruptions.noise import normal
+from distill.corruptions.blurs import centre, gaussian, motion, to_uint8, zoom_matrix
+from distill.corruptions.frost import FILES, frost_texture
+from distill.corruptions.noise import normal
 
 
 def snow(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 from scipy.sparse import csr_array
 
-from distill.robustness.corruptions.blurs import TOLERANCE, to_uint8
+from distill.corruptions.blurs import TOLERANCE, to_uint8
 
 
 def _change_hsv(x: np.ndarray, change: Callable[[np.ndarray, np.ndarray], tuple]) -> np.ndarray:

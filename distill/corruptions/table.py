@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from distill.base.records import DEFINITIONS, Cell
-from distill.robustness.corruptions import blurs, digital, noise, weather
+from distill.corruptions import blurs, digital, noise, weather
 
 MIN_SIZE_PX = 32
 
