@@ -17,9 +17,9 @@ def posterize(x: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarray:
 
 def hue(x: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """Turn the hue by up to `share` of half the circle, in either direction."""
-    hsv = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)  # OpenCV's hue of uint8 images counts from 0 to 179.
-    hsv[..., 0] = (hsv[..., 0].astype(np.int16) + round(90 * share * rng.uniform(-1, 1))) % 180
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    hsv = cv2.cvtColor(x.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)  # In floats, where the hue has 360 degrees.
+    hsv[..., 0] = (hsv[..., 0] + 180 * share * rng.uniform(-1, 1)) % 360
+    return cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), alpha=255)
 
 
 def white_balance(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:

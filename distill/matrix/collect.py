@@ -58,9 +58,11 @@ def collect(matrix: Matrix, epochs_of_group: Mapping[str, int]) -> dict:
 
     Returns:
         ``groups``: for each group of runs, for each suite, ``mean`` and ``std`` over the seeds (the sample's, None for
-        one seed), in percent. ``transferred``: for each group of taught runs student, teacher and loss, and under
-        ``equal_epochs`` and ``equal_time`` for each suite the difference to the student alone in points, seed by
-        seed, as `mean_and_interval` gives it.
+        one seed), in percent. ``transferred``: for each group of taught runs student, teacher, loss and corruption, and
+        under ``equal_epochs`` and ``equal_time`` for each suite the difference to the student alone in points, seed by
+        seed, as `mean_and_interval` gives it; where the student trained on corrupted images, ``same_corruption`` has
+        the difference to the student alone on such images. ``augmented``: for each group of students alone on corrupted
+        images the difference to the student alone, under ``equal_epochs``.
     """
     scores = read_scores(matrix)
     suites = list(next(iter(scores.values())))
@@ -69,8 +71,19 @@ def collect(matrix: Matrix, epochs_of_group: Mapping[str, int]) -> dict:
     for run in matrix.taught():
         if run.seed == matrix.seeds[0]:
             transferred[run.group] = _transfer(matrix, run, epochs_of_group.get(run.group), scores, suites)
-    groups = _groups(runs, scores, suites)
-    return {'seeds': list(matrix.seeds), 'suites': suites, 'groups': groups, 'transferred': transferred}
+    summary = {'seeds': list(matrix.seeds), 'suites': suites, 'groups': _groups(runs, scores, suites)}
+    summary['transferred'] = transferred
+    if matrix.corruptions:
+        firsts = [run for run in matrix.alone() if run.corruption and run.seed == matrix.seeds[0]]
+        summary['augmented'] = {
+            run.group: {
+                'student': run.student,
+                'corruption': run.corruption,
+                'equal_epochs': _differences(matrix, run, Run(run.student, run.seed), scores, suites),
+            }
+            for run in firsts
+        }
+    return summary
 
 
 def _groups(runs: Sequence[Run], scores: Scores, suites: Sequence[str]) -> dict[str, dict]:
@@ -104,14 +117,20 @@ def _transfer(matrix: Matrix, run: Run, equal_time: int | None, scores: Scores, 
         baselines['equal_time'] = None if equal_time == epochs else equal_time
     entry = {'student': run.student, 'teacher': run.teacher, 'loss': run.loss, 'epochs': epochs}
     entry['alone_epochs_at_equal_time'] = equal_time
+    if run.corruption:
+        entry['corruption'] = run.corruption
+        alone = Run(run.student, run.seed, corruption=run.corruption)
+        entry['same_corruption'] = _differences(matrix, run, alone, scores, suites)
     for name, alone_epochs in baselines.items():
-        taught = [scores[replace(run, seed=seed).name] for seed in matrix.seeds]
-        alone = [scores[Run(run.student, seed, epochs=alone_epochs).name] for seed in matrix.seeds]
-        entry[name] = {
-            suite: mean_and_interval([a[suite] - b[suite] for a, b in zip(taught, alone, strict=True)])
-            for suite in suites
-        }
+        alone = Run(run.student, run.seed, epochs=alone_epochs)
+        entry[name] = _differences(matrix, run, alone, scores, suites)
     return entry
+
+
+def _differences(matrix: Matrix, run: Run, reference: Run, scores: Scores, suites: Sequence[str]) -> dict:
+    """The differences of a group of runs to another, seed by seed, on each suite."""
+    pairs = [[scores[replace(one, seed=seed).name] for one in (run, reference)] for seed in matrix.seeds]
+    return {suite: mean_and_interval([a[suite] - b[suite] for a, b in pairs]) for suite in suites}
 
 
 def to_tables(summary: Mapping) -> list[tuple[str, list[list[str]]]]:
@@ -119,15 +138,24 @@ def to_tables(summary: Mapping) -> list[tuple[str, list[list[str]]]]:
     suites, count = summary['suites'], len(summary['seeds'])
     rows = [[name, *(_spread(group['scores'][suite]) for suite in suites)] for name, group in summary['groups'].items()]
     tables = [(f'Scores in percent, mean ± standard deviation over {count} seeds', [['runs', *suites], *rows])]
-    for at, title in (('equal_epochs', 'equal epochs'), ('equal_time', 'equal time')):
+    comparisons = (
+        ('transferred', 'equal_epochs', 'Transferred, at equal epochs: points above the student alone'),
+        ('transferred', 'equal_time', 'Transferred, at equal time: points above the student alone'),
+        (
+            'transferred',
+            'same_corruption',
+            'Transferred, beyond the corruption: points above the student with that alone',
+        ),
+        ('augmented', 'equal_epochs', 'By the corruption alone: points above the student alone'),
+    )
+    for part, at, title in comparisons:
         rows = [
             [name, *(_difference(entry[at][suite]) for suite in suites)]
-            for name, entry in summary['transferred'].items()
+            for name, entry in summary.get(part, {}).items()
             if at in entry
         ]
-        title = f'Transferred, at {title}: points above the student alone, ± half of the 95 % interval; * leaves out 0'
         if rows:
-            tables.append((title, [['runs', *suites], *rows]))
+            tables.append((f'{title}, ± half of the 95 % interval; * leaves out 0', [['runs', *suites], *rows]))
     return tables
 
 

@@ -1,18 +1,20 @@
 """A transfer experiment as its config states it: students, teachers, losses, seeds, and the runs that follow.
 
-Each student is trained alone and with each teacher by each loss. Where a teacher made training longer, the student is
+Each student is trained alone and with each teacher by each loss, and all of this once more on corrupted images for each
+corruption. Where a teacher made training longer, the student is
 trained alone once more for that much longer. All of this is done once a seed.
 """
 
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.config import Config
 
 from distill.base.packaged import CONFIG, find
+from distill.corruptions.training import build_corruption
 
 ALONE = 'alone'
 
@@ -27,6 +29,7 @@ class Run:
         teacher: Name of the teacher; None for a student alone.
         loss: Name of the loss; None for a student alone.
         epochs: Epochs in place of the config's; None keeps them.
+        corruption: Name of what corrupts the images that the student trains on; None for clean images.
     """
 
     student: str
@@ -34,13 +37,15 @@ class Run:
     teacher: str | None = None
     loss: str | None = None
     epochs: int | None = None
+    corruption: str | None = None
 
     @property
     def group(self) -> str:
         """The name without the seed, which runs that differ by their seed only have in common."""
+        corrupted = f'_{self.corruption}' if self.corruption else ''
         if self.teacher is not None:
-            return f'{self.student}_from_{self.teacher}_{self.loss}'
-        return f'{self.student}_{ALONE}' + (f'_{self.epochs}e' if self.epochs else '')
+            return f'{self.student}_from_{self.teacher}_{self.loss}{corrupted}'
+        return f'{self.student}_{ALONE}' + (f'_{self.epochs}e' if self.epochs else '') + corrupted
 
     @property
     def name(self) -> str:
@@ -60,6 +65,8 @@ class Matrix:
             arguments of ``model.teacher``.
         losses: ``model.losses`` by name.
         seeds: The seeds.
+        corruptions: By name, what corrupts the images that students train on while teachers see clean ones: arguments
+            of `distill.corruptions.training.TrainingCorruption`. For students alone it is an augmentation.
         cache: Arguments of tools/cache_teacher.py such as ``topk``; ``views`` is the number of epochs unless it is
             given. None asks the teachers anew in each run.
         epochs: Length of training, with which the schedules are stretched: a number for all students, or one by name.
@@ -79,6 +86,7 @@ class Matrix:
     losses: dict[str, list[dict]]
     work_dir: Path
     seeds: Sequence[int] = (0, 1, 2)
+    corruptions: dict[str, dict] = field(default_factory=dict)
     cache: dict | None = None
     epochs: int | Mapping[str, int] | None = None
     equal_time: bool = True
@@ -87,6 +95,8 @@ class Matrix:
     def __post_init__(self):
         for name, path in self.students.items():
             self.students[name] = find(path, CONFIG)
+        for name, corruption in self.corruptions.items():
+            build_corruption(corruption, f'corruptions.{name}')
         for name, teacher in self.teachers.items():
             if 'student' in teacher and teacher['student'] not in self.students:
                 raise ValueError(
@@ -105,17 +115,23 @@ class Matrix:
             raise ValueError(f'seeds {list(self.seeds)} are not all different; name each once')
 
     def alone(self) -> list[Run]:
-        """The runs of every student alone."""
-        return [Run(student, seed) for seed in self.seeds for student in self.students]
+        """The runs of every student alone, on clean images and on corrupted ones."""
+        return [
+            Run(student, seed, corruption=corruption)
+            for seed in self.seeds
+            for corruption in (None, *self.corruptions)
+            for student in self.students
+        ]
 
     def taught(self) -> list[Run]:
         """The runs of every student with every teacher but itself, by every loss."""
         return [
-            Run(student, seed, teacher, loss)
+            Run(student, seed, teacher, loss, corruption=corruption)
             for seed in self.seeds
             for teacher in self.teachers
             for student in self.students
             for loss in self.losses
+            for corruption in (None, *self.corruptions)
             if self.teachers[teacher].get('student') != student
         ]
 

@@ -31,6 +31,9 @@ def training(matrix: Matrix, run: Run) -> Step:
             teacher['cache'] = str(matrix.cache_folder(run.teacher, run.student))
             needs = [cache_name(matrix, run.teacher, run.student)]
         settings['model'] = {'teacher': teacher, 'losses': copy.deepcopy(matrix.losses[run.loss])}
+    if run.corruption is not None:
+        corrupt = copy.deepcopy(matrix.corruptions[run.corruption])
+        settings['train_dataloader'] = {'dataset': {'corrupt': corrupt}}
     epochs = run.epochs or matrix.epochs_of(run.student)
     config = matrix.config(run.student)
     if epochs != config.train_cfg.max_epochs:

@@ -70,6 +70,45 @@ def test_each_student_learns_alone_and_from_every_teacher_but_itself(tmp_path):
     assert config.model.student.model == 'robust_resnet_dw_small'
 
 
+def test_students_alone_and_taught_are_trained_on_corrupted_images_too(tmp_path):
+    plan = matrix(tmp_path, corruptions=dict(prime=dict(kinds=('prime',))), seeds=(3,), cache=dict(topk=2))
+    alone, taught = ([run.group for run in runs] for runs in (plan.alone(), plan.taught()))
+    assert alone == ['cnn_alone', 'vit_alone', 'cnn_alone_prime', 'vit_alone_prime']
+    assert taught[:2] == ['cnn_from_vit_kd', 'cnn_from_vit_kd_prime']
+    steps = {step.name: step for step in trainings(plan)}
+    clean, corrupted = (steps[f'{group}_s3'] for group in taught[:2])
+    # Both read the one cache of the teacher's answers to clean views.
+    assert clean.needs == corrupted.needs
+    configs = [Config.fromfile(step.command[1]) for step in (clean, corrupted)]
+    assert configs[0].train_dataloader.dataset.get('corrupt') is None
+    assert configs[1].train_dataloader.dataset.corrupt == dict(kinds=('prime',))
+    assert configs[0].model == configs[1].model
+    with pytest.raises(ValueError, match="corruption 'fog' is one of the kinds that students are judged by"):
+        matrix(tmp_path, corruptions=dict(fog=dict(kinds=('fog',))))
+
+
+def test_a_taught_student_is_compared_with_the_corruption_alone(tmp_path):
+    corruptions = dict(prime=dict(kinds=('prime',)))
+    plan = matrix(tmp_path, teachers=dict(vit=dict(student='vit')), seeds=(0, 1), corruptions=corruptions)
+    clean = {}
+    for run in [*plan.alone(), *plan.taught()]:
+        gain = (2.0 if run.corruption else 0.0) + (5.0 if run.teacher else 0.0)
+        clean[run.name] = 50.0 + run.seed + gain
+    for student in plan.students:
+        runs = {name: value for name, value in clean.items() if name.startswith(student)}
+        scores = {name: {'clean': {'top1_pct': value, 'images': 9}} for name, value in runs.items()}
+        results = {**new_results(), 'runs': dict.fromkeys(runs, RUN), 'classification': scores}
+        write_results(plan.scores_folder(student) / FILE_NAME, results)
+    summary = collect(plan, {})
+    entry = summary['transferred']['cnn_from_vit_kd_prime']
+    assert (entry['corruption'], entry['equal_epochs']['clean']['mean']) == ('prime', 7.0)
+    assert entry['same_corruption']['clean']['mean'] == 5.0
+    assert summary['augmented']['cnn_alone_prime']['equal_epochs']['clean']['mean'] == 2.0
+    text = to_markdown(to_tables(summary))
+    assert '## Transferred, beyond the corruption' in text
+    assert '## By the corruption alone' in text
+
+
 def test_another_length_takes_the_schedule_with_it(tmp_path):
     config = Config.fromfile(training(matrix(tmp_path), Run('cnn', 3, epochs=25)).command[1])
     assert config.train_cfg.max_epochs == 25

@@ -23,10 +23,10 @@ TERMS = [
 ]
 
 
-def run_steps(shapes: Path, teacher: dict) -> tuple[torch.Tensor, dict]:
+def run_steps(shapes: Path, teacher: dict, **dataset) -> tuple[torch.Tensor, dict]:
     """Twenty training steps as `Runner` makes them; returns the terms of each [20, 3] and the weights."""
     config = dict(
-        dataset=dict(type='Views', root=str(shapes), split='train', transform=TRANSFORM, seed=11),
+        dataset=dict(type='Views', root=str(shapes), split='train', transform=TRANSFORM, seed=11, **dataset),
         sampler=dict(type='ViewSampler', shuffle=True),
         batch_size=BATCH,
         collate_fn=dict(type='default_collate'),
@@ -62,6 +62,14 @@ def test_cached_training_is_online_training_at_any_temperature(shapes, checkpoin
     assert difference < 1e-4
     # The teacher matters: without its terms the losses would agree in any case.
     assert online[0][:, 1:].min() > 0.05
+
+
+def test_students_of_corrupted_copies_share_the_cache_of_clean_views(shapes, checkpoint, caches, online):
+    corrupt = dict(kinds=('prime', 'holdout'))
+    live, _ = run_steps(shapes, dict(checkpoint=str(checkpoint)), corrupt=corrupt)
+    cached, _ = run_steps(shapes, dict(checkpoint=str(checkpoint), cache=str(caches['fp32'])), corrupt=corrupt)
+    assert (cached - live).abs().max() < 1e-5
+    assert (live - online[0]).abs().max() > 0.01
 
 
 def test_cached_training_in_half_precision_is_close(shapes, caches, online):

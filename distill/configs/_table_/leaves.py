@@ -67,7 +67,7 @@ def _header(run: Run) -> list[str]:
     gpus = RECIPES[run.recipe].gpus
     if small:
         # The teacher's run comes first.
-        runs = [row for row in RUNS if (row.data, row.student, row.teacher) == (run.data, run.teacher, '')] + [run]
+        runs = [*([_alone(run.data, run.teacher)] if run.teacher else []), run]
         commands = [f'python tools/train.py distill/configs/{row.data}/{row.name}.py' for row in runs]
     else:
         nodes = f'--nnodes={gpus // 8} ' if gpus > 8 else ''
@@ -92,6 +92,8 @@ def _title(run: Run) -> str:
             words = f'{learner} that matches {teacher}' + (' as a function' if run.data in DATA else '')
         else:
             words = f'{learner} that learns from {teacher}'
+    if recipe.sees:
+        words = f'{words} and {recipe.sees}' if run.teacher else f'{learner} that {recipe.sees}, without a teacher'
     if run.data in DATA:
         return f'{words}, on {DATA[run.data]}.'
     whose = 'its own' if recipe.own == run.student else recipe.whose
@@ -125,8 +127,15 @@ def _teacher(run: Run) -> dict:
     comment = {f'# {teacher.about}': None} if teacher.about else {}
     if teacher.pretrained:
         return {**comment, 'teacher': dict(model=teacher.model, pretrained=True)}
-    (trained,) = [row for row in RUNS if (row.data, row.student, row.teacher) == (run.data, run.teacher, '')]
+    trained = _alone(run.data, run.teacher)
     return dict(teacher=dict(checkpoint=f'work_dirs/{trained.name}/student_best.pth'))
+
+
+def _alone(data: str, model: str) -> Run:
+    """The run that trains a model without a teacher, on images as they are."""
+    rows = [row for row in RUNS if (row.data, row.student, row.teacher) == (data, model, '')]
+    (run,) = [row for row in rows if not RECIPES[row.recipe].corrupt]
+    return run
 
 
 def _losses(run: Run) -> list[dict]:
@@ -150,6 +159,8 @@ def _lines(run: Run) -> list[str]:
         for loader, transform in (('train', student.train), ('val', student.val)):
             lines.append(assignment(f'{loader}_dataloader', dict(dataset=dict(transform=transform))))
         lines.append('test_dataloader = val_dataloader')
+    if RECIPES[run.recipe].corrupt:
+        lines += ['', assignment('train_dataloader', dict(dataset=dict(corrupt=RECIPES[run.recipe].corrupt)))]
     if run.data in DATA and not RECIPES[run.recipe].matching:
         if student.model.startswith('deit'):
             lines += ['', TRANSFORMER.format(lr=TRANSFORMER_LR[run.data])]

@@ -19,6 +19,8 @@ class Recipe:
         student: Arguments of every student.
         alone: Losses without a teacher; none if ``base`` has them.
         smoothing: Label smoothing beside a teacher, where mixup does not add it.
+        corrupt: What corrupts the images that students train on; teachers see clean ones.
+        sees: What a header calls that.
         matching: Whether the student matches its teacher as a function, without labels; ``base`` has the loss.
     """
 
@@ -31,10 +33,14 @@ class Recipe:
     student: dict = field(default_factory=dict)
     alone: tuple[dict, ...] = ()
     smoothing: float | None = None
+    corrupt: dict = field(default_factory=dict)
+    sees: str = ''
     matching: bool = False
 
 
 LABELS = (dict(type='cross_entropy'),)
+# The source's parameters for images of 32 pixels.
+PRIME = dict(kinds=('prime',), prime=dict(colour_cut=100, colour_temperature=0.01, colour_band=None))
 RECIPES = {
     'deit': Recipe(
         '300e',
@@ -64,6 +70,14 @@ RECIPES = {
         matching=True,
     ),
     'small': Recipe('', smoothing=0.1),
+    'small-augmix': Recipe('augmix', smoothing=0.1, corrupt=dict(kinds=('augmix',)), sees='sees mixtures by AugMix'),
+    'small-prime': Recipe('prime', smoothing=0.1, corrupt=PRIME, sees='sees mixtures by PRIME'),
+    'small-corrupted': Recipe(
+        'corrupted',
+        smoothing=0.1,
+        corrupt=dict(severities=(1, 2, 3, 4, 5)),
+        sees='sees corrupted images',
+    ),
     'small-fm': Recipe('fm', matching=True),
 }
 
@@ -169,6 +183,12 @@ RUNS = [
     Run('shapes', 'deit-mini-token', 'robust-resnet-mini', 'small', 'one CPU core', 'not measured', 'none set'),
     Run('shapes', 'robust-resnet-tiny', 'deit-mini', 'small-fm', 'one CPU core', 'not measured', 'none set'),
 
+    Run('shapes', 'robust-resnet-tiny', '', 'small-augmix', 'one CPU core', 'not measured', 'none set'),
+    Run('shapes', 'robust-resnet-tiny', '', 'small-prime', 'one CPU core', 'not measured', 'none set'),
+    Run('shapes', 'robust-resnet-tiny', '', 'small-corrupted', 'one CPU core', 'not measured', 'none set'),
+    Run('shapes', 'robust-resnet-tiny', 'deit-mini', 'small-prime', 'one CPU core', 'not measured', 'none set'),
+    Run('shapes', 'robust-resnet-tiny', 'deit-mini', 'small-corrupted', 'one CPU core', 'not measured', 'none set'),
+
     Run('cifar10', 'deit-mini', '', 'small', 'two CPU cores', 'some minutes',
         'clearly above chance; see docs/real_small.md'),
     Run('cifar10', 'deit-tiny', '', 'small', 'two CPU cores', 'some minutes', 'none set; see docs/transfer.md'),
@@ -179,6 +199,11 @@ RUNS = [
         'clearly above chance; see docs/real_small.md'),
     Run('cifar10', 'resnet-tiny', 'deit-mini', 'small', 'two CPU cores', 'not measured', 'none set'),
     Run('cifar10', 'deit-mini-token', 'robust-resnet-tiny', 'small', 'two CPU cores', 'not measured', 'none set'),
+    Run('cifar10', 'robust-resnet-tiny', '', 'small-augmix', 'two CPU cores', 'not measured', 'none set'),
+    Run('cifar10', 'robust-resnet-tiny', '', 'small-prime', 'two CPU cores', 'not measured', 'none set'),
+    Run('cifar10', 'robust-resnet-tiny', '', 'small-corrupted', 'two CPU cores', 'not measured', 'none set'),
+    Run('cifar10', 'robust-resnet-tiny', 'deit-mini', 'small-prime', 'two CPU cores', 'not measured', 'none set'),
+    Run('cifar10', 'robust-resnet-tiny', 'deit-mini', 'small-corrupted', 'two CPU cores', 'not measured', 'none set'),
     Run('cifar10', 'robust-resnet-tiny', 'deit-mini', 'small-fm', 'two CPU cores', 'not measured', 'none set'),
 ]
 # fmt: on
