@@ -205,6 +205,7 @@ def test_a_detector_that_cannot_give_a_loss_is_refused(detectors):
         (dict(type='roi', masks=1.0), boxes_only, cascade, 'and the student .* has none; set masks=0'),
         (dict(type='roi', stages=(3,)), cascade, cascade, 'compares stage 3; .* set stages to some of 0, 1, 2'),
         (dict(type='pixel_kl', on='logits'), cascade, cascade, 'segmentation heads that end in conv_seg'),
+        (dict(type='fgd', on='backbone'), segmenter, cascade, 'needs labelled boxes, which the student'),
     ):
         with pytest.raises(ValueError, match=message) as caught:
             connected([config], student, frozen(copy.deepcopy(teacher)))
