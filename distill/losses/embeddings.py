@@ -6,7 +6,6 @@ They are pure functions in fp32 of the student's projected features and the teac
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -43,7 +42,7 @@ def mse(x: Tensor, y: Tensor) -> Tensor:
 
 
 def smooth_l1(x: Tensor, y: Tensor, beta: float = 2.0) -> Tensor:
-    """Squared difference where it is small, absolute where it is large: mean of d²/2β if d < β, else d − β/2, d = |x − y|.
+    """Mean of d²/2β where d = |x − y| is below β, and of d − β/2 elsewhere.
 
     Source: Wei et al., "Contrastive Learning Rivals Masked Image Modeling in Fine-tuning via Feature Distillation",
     2022, with β = 2, on the teacher's features after a LayerNorm without weights (``statistics='layer_norm'``).
@@ -145,8 +144,8 @@ def _gram(x: Tensor) -> Tensor:
 def resampled(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Sample a map at the centres of the cells of another grid over the same image.
 
-    Bilinear between the centres of cells (``align_corners=False``): cell i of n lies at (i + ½)/n of the image's side in
-    both grids, so that a feature stays where it is in the image. A finer map is smoothed to the coarser grid first
+    Bilinear between the centres of cells (``align_corners=False``): cell i of n lies at (i + ½)/n of the image's side
+    in both grids, so that a feature stays where it is in the image. A finer map is smoothed to the coarser grid
     (``antialias``), as no cell of it should go unseen.
 
     Differs from NVIDIA's public code in the TAO toolkit, which puts the corner cells of both grids at one place

@@ -18,7 +18,7 @@ from distill.losses.terms import check_options, check_weight
 PLACES = ('pooled', 'grid', 'logits')
 """What is compared: embeddings of images, positions of maps, or predictions."""
 STANDARDISED = ('mse', 'smooth_l1', 'radio')
-"""Losses that see standardised targets unless a config says otherwise: the others do not depend on a teacher's scale."""
+"""Losses that see standardised targets unless a config says otherwise; the others do not depend on a scale."""
 RELATIONS = ('rkd', 'attention_transfer', 'token_relations', 'gram')
 """Losses that compare relations, so that widths may differ and no head is needed."""
 QUEUE_LENGTH = 8192
@@ -162,7 +162,7 @@ class FeatureTerms(nn.Module):
             if width is None:
                 there = ', '.join(place for place in PLACES if given[place]) or 'nothing'
                 raise ValueError(
-                    f"loss {term.kind} is on {term.on}, which teacher '{name}' does not give (it gives {there}); set on="
+                    f"loss {term.kind} is on {term.on}, which teacher '{name}' does not give; set on to one of: {there}"
                 )
             if term.layer is not None:
                 inner = [chs or 0 for layer, chs in student.maps.items() if layer is not None]

@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from backbones.loading import load_configured
 from distill.base.forward import compiled, embed, find_layer, is_of_tokens, layer_channels
@@ -25,8 +24,8 @@ class LiveFeatures(NetworkTeacher, FeatureTeacher):
     Embeddings are what timm's ``forward_head(…, pre_logits=True)`` makes of ``forward_features``: pooled as the model
     does, and after all of its norms. The map is what ``forward_features`` gives: the patch tokens, after the final norm
     and without class, distillation and register tokens, laid out as the patches lie in the image; or the last map of a
-    CNN. An inner layer's map is that of ``forward_intermediates``; of a plain transformer it goes through the final norm
-    too, as DINOv2's own intermediate layers do.
+    CNN. An inner layer's map is that of ``forward_intermediates``; of a plain transformer it goes through the final
+    norm too, as DINOv2's own intermediate layers do.
 
     Args:
         name: Its name among the teachers of a run.
@@ -124,8 +123,8 @@ class LiveFeatures(NetworkTeacher, FeatureTeacher):
             return
         if pooling not in POOLINGS:
             raise ValueError(
-                f"teacher '{self.name}' has pooling '{pooling}'; choose from {', '.join(POOLINGS)}, or leave it out for "
-                "the model's own"
+                f"teacher '{self.name}' has pooling '{pooling}'; choose from {', '.join(POOLINGS)}, or leave it out "
+                "for the model's own"
             )
         if not is_of_tokens(network):
             raise ValueError(f"teacher '{self.name}' is a {kind} and has no patch tokens to pool; leave pooling out")

@@ -1,6 +1,6 @@
 """A frozen network as a teacher."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch

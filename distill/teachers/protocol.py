@@ -1,8 +1,9 @@
 """What a teacher is: an object that answers a batch of views with predictions, and says what it can answer.
 
-A `Teacher` predicts classes: `distill.teachers.live.LiveTeacher` runs a network, `distill.teachers.cached.CachedTeacher`
-looks predictions up, and `distill.teachers.ensemble.Ensemble` averages several teachers. A `FeatureTeacher` gives
-embeddings and feature maps and needs no classes: `distill.teachers.features.LiveFeatures` runs a network.
+A `Teacher` predicts classes: `distill.teachers.live.LiveTeacher` runs a network,
+`distill.teachers.cached.CachedTeacher` looks predictions up, and `distill.teachers.ensemble.Ensemble` averages several
+teachers. A `FeatureTeacher` gives embeddings and feature maps and needs no classes:
+`distill.teachers.features.LiveFeatures` runs a network.
 """
 
 from collections.abc import Callable, Collection, Sequence
