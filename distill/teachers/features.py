@@ -55,8 +55,8 @@ class LiveFeatures(NetworkTeacher, FeatureTeacher):
         **model,
     ):
         self.name, self.pooling = name, pooling
-        side = (size, size) if isinstance(size, int) else tuple(size) if size is not None else None
-        loaded = load_configured(**with_weights(model), **({} if side is None else {'input_size': side}))
+        side = None if size is None else (size, size) if isinstance(size, int) else (size[0], size[1])
+        loaded = load_configured(**with_weights({**model, 'input_size': side} if side is not None else model))
         network: Any = loaded.network.requires_grad_(False)
         self.network = network.to(memory_format=torch.channels_last)
         self.record = loaded.record
@@ -96,7 +96,7 @@ class LiveFeatures(NetworkTeacher, FeatureTeacher):
         """
         shown = getattr(dataset, 'transform_config', {}).get('input_size')
         if self.size is None and shown is not None:
-            self._check_size((shown, shown) if isinstance(shown, int) else tuple(shown)[-2:])
+            self._check_size((shown, shown) if isinstance(shown, int) else (shown[-2], shown[-1]))
 
     @torch.no_grad()
     def __call__(self, views: ViewBatch, wanted: Collection[str] = ('pooled', 'grid')) -> Features:
@@ -109,7 +109,7 @@ class LiveFeatures(NetworkTeacher, FeatureTeacher):
             raise ValueError(f"teacher '{self.name}' has no classifier and gives no logits; drop the losses on logits")
         images = self.shown(views)
         if self.size is None:
-            self._check_size(tuple(images.shape[-2:]))
+            self._check_size((images.shape[-2], images.shape[-1]))
         layers = (self.layer,) if 'grid' in wanted else ()
         pooled, maps, logits = self.embed(
             self.network, images, self.pooling, layers, True, 'pooled' in wanted, 'logits' in wanted

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from distill.base.forward import compiled, embed, layer_channels
 from distill.data.batch import ViewBatch
+from distill.losses.balance import Balance
 from distill.losses.feature_terms import FeatureTerms, Widths
 from distill.losses.statistics import WARMUP_STEPS
 from distill.losses.terms import check_weight
@@ -24,17 +26,21 @@ OF_TRAINING = ('weight', 'share', 'losses', 'statistics', 'warmup')
 class FeatureDistiller(StudentModel):
     """A student that learns embeddings and feature maps from one or several teachers, on images without labels.
 
-    The student has no classifier unless its config says so. ``teachers`` is a list of dicts. In each,
-    ``name`` tells the teacher apart, ``losses`` are the arguments of `distill.losses.feature_terms.FeatureTerm`,
-    ``weight`` (1) is the factor of their sum, ``share`` (1) the part of each batch that the teacher is shown (see
-    `distill.training.shares`), ``statistics`` and ``warmup`` say how its features are standardised (see
-    `distill.losses.statistics`; by default ``mean_std`` for one teacher and ``phi_s`` for several); the others are
-    arguments of `distill.teachers.build.build_feature_teacher`.
+    The student has no classifier unless its config says so. ``teachers`` is a list of dicts; in each
+
+    - ``name`` tells the teacher apart;
+    - ``losses`` are the arguments of `distill.losses.feature_terms.FeatureTerm`;
+    - ``weight`` (1) is the factor of their sum, see `distill.losses.balance`;
+    - ``share`` (1) is the part of each batch that the teacher is shown, see `distill.training.shares`;
+    - ``statistics`` and ``warmup`` say how its features are standardised, see `distill.losses.statistics`; by default
+      ``mean_std`` for one teacher and ``phi_s`` for several;
+    - the others are arguments of `distill.teachers.build.build_feature_teacher`.
 
     Args:
         student: Arguments of `backbones.checkpoint.build_model`.
         teachers: See above.
         data_preprocessor: Config of a `distill.data.preprocessor.ViewPreprocessor`.
+        balance: How the teachers are balanced, one of `distill.losses.balance.BALANCES`.
         compile: Whether to compile student and teachers, or options of `torch.compile`.
         sync_bn: See `StudentModel`.
         cut_kernels: See `StudentModel`.
@@ -52,6 +58,7 @@ class FeatureDistiller(StudentModel):
         student: dict,
         teachers: Sequence[Mapping[str, Any]],
         data_preprocessor: dict | None = None,
+        balance: str = 'weights',
         compile: bool | dict = False,
         sync_bn: bool = False,
         cut_kernels: bool = False,
@@ -61,7 +68,7 @@ class FeatureDistiller(StudentModel):
         self.embed = compiled(compile, embed)
         self.teachers: list[FeatureTeacher] = []
         self.terms = nn.ModuleList()
-        self.weights: list[float] = [config.get('weight', 1.0) for config in teachers]
+        self.balance = Balance(balance, [config.get('weight', 1.0) for config in teachers])
         self.shares = Shares(dict(zip(names, [config.get('share', 1.0) for config in teachers], strict=True)))
         for config in teachers:
             teacher = build_feature_teacher({k: v for k, v in config.items() if k not in OF_TRAINING}, compile)
@@ -111,19 +118,32 @@ class FeatureDistiller(StudentModel):
         parts = self.shares.places(keys, len(images))
         # The teachers first: the memory of their activations is free again when the student's pile up.
         views = self.data_preprocessor.view_batch(images, keys)
-        answers = [
-            _targets(teacher(_part(views, places), terms.wanted), terms.wanted)
-            for teacher, terms, places in zip(self.teachers, self.terms, parts, strict=True)
-        ]
+        asked = zip(self.teachers, self.terms, parts, strict=True)
+        answers = [teacher(_part(views, part), terms.wanted) for teacher, terms, part in asked]
         pooled, maps, _ = self.embed(self.student, images, None, self.layers)
+        by_layer = dict(zip(self.layers, maps, strict=True))
+        values = []
+        for terms, answer, part in zip(self.terms, answers, parts, strict=True):
+            own, own_maps = pooled, by_layer
+            if part is not None:
+                places = part.to(images.device)
+                own, own_maps = pooled[places], {layer: one[places] for layer, one in by_layer.items()}
+            values.append(terms(own, own_maps, {place: getattr(answer, place) for place in terms.wanted}))
+        return self._weighted(values)
+
+    def _weighted(self, values: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """The terms of all teachers by name, with their weights and those of the teachers."""
+        weighted = [
+            {name: terms.weights[name] * value for name, value in of_teacher.items()}
+            for terms, of_teacher in zip(self.terms, values, strict=True)
+        ]
+        factors = self.balance([torch.stack([*of_teacher.values()]).sum() for of_teacher in weighted])
         losses = {}
-        for terms, weight, targets_, places in zip(self.terms, self.weights, answers, parts, strict=True):
-            own, own_maps = pooled, dict(zip(self.layers, maps, strict=True))
-            if places is not None:
-                chosen = places.to(images.device)
-                own, own_maps = own[chosen], {layer: one[chosen] for layer, one in own_maps.items()}
-            for name, value in terms(own, own_maps, targets_).items():
-                losses[f'loss_{name}'] = weight * terms.weights[name] * value
+        for of_teacher, factor in zip(weighted, factors, strict=True):
+            losses |= {f'loss_{name}': factor * value for name, value in of_teacher.items()}
+        if self.balance.kind == 'size':
+            # mmengine logs them, and adds up what has "loss" in its name.
+            losses |= {name: value.detach() for of_teacher in weighted for name, value in of_teacher.items()}
         return losses
 
 
@@ -147,10 +167,6 @@ def check_teachers(teachers: Sequence[Mapping[str, Any]]) -> list[str]:
         check_weight(config.get('weight', 1.0), f"teacher '{name}'")
         names.append(name)
     return names
-
-
-def _targets(features, wanted) -> dict[str, Tensor]:
-    return {place: getattr(features, place) for place in wanted}
 
 
 def _part(views: ViewBatch, places: Tensor | None) -> ViewBatch:
