@@ -40,6 +40,8 @@ class CheckClassesHook(Hook):
             ValueError: The classes differ.
         """
         model, training = unwrap(runner.model), runner.train_dataloader.dataset
+        if not model.student.num_classes:
+            return  # Without a classifier it has no order of classes, and mixed labels are not looked at.
         if not getattr(training, 'labelled', True):
             check_without_labels(model, training)
         validation = getattr(getattr(runner.val_loop, 'dataloader', None), 'dataset', None)
@@ -68,6 +70,8 @@ class CheckClassesHook(Hook):
             ValueError: The classes differ.
         """
         dataset = runner.test_loop.dataloader.dataset
+        if not unwrap(runner.model).student.num_classes:
+            return
         _order(dataset, self._loaded)
         _check_count(dataset, 'test', unwrap(runner.model))
 
