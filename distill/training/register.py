@@ -11,6 +11,7 @@ from distill.data import sampler as sampler
 from distill.data import views as views
 from distill.training import atomic_backend as atomic_backend
 from distill.training import distiller as distiller
+from distill.training import feature_distiller as feature_distiller
 from distill.training import metrics as metrics
 from distill.training import optim as optim
 from distill.training import schedules as schedules
