@@ -62,8 +62,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
             training: Erase and mix.
 
         Returns:
-            ``images``: normalised [B, 3, H, W]; ``targets``: labels [B], or probabilities [B, K] if mixed; ``keys``:
-            index and view [B, 2] on the CPU, or None.
+            ``images``: normalised [B, 3, H, W]; ``targets``: labels [B], or probabilities [B, K] if mixed, or −1 [B]
+            without labels; ``keys``: index and view [B, 2] on the CPU, or None.
 
         Raises:
             ValueError: Images are to be mixed in pairs and the batch does not consist of such pairs; or images are to
@@ -73,7 +73,9 @@ class ViewPreprocessor(BaseDataPreprocessor):
         images, targets = self.cast_data(list(data[:2]))
         keys, seeds = (torch.stack(list(data[2:4]), dim=1), data[4]) if len(data) > 2 else (None, None)
         images = normalise(images.to(memory_format=self.memory_format), self.mean, self.std)
-        if training:
+        if training and self.mixup is not None and bool((data[1] < 0).any()):  # Images without labels are mixed alone.
+            images, _ = self._augment(images, targets.clamp(min=0), keys, seeds)
+        elif training:
             images, targets = self._augment(images, targets, keys, seeds)
         return dict(images=images, targets=targets, keys=keys)
 

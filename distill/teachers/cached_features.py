@@ -52,8 +52,8 @@ class CachedFeatures(FeatureTeacher):
         if missing or not layout.complete:
             what = f'{len(missing)} of {self.store.shards} files' if missing else 'the error of its grids'
             raise ValueError(
-                f"cache '{cache}' lacks {what}; run the tools/cache_teacher.py that writes it again, it goes on where it "
-                'stopped'
+                f"cache '{cache}' lacks {what}; "
+                'run the tools/cache_teacher.py that writes it again, it goes on where it stopped'
             )
         self.store.check_sizes()
         written = self.manifest.teacher
@@ -88,8 +88,8 @@ class CachedFeatures(FeatureTeacher):
         held = [kind for kind in ('pooled', 'grid', 'logits') if getattr(self.layout, kind) is not None]
         if lost := [kind for kind in wanted if kind not in held]:
             raise ValueError(
-                f"cache '{self.cache}' of teacher '{self.name}' holds {', '.join(held)} and no {lost[0]}; write another "
-                'with the losses that need it, or drop these'
+                f"cache '{self.cache}' of teacher '{self.name}' holds {', '.join(held)} and no {lost[0]}; write another"
+                ' with the losses that need it, or drop these'
             )
         if views.keys is None:
             raise ValueError(f"cache '{self.cache}' has no features for images without their keys; drop its use here")

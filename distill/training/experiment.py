@@ -161,7 +161,8 @@ def load_config(experiment: Experiment) -> tuple[Config, list[str]]:
     config, lines = read_config(experiment)
     if not isinstance(config.get('model'), dict):
         raise ValueError(f"config '{config.filename}' has no model; inherit from one that has, by _base_")
-    if reads_data_root(config) and not Path(config.data_root).is_dir():
+    # A tar file, or a list of images without labels, is a file; what data it is, the data set says.
+    if reads_data_root(config) and not Path(config.data_root).exists():
         raise FileNotFoundError(
             f"data root '{config.data_root}' does not exist; make or unpack the data there, or pass --data-root"
         )

@@ -41,7 +41,7 @@ def describe_run(dataset: Views, sampler: ViewSampler, preprocessor: ViewPreproc
     transform = dataset.transform_config | ({'in_memory': True} if dataset.in_memory else {})
     return RunViews(
         ImageList(len(dataset), len(dataset.classes), list_sha256(dataset.reader)),
-        ViewSettings(dataset.seed, plain(transform), plan.repeats, plan.shuffle),
+        ViewSettings(dataset.seed, plain(transform), plan.repeats, plan.shuffle, plain(dataset.sources)),
         plain(preprocessor.describe()),
         {name: version(name) for name in VERSIONED},
     )

@@ -12,14 +12,14 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from distill.data.preprocessor import ViewPreprocessor
+from distill.teachers.build import OF_TRAINING, build_feature_teacher
 from distill.teachers.cache.describe import describe_features, describe_run
 from distill.teachers.cache.feature_layout import FeatureLayout, GridLayout, LogitLayout, PooledLayout
 from distill.teachers.cache.grid_codec import GridCodec, sample_tokens
 from distill.teachers.cache.manifest import MANIFEST, Manifest
 from distill.teachers.cache.space import require_space
 from distill.teachers.cache.writer import ViewWriter
-from distill.teachers.features import LiveFeatures
-from distill.teachers.protocol import Features, FeatureTeacher
+from distill.teachers.protocol import Features
 
 TOLERANCE = 0.01
 """Largest difference, in units of the root mean square, that `FeatureWriter.verify` lets pass."""
@@ -79,11 +79,12 @@ class FeatureWriter(ViewWriter):
         given = live_features(config, teacher)
         super().__init__(config, directory, views)
         self.tell = tell
-        self._preprocessor: ViewPreprocessor = MODELS.build(config.model.get('data_preprocessor') or PREPROCESSOR).to(device)
+        preprocessor = config.model.get('data_preprocessor') or dict(type='ViewPreprocessor')
+        self._preprocessor: ViewPreprocessor = MODELS.build(preprocessor).to(device)
         self.run = describe_run(self.dataset, self.sampler, self._preprocessor)
         self.wanted = wanted_features(given)
-        model = {key: value for key, value in given.items() if key not in OF_TRAINING}
-        self.teacher: FeatureTeacher = LiveFeatures(**model)
+        model = {key: value for key, value in given.items() if key not in (*OF_TRAINING, 'cache')}
+        self.teacher = build_feature_teacher(model)
         self.teacher.apply(lambda tensor: tensor.to(device))
         identity = describe_features(self.teacher, model)
         layout = _layout(self.views, next(self._answers([np.arange(2)])), stored)
@@ -169,7 +170,8 @@ class FeatureWriter(ViewWriter):
         """
         batches, worst = self._pairs(samples), 0.0
         for numbers, features in zip(batches, self._answers(batches), strict=True):
-            stored, computed = self.store.unpack(self.store.read(numbers)), self.store.unpack(self.store.pack(features)[0])
+            stored = self.store.unpack(self.store.read(numbers))
+            computed = self.store.unpack(self.store.pack(features)[0])
             for one, other in _pairs_of(stored, computed):
                 worst = max(worst, ((one - other).abs().max() / other.square().mean().sqrt()).item())
         if worst > TOLERANCE:
@@ -178,11 +180,6 @@ class FeatureWriter(ViewWriter):
                 'delete it and write it again'
             )
         return worst
-
-
-PREPROCESSOR = dict(type='ViewPreprocessor')
-OF_TRAINING = ('weight', 'share', 'losses', 'cache', 'compile')
-"""Keys of a teacher that do not change its features."""
 
 
 def live_features(config: Config, teacher: int | str) -> dict:

@@ -18,6 +18,7 @@ from torch import Tensor
 from distill.base.files import write_npz
 
 CODEC = 'grid.npz'
+ARRAYS = ('mean', 'std', 'components', 'scale')
 DTYPES = ('int8', 'float16')
 LARGEST = 127
 STATISTICS = ('none', 'mean_std', 'phi_s', 'layer_norm')
@@ -89,16 +90,15 @@ class GridCodec:
         """
         path = folder / CODEC
         if not path.is_file():
-            raise FileNotFoundError(f"cache '{folder}' lacks {CODEC}, without which its grids are not known; write it anew")
+            raise FileNotFoundError(f"cache '{folder}' lacks {CODEC}, by which its grids are decoded; write it anew")
         if codec_sha256(folder) != sha256:
             raise ValueError(f"'{path}' is not the one that the cache was written with; write the cache anew")
         with np.load(path) as arrays:
-            return cls(*(torch.from_numpy(arrays[name]) for name in ('mean', 'std', 'components', 'scale')), dtype=dtype)
+            return cls(*(torch.from_numpy(arrays[name]) for name in ARRAYS), dtype=dtype)
 
     def write(self, folder: Path) -> str:
         """Write the codec into the folder of its cache; returns the hash of the file."""
-        names = ('mean', 'std', 'components', 'scale')
-        write_npz(folder / CODEC, {name: getattr(self, name).numpy() for name in names}, compress=False)
+        write_npz(folder / CODEC, {name: getattr(self, name).numpy() for name in ARRAYS}, compress=False)
         return codec_sha256(folder)
 
     def on(self, device: torch.device | str) -> 'GridCodec':
@@ -107,8 +107,8 @@ class GridCodec:
         if device == self.mean.device:
             return self
         if device not in self._copies:
-            arrays = (self.mean, self.std, self.components, self.scale)
-            self._copies[device] = GridCodec(*(array.to(device) for array in arrays), dtype=self.dtype)
+            arrays = (getattr(self, name).to(device) for name in ARRAYS)
+            self._copies[device] = GridCodec(*arrays, dtype=self.dtype)
         return self._copies[device]
 
     def encode(self, grid: Tensor) -> Tensor:

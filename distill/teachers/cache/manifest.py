@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from distill.base.files import read_json, write_json
-from distill.data.plan import ViewPlan
+from distill.data.plan import Source, ViewPlan, plan_views
 from distill.teachers.cache.feature_layout import KIND, FeatureLayout
 from distill.teachers.cache.store import Store
 
@@ -111,12 +111,14 @@ class ViewSettings:
         transform: Arguments of timm's `create_transform`.
         repeats: Views of a drawn image in an epoch.
         shuffle: Whether the images of an epoch are drawn in an order of their own.
+        sources: Number of images and weight of each of several sets; None for one set, or several without weights.
     """
 
     seed: int
     transform: dict[str, Any]
     repeats: int
     shuffle: bool
+    sources: list[list] | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ class Manifest:
     def plan(self) -> ViewPlan:
         """The views of every epoch."""
         views = self.run.views
-        return ViewPlan(self.run.data.images, views.repeats, views.shuffle, views.seed)
+        sources = None if views.sources is None else [Source(*source) for source in views.sources]
+        return plan_views(self.run.data.images, views.repeats, views.shuffle, views.seed, sources)
 
     @property
     def rows(self) -> int:

@@ -58,7 +58,9 @@ class ViewWriter(ABC):
         self.plan: ViewPlan = self.sampler.plan
         if views is None:
             if 'max_epochs' not in config.train_cfg:
-                raise ValueError(f'{config.filename} trains by iterations; say by --views how many of each image to store')
+                raise ValueError(
+                    f'{config.filename} trains by iterations; say by --views how many of each image to store'
+                )
             views = config.train_cfg.max_epochs * self.plan.repeats
         self.plan.epochs(views)  # Raises for a wrong number.
         self.views = views
