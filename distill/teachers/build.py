@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 
 from backbones.sources.own import is_own
 from distill.teachers.cached import CachedTeacher
+from distill.teachers.cached_features import CachedFeatures
 from distill.teachers.ensemble import Ensemble
 from distill.teachers.features import LiveFeatures
 from distill.teachers.live import LiveTeacher
 from distill.teachers.own import OwnTeacher
 from distill.teachers.protocol import FeatureTeacher, Teacher
+
+OF_TRAINING = ('weight', 'share', 'losses', 'statistics', 'warmup')
+"""Keys of a feature teacher's config that say how it is learnt from; the others say what it is."""
 
 
 def build_teacher(config: Mapping | Sequence[Mapping], compile: bool | Mapping = False) -> Teacher:
@@ -40,7 +44,7 @@ def build_feature_teacher(config: Mapping, compile: bool | Mapping = False) -> F
     """Build a teacher of features from a config.
 
     Args:
-        config: Arguments of `LiveFeatures`; with the key ``cache`` not None, those of a teacher out of a cache.
+        config: Arguments of `LiveFeatures`; with the key ``cache`` not None, those of `CachedFeatures`.
         compile: Options of `torch.compile`, or whether to compile.
 
     Raises:
@@ -49,5 +53,5 @@ def build_feature_teacher(config: Mapping, compile: bool | Mapping = False) -> F
     """
     model = {key: value for key, value in config.items() if key != 'cache'}
     if config.get('cache') is not None:
-        raise ValueError(f"teacher '{config.get('name')}' has a cache, and features have none yet; leave cache out")
+        return CachedFeatures(cache=config['cache'], **model)
     return LiveFeatures(compile=compile, **model)

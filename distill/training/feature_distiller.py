@@ -13,13 +13,10 @@ from distill.losses.balance import Balance
 from distill.losses.feature_terms import FeatureTerms, Widths
 from distill.losses.statistics import WARMUP_STEPS
 from distill.losses.terms import check_weight
-from distill.teachers.build import build_feature_teacher
+from distill.teachers.build import OF_TRAINING, build_feature_teacher
 from distill.teachers.protocol import FeatureTeacher
 from distill.training.shares import Shares
 from distill.training.student import StudentModel
-
-OF_TRAINING = ('weight', 'share', 'losses', 'statistics', 'warmup')
-"""Keys of a teacher's config that say how it is learnt from; the others say what it is."""
 
 
 @MODELS.register_module()
