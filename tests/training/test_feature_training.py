@@ -11,6 +11,7 @@ from processes import run_two
 from small_runs import CONFIGS, STEPWISE, assert_same_checkpoints
 
 import backbones
+import distill
 from backbones.checkpoint import read_weights, save_model
 from backbones.record import ModelRecord
 from distill.base.images import normalise
@@ -200,6 +201,29 @@ def test_a_student_learns_what_its_teacher_knows_without_a_label(teacher, data, 
     learnt_pct = knn_pct(backbones.load(tmp_path / 'run' / 'student_best.safetensors').network, data)
     print('KNN', untrained_pct, learnt_pct, cosines)
     assert learnt_pct > untrained_pct + 15
+
+
+def test_a_call_takes_another_teacher_and_a_network_of_ones_own(config, teacher, data, tmp_path):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 4, 4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    )
+    losses = {'model.teachers.0.losses': [dict(type='cosine')], 'model.teachers.0.layer': -1}
+    result = distill.train(str(config), data, tmp_path / 'a', student=network, teacher=teacher, epochs=1, **losses)
+    student = result.student()
+    assert student.record.teacher == {
+        'name': 'one',
+        'checkpoint': str(teacher),
+        'pooling': None,
+        'layer': None,
+        'size': None,
+    }
+    assert not torch.equal(student.network[0].weight, network[0].weight)
+    settings = dict(checkpoint=str(teacher), share=0.5, layer=2)
+    again = distill.train(str(config), data, tmp_path / 'b', teacher=settings, epochs=1)
+    assert again.student().record.teacher['layer'] == 2
+    with pytest.raises(ValueError, match='a teacher of features is given by its name, its file or a dict of settings'):
+        distill.train(str(config), data, tmp_path / 'c', teacher=network, epochs=1)
 
 
 @pytest.mark.slow
