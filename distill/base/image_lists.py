@@ -5,7 +5,7 @@ from pathlib import Path
 
 TEXT, PARQUET = ('.txt', '.lst', '.list'), ('.parquet', '.pq')
 COLUMNS = ('path', 'image', 'file_name', 'filename')
-"""Names of the column of paths; the first that is there is read. ``image`` may hold Hugging Face's struct with a path."""
+"""Names of the column of paths; the first that is there is read. ``image`` may be a struct with a path."""
 
 
 def is_list(path: str | os.PathLike) -> bool:
@@ -65,7 +65,7 @@ def _from_parquet(path: str | os.PathLike) -> list[str]:
         raise ValueError(
             f"list of images '{path}' has the columns {', '.join(names)}; call the one with paths {COLUMNS[0]}"
         )
-    found = [value.get('path') if isinstance(value, dict) else value for value in values]
+    found: list = [value.get('path') if isinstance(value, dict) else value for value in values]
     lost = [row for row, value in enumerate(found) if not isinstance(value, str) or not value]
     if lost:
         raise ValueError(

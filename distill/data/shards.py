@@ -37,10 +37,7 @@ class ShardReader(Reader):
     def __init__(self, root: str, split: str, labels: bool = True):
         super().__init__()
         self.root = root
-        pattern = split if split.endswith('.tar') else f'*{split}*.tar'
-        self.shards = sorted(Path(root).glob(pattern))
-        if not self.shards:
-            raise FileNotFoundError(f"'{root}' has no shards '{pattern}'; correct root or split")
+        self.shards, pattern = find_shards(root, split), shard_pattern(split)
         found = [(number, *sample) for number, shard in enumerate(self.shards) for sample in _samples(shard, labels)]
         if not found:
             raise ValueError(f"shards '{root}/{pattern}' hold no images ({', '.join(IMAGE_TYPES)})")
@@ -59,6 +56,23 @@ class ShardReader(Reader):
     def _filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
         shard = self.shards[self.numbers[index]]
         return self.names[index] if basename else f'{shard if absolute else shard.name}/{self.names[index]}'
+
+
+def shard_pattern(split: str) -> str:
+    """The pattern of the shards of a part: one that is given, or for a part of their names."""
+    return split if split.endswith('.tar') else f'*{split}*.tar' if split else '*.tar'
+
+
+def find_shards(root: str, split: str) -> list[Path]:
+    """The shards of a part, in the order of their names.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    found = sorted(Path(root).glob(shard_pattern(split)))
+    if not found:
+        raise FileNotFoundError(f"'{root}' has no shards '{shard_pattern(split)}'; correct root or split")
+    return found
 
 
 def _samples(shard: Path, labelled: bool) -> Iterator[tuple[str, int, int, int]]:

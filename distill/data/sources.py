@@ -58,4 +58,6 @@ def open_sources(
     for source, weight in zip(sources, weights, strict=True):
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < float('inf'):
             raise ValueError(f'weight of a source is {weight!r} ({dict(source)}); give a number above 0, or drop it')
-    return JoinedReader(readers), [Source(len(reader), weight) for reader, weight in zip(readers, weights, strict=True)]
+    return JoinedReader(readers), [
+        Source(len(reader), float(source['weight'])) for reader, source in zip(readers, sources, strict=True)
+    ]

@@ -54,12 +54,13 @@ class TarReader(ReaderImageInTar):
         left_out = LeftOut()
         places = [_folders_and_name(member, child) for member, _, child in samples]
         kept = [k for k, place in enumerate(places) if _belongs(place, left_out)]
-        self.class_to_idx = self.class_name_to_idx = {}
+        self.class_to_idx: dict[str, int] = {}
         targets = [NO_LABEL] * len(kept)
         if labels:
             kept, targets = self._labelled(places, kept, left_out)
         elif not kept:
             raise ValueError(f"'{root}' has no image; expected some in it")
+        self.class_name_to_idx = self.class_to_idx
         self.class_idx_to_name = {label: name for name, label in self.class_to_idx.items()}
         self.samples, self.targets = samples[kept], np.array(targets)
         self.note = left_out_line(root, left_out)
@@ -77,7 +78,7 @@ class TarReader(ReaderImageInTar):
                 'train without labels'
             )
         classes = sorted({places[k][depth] for k in kept}, key=natural_key)
-        self.class_to_idx = self.class_name_to_idx = {name: label for label, name in enumerate(classes)}
+        self.class_to_idx = {name: label for label, name in enumerate(classes)}
         return kept, [self.class_to_idx[places[k][depth]] for k in kept]
 
 

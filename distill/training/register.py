@@ -8,6 +8,7 @@ import backbones as backbones
 from distill.data import memory as memory
 from distill.data import preprocessor as preprocessor
 from distill.data import sampler as sampler
+from distill.data import stream_views as stream_views
 from distill.data import views as views
 from distill.training import atomic_backend as atomic_backend
 from distill.training import distiller as distiller

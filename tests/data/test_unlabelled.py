@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.data import Mixup
 from torch.utils.data import DataLoader
 
 from distill.data.memory import MemoryViews
@@ -172,7 +171,7 @@ def test_mistakes_are_one_line_each(photos, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             Views(sources=sources, labels=False)
-    with pytest.raises(ValueError, match='several sets without labels; set dataset.labels=False'):
+    with pytest.raises(ValueError, match=r'several sets without labels; set dataset.labels=False'):
         Views(sources=both)
     with pytest.raises(ValueError, match='is given beside sources'):
         Views(str(photos), sources=both, labels=False)
@@ -211,7 +210,6 @@ def test_views_are_those_of_the_same_images_with_labels(shapes):
             mixed.append(ViewPreprocessor(random_erasing=0.5, mixup=dict(mixup, mode=mode))(batch, True))
         assert torch.equal(mixed[0]['images'], mixed[1]['images'])
         assert torch.equal(mixed[1]['targets'], batches[1][1])
-    assert Mixup(**mixup).num_classes == 10
 
 
 @pytest.mark.parametrize(
@@ -260,7 +258,7 @@ def test_weights_are_shares_of_every_epoch(photos):
     held = MemoryViews(sources=sources, labels=False, transform=TRANSFORM, seed=2)
     assert [held[key][2:4] for key in keys[:3]] == keys[:3]
     plain = Views(sources=[dict(root=one['root']) for one in sources], labels=False, transform=TRANSFORM)
-    assert sorted(list(ViewSampler(plain))) == [(image, 0) for image in range(10)]
+    assert sorted(ViewSampler(plain)) == [(image, 0) for image in range(10)]
     assert list_sha256(plain.reader) == list_sha256(views.reader)
-    with pytest.raises(ValueError, match='weights are drawn, not shown in order; set sampler.shuffle=True'):
+    with pytest.raises(ValueError, match=r'weights are drawn, not shown in order; set sampler.shuffle=True'):
         ViewSampler(views, shuffle=False)
