@@ -12,7 +12,7 @@ from distill.losses.features import FEATURE_LOSSES
 from distill.losses.heads import HEADS, build_head, on_last_axis
 from distill.losses.logits import LOGIT_LOSSES
 from distill.losses.queue import EmbeddingQueue
-from distill.losses.statistics import WARMUP_STEPS, Statistics
+from distill.losses.statistics import STATISTICS, WARMUP_STEPS, Statistics
 from distill.losses.terms import check_options, check_weight
 
 PLACES = ('pooled', 'grid', 'logits')
@@ -153,6 +153,13 @@ class FeatureTerms(nn.Module):
         super().__init__()
         if not losses:
             raise ValueError(f"teacher '{name}' serves no loss; add one to its losses, such as dict(type='cosine')")
+        if statistics not in STATISTICS:
+            raise ValueError(
+                f"teacher '{name}' has the statistics '{statistics}', which are unknown; choose from "
+                f'{", ".join(STATISTICS)}'
+            )
+        if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 1:
+            raise ValueError(f"teacher '{name}' has a warmup of {warmup!r} steps; give a whole number of 1 or more")
         self.terms = nn.ModuleList(FeatureTerm(**loss) for loss in losses)
         self.heads, self.statistics = nn.ModuleDict(), nn.ModuleDict()
         self.keys: list[str] = []

@@ -43,8 +43,6 @@ class Statistics(nn.Module):
 
     def __init__(self, kind: str, chs: int, warmup: int = WARMUP_STEPS):
         super().__init__()
-        if kind not in STATISTICS:
-            raise ValueError(f"statistics '{kind}' are unknown; choose from {', '.join(STATISTICS)}")
         self.kind, self.warmup = kind, warmup
         self._is_fixed = kind in ('layer_norm', 'none')
         if self._is_fixed:
@@ -60,7 +58,6 @@ class Statistics(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
         self._is_fixed = self.kind in ('layer_norm', 'none')
 
-    @torch.no_grad()
     def forward(self, y: Tensor) -> Tensor:
         """Standardise features, in training after they have been counted.
 
@@ -80,6 +77,7 @@ class Statistics(nn.Module):
             return (y - self.mean) @ self.transform.t()
         return (y - self.mean) * self.transform
 
+    @torch.no_grad()
     def _gather(self, rows: Tensor) -> None:
         """Add the features of a step to mean and covariance, by Chan et al.'s rule for the moments of two sets."""
         sums = sum_over_processes(torch.cat([rows.new_tensor([len(rows)]), rows.sum(dim=0)]))

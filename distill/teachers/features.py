@@ -134,14 +134,12 @@ class LiveFeatures(NetworkTeacher, FeatureTeacher):
             )
 
     def _check_size(self, size: tuple[int, int]) -> None:
-        """Check that a transformer's patches fit images of a size (height, width)."""
-        if not is_of_tokens(self.network):
-            return
-        patch = self.network.patch_embed.patch_size
-        if (
-            any(side % one for side, one in zip(size, patch, strict=True))
-            and not self.network.patch_embed.dynamic_img_pad
-        ):
+        """Check that the patches of the network, if it has some, fit images of a size (height, width)."""
+        patches = getattr(self.network, 'patch_embed', None)
+        if getattr(patches, 'dynamic_img_pad', True):
+            return  # It pads, or is none of timm's layers of patches, which drop what is left over.
+        patch = patches.patch_size
+        if any(side % one for side, one in zip(size, patch, strict=True)):
             near = [max(1, side // one) * one for side, one in zip(size, patch, strict=True)]
             raise ValueError(
                 f"teacher '{self.name}' has patches of {patch[0]}x{patch[1]} pixels, which do not fit images of "
