@@ -41,7 +41,17 @@ def save_model(path: str | os.PathLike, model: nn.Module, record: ModelRecord) -
         model: A timm model.
         record: Record of the model; the hash of the weights is added.
     """
-    weights = model.state_dict()
+    save_weights(path, model.state_dict(), record)
+
+
+def save_weights(path: str | os.PathLike, weights: Mapping[str, torch.Tensor], record: ModelRecord) -> None:
+    """Write weights, and the record of their model beside them.
+
+    Args:
+        path: Path of the weights, see `write_weights`.
+        weights: All of a timm model.
+        record: Record of the model; the hash of the weights is added.
+    """
     write_weights(path, weights)
     replace(record, weights_sha256=weights_sha256(weights)).write(path)
 

@@ -1,4 +1,4 @@
-"""Write a teacher's predictions, so that training needs the teacher no more."""
+"""Write a teacher's predictions or features, so that training needs the teacher no more."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import get_dist_info
 from mmengine.registry import init_default_scope
 from rich.progress import track
 
@@ -18,9 +19,13 @@ from distill.base.files import remove_leftovers
 from distill.base.paths import check_can_write
 from distill.base.processes import default_device
 from distill.base.screen import screen
+from distill.teachers.cache.feature_writer import FeatureWriter, Stored
+from distill.teachers.cache.grid_codec import DTYPES as GRID_DTYPES
 from distill.teachers.cache.manifest import DTYPES
-from distill.teachers.cache.writer import CacheWriter, join_processes, size_bytes
+from distill.teachers.cache.writer import CacheWriter, join_processes
 from distill.training.experiment import load_config
+
+GRID_DIMS, FIT_VIEWS = Stored.grid_dims, Stored.fit_views
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,15 @@ class TeacherCache:
     """A cache that is complete.
 
     Attributes:
-        path: Its folder, for ``model.teacher.cache`` of a config, or ``train(…, teacher=dict(cache=path))``.
-        rows: Number of predictions.
+        path: Its folder, for ``model.teacher.cache`` of a config, or ``train(…, teacher=dict(cache=path))``; for the
+            ``cache`` of one of ``model.teachers`` if it holds features.
+        rows: Number of views.
         size: In bytes.
-        largest_difference: Between a stored and a computed probability; None if none was computed again.
+        largest_difference: Between a stored and a computed probability, or between features in units of their root mean
+            square; None if none was computed again.
         rank: Number of this process, of those that have written together.
+        grid_error: The largest of each error of a view's grid, see `distill.teachers.cache.grid_codec.ERRORS`; None if
+            no grid is stored.
     """
 
     path: Path
@@ -40,6 +49,7 @@ class TeacherCache:
     size: int
     largest_difference: float | None = None
     rank: int = 0
+    grid_error: Mapping[str, float] | None = None
 
 
 @call
@@ -50,16 +60,19 @@ def cache_teacher(
     *,
     teacher: Given | None = None,
     views: int | None = None,
-    number: int = 0,
+    number: int | str = 0,
     topk: int | None = None,
     dtype: str = 'float16',
+    grid_dims: int = GRID_DIMS,
+    grid_dtype: str = 'int8',
+    fit_views: int = FIT_VIEWS,
     verify: int = 0,
     launcher: str = 'none',
     progress: bool = True,
     cfg_options: Mapping[str, Any] | None = None,
     **overrides: Any,
 ) -> TeacherCache:
-    """Write a teacher's predictions for the views of a training config.
+    """Write a teacher's predictions, or its features, for the views of a training config.
 
     The same as ``robust-backbones cache``. What an interrupted call has written is kept, and the rest is added.
 
@@ -70,9 +83,12 @@ def cache_teacher(
         teacher: In place of the config's teacher, as `train` takes it. The cache of a network of your own is known by
             the hash of its weights, and is read without the network.
         views: Views of each image, after which training starts again at the first; None for as many as it shows.
-        number: Which teacher, from 0, if the config has a list.
+        number: Which teacher, from 0, if the config has a list; its name, if it has one. Each has a cache of its own.
         topk: Classes to store of each prediction; None for all.
-        dtype: Precision of the store, ``float16`` or ``float32``.
+        dtype: Precision of predictions and of pooled embeddings, ``float16`` or ``float32``.
+        grid_dims: Components to store of each cell of a grid of features.
+        grid_dtype: Their precision, ``int8`` or ``float16``.
+        fit_views: Views of the sample on which the components are found.
         verify: Compute so many pairs of views again and compare.
         launcher: How the processes were started; they share the files out among them.
         progress: Show a progress bar.
@@ -84,26 +100,48 @@ def cache_teacher(
 
     Raises:
         FileNotFoundError: The config, the data or the teacher's checkpoint does not exist.
-        ValueError: The config has no such live teacher, a number is out of range, or the folder holds another cache.
+        ValueError: The config has no such live teacher, a number is out of range, the folder holds another cache, or
+            the disk cannot hold it.
     """
-    check_least(1, views=views, topk=topk)
-    check_least(0, number=number, verify=verify)
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype '{dtype}' is unknown; choose from {', '.join(DTYPES)}")
+    check_least(1, views=views, topk=topk, grid_dims=grid_dims, fit_views=fit_views)
+    check_least(0, number=number if isinstance(number, int) else 0, verify=verify)
+    for name, given, known in (('dtype', dtype, DTYPES), ('grid_dtype', grid_dtype, GRID_DTYPES)):
+        if given not in known:
+            raise ValueError(f"{name} '{given}' is unknown; choose from {', '.join(known)}")
     check_can_write(out, 'out', is_folder=True)
     folder = Path(out)
     settings, _ = load_config(experiment_of(config, data_root, None, {**(cfg_options or {}), **overrides}, launcher))
     init_default_scope('mmengine')
     join_processes(launcher)
+    is_features = settings.model.get('type') == 'FeatureDistiller'
+    if is_features and teacher is not None:
+        raise ValueError(f'{settings.filename} names its teachers in model.teachers; set them there, and drop teacher')
     with networks(settings, None, teacher):
         remove_leftovers(folder)
-        writer = CacheWriter(settings, folder, views, topk, dtype, default_device(), number)
-        shown = progress and writer.rank == 0
+        shown = progress and get_dist_info()[0] == 0
         console = screen(quiet=not shown)
+
+        def tell(line: str) -> None:
+            console.print(f'{folder}: {line}', highlight=False, soft_wrap=True)
 
         def bar(batches: Iterable, total: int) -> Iterable:
             return track(batches, 'predicting', total, console=console, disable=not shown)
 
+        writer: CacheWriter | FeatureWriter
+        if is_features:
+            stored = Stored(dtype, topk, grid_dims, grid_dtype, fit_views)
+            writer = FeatureWriter(settings, folder, views, stored, default_device(), number, tell)
+        else:
+            place = _number(number)
+            writer = CacheWriter(settings, folder, views, topk, dtype, default_device(), place, tell)
         writer.write(bar)
         difference = writer.verify(verify) if verify and writer.rank == 0 else None
-        return TeacherCache(folder, writer.store.rows, size_bytes(writer.store), difference, writer.rank)
+        error = writer.grid_error if isinstance(writer, FeatureWriter) else None
+        return TeacherCache(folder, writer.store.rows, writer.store.size_bytes, difference, writer.rank, error)
+
+
+def _number(teacher: int | str) -> int:
+    """The number of a teacher of predictions, which has no name."""
+    if not str(teacher).isdigit():
+        raise ValueError(f"teacher '{teacher}' is no number; give 0 for the first")
+    return int(teacher)

@@ -150,6 +150,8 @@ def _shift_hooks(config: Config, interval: int | None) -> list[Hook]:
         raise ValueError(f'shifts is {interval}; give 1 or more')
     if not trains_classifier(config):
         raise ValueError(f'{config.filename} trains no student; drop --shifts and use tools/test.py --corruptions')
+    if 'teachers' in config.model:
+        raise ValueError(f'{config.filename} trains a student without classes, which no shift can count; drop --shifts')
     from distill.training.hooks.shift_scores import ShiftScoresHook
 
     return [ShiftScoresHook(config.data_root, interval=interval)]

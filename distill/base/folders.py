@@ -120,8 +120,10 @@ class ClassFolders:
                 f"'{root}' has links to nothing where class folders are: {first(sorted(lost))}; restore or delete them"
             )
         if not names:
-            found = 'images and no class folders' if LOOSE in left_out.counts else 'no class folders'
-            raise ValueError(f"'{root}' has {found}; expected {root}/<class>/<image>")
+            has_images = LOOSE in left_out.counts
+            found = 'images and no class folders' if has_images else 'no class folders'
+            without = '; training without labels (dataset.labels=False) takes them as they are' if has_images else ''
+            raise ValueError(f"'{root}' has {found}; expected {root}/<class>/<image>{without}")
         images = {name: find_images(root, left_out, name) for name in names}
         empty = [name for name in names if not images[name]]
         if empty:
@@ -227,9 +229,12 @@ def find_split(root: str, split: str) -> Path:
 
     Raises:
         FileNotFoundError: The root, or a split of any of these names in it, does not exist.
+        ValueError: The root is another file.
     """
     if Path(root).is_file() and Path(root).suffix == '.tar':
         return Path(root)
+    if Path(root).is_file():
+        raise ValueError(f"data root '{root}' is a file and no .tar; give a folder, a tar file, or a list of images")
     if not Path(root).is_dir():
         raise FileNotFoundError(f"data root '{root}' does not exist; make or unpack the data, or pass --data-root")
     synonyms = {'val': ['val', 'validation', 'test'], 'validation': ['validation', 'val', 'test']}

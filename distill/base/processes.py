@@ -92,3 +92,22 @@ def _read_slurm() -> None:
         command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
         hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         os.environ['MASTER_ADDR'] = hosts[0]
+
+
+def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes of the run, without gradients; the tensor itself if there is one."""
+    if rank_and_count()[1] > 1:
+        x = x.contiguous()
+        distributed.all_reduce(x)
+    return x
+
+
+def gather_rows(x: torch.Tensor) -> torch.Tensor:
+    """The rows of a tensor of all processes, in the order of their ranks, without gradients; each has as many rows."""
+    count = rank_and_count()[1]
+    if count == 1:
+        return x
+    x = x.contiguous()
+    rows = [torch.empty_like(x) for _ in range(count)]
+    distributed.all_gather(rows, x)
+    return torch.cat(rows)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -22,10 +23,12 @@ from mmengine.runner import Runner
 from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.task import DistillationTeacher, LogitDistillationTask
+from torch import nn
 
-import distill.training.distiller  # noqa: F401  registers the model
+import distill.training.register  # noqa: F401  registers the models
 from backbones.checkpoint import build_model
 from distill.benchmarks.turns import Worker
+from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor
 from distill.synthetic.imagenet_like import write_imagenet_like
 from distill.teachers.cache.writer import CacheWriter
@@ -61,16 +64,22 @@ class Settings:
     def config(self, teacher: Mapping) -> Config:
         """A training config: the views, mixing and losses of the ImageNet recipes, on embedded images."""
         mixup = dict(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=1000, mode='pair')
+        return self.with_views(
+            dict(
+                type='Distiller',
+                student=dict(self.student),
+                teacher=dict(teacher),
+                losses=[dict(type='cross_entropy', weight=0.5), dict(type='soft_target_kl', weight=0.5)],
+                data_preprocessor=dict(type='ViewPreprocessor', random_erasing=0.25, mixup=mixup),
+            )
+        )
+
+    def with_views(self, model: Mapping) -> Config:
+        """A training config of a model, on the embedded images."""
         transform = dict(input_size=self.size_px, is_training=True, auto_augment='rand-m9-mstd0.5-inc1')
         return Config(
             dict(
-                model=dict(
-                    type='Distiller',
-                    student=dict(self.student),
-                    teacher=dict(teacher),
-                    losses=[dict(type='cross_entropy', weight=0.5), dict(type='soft_target_kl', weight=0.5)],
-                    data_preprocessor=dict(type='ViewPreprocessor', random_erasing=0.25, mixup=mixup),
-                ),
+                model=dict(model),
                 train_dataloader=dict(
                     batch_size=self.batch_size,
                     drop_last=True,
@@ -80,6 +89,30 @@ class Settings:
                 ),
                 train_cfg=dict(max_epochs=1),
             )
+        )
+
+    @property
+    def cache(self) -> Path:
+        """Folder of the cache."""
+        return self.folder / 'cache'
+
+    @property
+    def cached(self) -> Mapping:
+        """The teacher out of the cache, for `config`."""
+        return dict(cache=str(self.cache))
+
+    def write_cache(self, device: str) -> None:
+        """Write the cache of the teacher's answers for the views of the images."""
+        CacheWriter(self.config(self.teacher), self.cache, topk=10, device=device).write()
+
+    def open_cache(self) -> Callable[[ViewBatch], Any]:
+        """What answers views out of the cache."""
+        return CachedTeacher(self.cache)
+
+    def task(self, student: nn.Module, teacher: nn.Module) -> nn.Module:
+        """timm's task for a student and a teacher."""
+        return LogitDistillationTask(
+            student, DistillationTeacher(teacher), SoftTargetCrossEntropy(), task_loss_weight=0.5, verbose=False
         )
 
 
@@ -149,7 +182,7 @@ def write_images_and_cache(settings: Settings, count: int, device: str = 'cpu') 
     """Draw images, and write the cache of the teacher's predictions for their views."""
     # As usual for 224, images are somewhat larger than the views.
     write_imagenet_like(settings.folder / 'images', size=settings.size_px * 8 // 7, train=count, val=0, shifted=0)
-    CacheWriter(settings.config(settings.teacher), settings.folder / 'cache', topk=10, device=device).write()
+    settings.write_cache(device)
 
 
 def _prepare(settings: Settings) -> dict:
@@ -159,7 +192,7 @@ def _prepare(settings: Settings) -> dict:
     start = time.perf_counter()
     keys = torch.cat([torch.stack(batch[2:4], dim=1) for batch in loader])
     time_s = time.perf_counter() - start
-    teacher, preprocessor = CachedTeacher(settings.folder / 'cache'), ViewPreprocessor()
+    teacher, preprocessor = settings.open_cache(), ViewPreprocessor()
     batches = [preprocessor.view_batch(torch.empty(0), batch) for batch in keys.split(settings.batch_size)]
     start, rounds = time.perf_counter(), 50
     for _ in range(rounds):
@@ -176,10 +209,8 @@ def _batch(settings: Settings) -> list[torch.Tensor]:
 def _peer(settings: Settings) -> Callable[[], None]:
     """timm's task as its training script uses it."""
     student, teacher = (build_model(**model) for model in (settings.student, settings.teacher))
-    student, teacher = student.train(), DistillationTeacher(teacher)
-    task = LogitDistillationTask(student, teacher, SoftTargetCrossEntropy(), task_loss_weight=0.5, verbose=False)
-    task.train()
-    optimizer = create_optimizer_v2(student, 'adamw', **OPTIMIZER)
+    task = settings.task(student.train(), teacher).train()
+    optimizer = create_optimizer_v2(task.trainable_module, 'adamw', **OPTIMIZER)
     preprocessor = MODELS.build({**settings.config({}).model.data_preprocessor, 'channels_last': False})
     data = preprocessor(_batch(settings), True)
 
@@ -196,7 +227,7 @@ def _online(settings: Settings) -> Callable[[], None]:
 
 
 def _cached(settings: Settings) -> Callable[[], None]:
-    return _steps(settings, dict(cache=str(settings.folder / 'cache')))
+    return _steps(settings, settings.cached)
 
 
 def _steps(settings: Settings, teacher: Mapping) -> Callable[[], None]:

@@ -14,12 +14,10 @@ import timm
 import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
-from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2, param_groups_weight_decay
-from timm.task import DistillationTeacher, LogitDistillationTask
 from torch import Tensor, nn
 
-import distill.training.distiller  # noqa: F401  registers the model
+import distill.training.register  # noqa: F401  registers the models
 from backbones.checkpoint import build_model
 from backbones.layers.depthwise import speed_up_depthwise
 from distill.benchmarks.distillation import OPTIMIZER, Settings, write_images_and_cache
@@ -82,25 +80,17 @@ def build(name: str, settings: Settings, batch: list[Tensor]) -> Step:
     compiled = name.endswith('compiled')
     if name.startswith('peer'):
         return peer(settings, batch, compiled)
-    cached = dict(cache=str(settings.folder / 'cache'))
-    return own(settings, batch, cached if name.startswith('cached') else settings.teacher, compiled)
+    return own(settings, batch, settings.cached if name.startswith('cached') else settings.teacher, compiled)
 
 
 def peer(settings: Settings, batch: list[Tensor], compiled: bool) -> Step:
     """A step of timm's task: bf16, channels_last, a fused optimizer; the batch comes normalised and mixed."""
     student, teacher = (build_model(**model).cuda() for model in (settings.student, settings.teacher))
     student, teacher = (network.to(memory_format=torch.channels_last) for network in (student, teacher))
-    task = LogitDistillationTask(
-        student.train(),
-        DistillationTeacher(teacher.eval()),
-        SoftTargetCrossEntropy(),
-        task_loss_weight=0.5,
-        verbose=False,
-    ).cuda()
-    task.train()
+    task = settings.task(student.train(), teacher.eval()).cuda().train()
     if compiled:
         task.compile()
-    optimizer = create_optimizer_v2(student, 'adamw', **OPTIMIZER, fused=True)
+    optimizer = create_optimizer_v2(task.trainable_module, 'adamw', **OPTIMIZER, fused=True)
     preprocessor = MODELS.build(settings.config({}).model.data_preprocessor).cuda()
     data = preprocessor(batch, True)
 

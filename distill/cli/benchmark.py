@@ -35,7 +35,10 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's arguments, with a subcommand for each subject."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     subjects = parser.add_subparsers(dest='subject', required=True, metavar='SUBJECT')
-    distill = subjects.add_parser('distill', help="a distillation step against timm's LogitDistillationTask")
+    distill = subjects.add_parser('distill', help="a distillation step against timm's LogitDistillationTask and "
+                                  'FeatureDistillationTask')  # fmt: skip
+    distill.add_argument('--of', nargs='+', choices=('logits', 'features'), default=['logits', 'features'],
+                         help='what the student learns from (default: both)')  # fmt: skip
     distill.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='cuda: bf16, also compiled')
     distill.add_argument('--batch-size', type=int, help='images of a step (default: 16, on a card 256)')
     distill.add_argument('--threads', type=int, default=2, help='threads of each process')
@@ -117,17 +120,26 @@ def measure_distill(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     """Measure distillation steps; returns the result, and its table."""
     from rich.progress import track
 
-    from distill.benchmarks.distillation import Settings, benchmark_distill, table
+    from distill.benchmarks import distillation
+    from distill.benchmarks.feature_distillation import FeatureSettings
 
     check_device(args.device)
-    settings = Settings(folder, args.batch_size or (256 if args.device == 'cuda' else 16), args.threads)
-    if args.device == 'cuda':
-        from distill.benchmarks.on_card import benchmark_on_card, card_table
+    batch_size = args.batch_size or (256 if args.device == 'cuda' else 16)
+    kinds = {'logits': distillation.Settings, 'features': FeatureSettings}
+    results, tables = {}, []
+    for name in dict.fromkeys(args.of):
+        settings = kinds[name](folder / name, batch_size, args.threads)
+        if args.device == 'cuda':
+            from distill.benchmarks.on_card import benchmark_on_card, card_table
 
-        result = benchmark_on_card(settings, rounds=args.repeats, track=lambda turns: track(list(turns), 'turns'))
-        return result, card_table(result)
-    result = benchmark_distill(settings, args.repeats, lambda steps: track(steps, 'steps'))
-    return result, table(result)
+            found = benchmark_on_card(settings, rounds=args.repeats, track=lambda turns: track(list(turns), 'turns'))
+            tables.append(f'{name}\n{card_table(found)}')
+        else:
+            found = distillation.benchmark_distill(settings, args.repeats, lambda steps: track(steps, 'steps'))
+            tables.append(f'{name}\n{distillation.table(found)}')
+        results[name] = found
+    # What is learnt from logits stands where it stood before there were features.
+    return {**results.pop('logits', {}), **results}, '\n\n'.join(tables)
 
 
 def check_device(device: str) -> None:

@@ -1,6 +1,6 @@
 """Small images, held in memory and augmented a batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ class MemoryViews(Views):
         on_broken: As in `Views`.
         max_broken: As in `Views`.
         corrupt: As in `Views`.
+        labels: As in `Views`.
+        sources: As in `Views`.
 
     Attributes:
         pixels: All images, uint8 [N, 3, H, W]; None before the first is asked for.
@@ -57,7 +59,7 @@ class MemoryViews(Views):
 
     def __init__(
         self,
-        root: str,
+        root: str = '',
         split: str = '',
         name: str = '',
         transform: dict | None = None,
@@ -65,6 +67,8 @@ class MemoryViews(Views):
         on_broken: str = 'raise',
         max_broken: int = 100,
         corrupt: dict | None = None,
+        labels: bool = True,
+        sources: Sequence[Mapping] | None = None,
     ):
         transform = dict(transform or {})
         self.training = bool(transform.get('is_training'))
@@ -74,7 +78,7 @@ class MemoryViews(Views):
             once = {'interpolation': 'bicubic', **kept, 'crop_pct': 1.0}
         else:
             once = transform
-        super().__init__(root, split, name, once, seed, on_broken, max_broken, corrupt)
+        super().__init__(root, split, name, once, seed, on_broken, max_broken, corrupt, labels, sources)
         self.transform_config = transform
         self.area = tuple(transform.get('scale') or (0.08, 1.0))
         self.ratio = tuple(transform.get('ratio') or (3 / 4, 4 / 3))

@@ -68,9 +68,9 @@ class ViewPreprocessor(BaseDataPreprocessor):
             training: Erase and mix.
 
         Returns:
-            ``images``: normalised [B, 3, H, W]; ``targets``: labels [B], or probabilities [B, K] if mixed; ``keys``:
-            index and view [B, 2] on the CPU, or None. With copies also ``corrupted``, as the images [copies · B, 3, H,
-            W]: the first copy of each view, then the second.
+            ``images``: normalised [B, 3, H, W]; ``targets``: labels [B], or probabilities [B, K] if mixed, or −1 [B]
+            without labels; ``keys``: index and view [B, 2] on the CPU, or None. With copies also ``corrupted``, as the
+            images [copies · B, 3, H, W]: the first copy of each view, then the second.
 
         Raises:
             ValueError: Images are to be mixed in pairs and the batch does not consist of such pairs; or images are to
@@ -80,21 +80,30 @@ class ViewPreprocessor(BaseDataPreprocessor):
         images, targets = self.cast_data(list(data[:2]))
         keys, seeds = (torch.stack(list(data[2:4]), dim=1), data[4]) if len(data) > 2 else (None, None)
         images = self._normalised(images)
+        # Images without labels are mixed alone. Asked on the CPU, where it makes no device wait.
+        labelled = self.mixup is None or not training or not bool((data[1] < 0).any())
         if len(data) < 6:
             if training:
-                images, targets = self._augment(images, targets, keys, seeds)
+                images, targets = self._augment_labelled(images, targets, keys, seeds, labelled)
             return dict(images=images, targets=targets, keys=keys)
         copies = [self._normalised(copy) for copy in self.cast_data(data[5]).unbind(1)]
         if training:
             # timm's modes draw from numpy's generator, which each copy finds as its view has found it.
             state = np.random.get_state()
-            images, mixed = self._augment(images, targets, keys, seeds)
+            images, mixed = self._augment_labelled(images, targets, keys, seeds, labelled)
             for place, copy in enumerate(copies):
                 np.random.set_state(state)
-                copies[place] = self._augment(copy, targets, keys, seeds)[0]
+                copies[place] = self._augment_labelled(copy, targets, keys, seeds, labelled)[0]
             targets = mixed
         corrupted = copies[0] if len(copies) == 1 else torch.cat(copies)
         return dict(images=images, targets=targets, keys=keys, corrupted=corrupted)
+
+    def _augment_labelled(
+        self, images: Tensor, targets: Tensor, keys: Tensor | None, seeds: Tensor | None, labelled: bool
+    ) -> tuple[Tensor, Tensor]:
+        if labelled:
+            return self._augment(images, targets, keys, seeds)
+        return self._augment(images, targets.clamp(min=0), keys, seeds)[0], targets
 
     def _normalised(self, images: Tensor) -> Tensor:
         return normalise(images.to(memory_format=self.memory_format), self.mean, self.std)

@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import DATA_SAMPLERS
 
-from distill.data.plan import ViewPlan, permutation
+from distill.data.plan import permutation, plan_views
 from distill.data.views import Views
 
 
@@ -27,7 +27,7 @@ class ViewSampler(DefaultSampler):
             epoch has as many views as without repeats, see `ViewPlan`.
 
     Attributes:
-        plan: The views of every epoch.
+        plan: The views of every epoch; those of several sets with weights are a `WeightedPlan`.
         epochs: Epochs after which the views start again; None for never. A teacher's cache sets it.
         skip: How many of this process's views to leave out at the beginning of the epoch, since a resumed run has seen
             them.
@@ -35,7 +35,7 @@ class ViewSampler(DefaultSampler):
 
     def __init__(self, dataset: Views, shuffle: bool = True, seed: int | None = None, repeats: int = 1):
         super().__init__(dataset, shuffle=shuffle, seed=seed)
-        self.plan = ViewPlan(len(dataset), repeats, shuffle, dataset.seed)
+        self.plan = plan_views(len(dataset), repeats, shuffle, dataset.seed, getattr(dataset, 'sources', None))
         self.epochs: int | None = None
         self.skip = 0
 

@@ -17,6 +17,7 @@ from distill.base.folders import (
     left_out_line,
     natural_key,
 )
+from distill.data.shards import NO_LABEL
 
 
 class TarReader(ReaderImageInTar):
@@ -27,21 +28,24 @@ class TarReader(ReaderImageInTar):
 
     Args:
         root: The tar file.
+        labels: Whether folders are classes; otherwise images may lie anywhere, and each has the label −1.
 
     Attributes:
-        class_to_idx: Label of each class.
+        class_to_idx: Label of each class; of images without labels there is none.
         note: A line that counts what is left out, or None.
 
     Raises:
-        ValueError: There is no class folder with an image.
+        ValueError: There is no class folder with an image, or without labels no image.
     """
 
-    def __init__(self, root: str):
+    def __init__(self, root: str, labels: bool = True):
         # timm raises the error of an empty zip where it finds no image.
         try:
             samples, _, _, tarfiles = extract_tarinfos(root, extensions=image_suffixes())
         except ValueError:
-            raise ValueError(f"'{root}' has no image; expected <class>/<image> in it") from None
+            raise ValueError(
+                f"'{root}' has no image; expected {'<class>/<image>' if labels else 'some'} in it"
+            ) from None
         except tarfile.TarError as error:
             raise ValueError(f"tar file '{root}' is damaged ({error}); copy it again") from None
         self.root, self.cache_tarfiles = root, False
@@ -50,19 +54,32 @@ class TarReader(ReaderImageInTar):
         left_out = LeftOut()
         places = [_folders_and_name(member, child) for member, _, child in samples]
         kept = [k for k, place in enumerate(places) if _belongs(place, left_out)]
+        self.class_to_idx: dict[str, int] = {}
+        targets = [NO_LABEL] * len(kept)
+        if labels:
+            kept, targets = self._labelled(places, kept, left_out)
+        elif not kept:
+            raise ValueError(f"'{root}' has no image; expected some in it")
+        self.class_name_to_idx = self.class_to_idx
+        self.class_idx_to_name = {label: name for name, label in self.class_to_idx.items()}
+        self.samples, self.targets = samples[kept], np.array(targets)
+        self.note = left_out_line(root, left_out)
+
+    def _labelled(self, places: list[list[str]], kept: list[int], left_out: LeftOut) -> tuple[list[int], list[int]]:
+        """The images of class folders, and their labels; finds the classes, and counts what is in none."""
         depth = _depth([places[k] for k in kept])
         for k in kept:
             if len(places[k]) < depth + 2:
                 left_out.add(LOOSE, '/'.join(places[k]))
         kept = [k for k in kept if len(places[k]) >= depth + 2]
         if not kept:
-            raise ValueError(f"'{root}' has no class folders; expected <class>/<image> in it")
+            raise ValueError(
+                f"'{self.root}' has no class folders; expected <class>/<image> in it, or set dataset.labels=False to "
+                'train without labels'
+            )
         classes = sorted({places[k][depth] for k in kept}, key=natural_key)
-        self.class_to_idx = self.class_name_to_idx = {name: label for label, name in enumerate(classes)}
-        self.class_idx_to_name = dict(enumerate(classes))
-        self.samples = samples[kept]
-        self.targets = np.array([self.class_to_idx[places[k][depth]] for k in kept])
-        self.note = left_out_line(root, left_out)
+        self.class_to_idx = {name: label for label, name in enumerate(classes)}
+        return kept, [self.class_to_idx[places[k][depth]] for k in kept]
 
 
 def _folders_and_name(member, child) -> list[str]:

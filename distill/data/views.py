@@ -1,7 +1,7 @@
 """Read and transform images by timm, with every view fixed by (seed, image, view)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,8 +16,9 @@ from distill.base.classes import match_classes
 from distill.base.images import check_header, decode
 from distill.base.seeding import seed_everything
 from distill.corruptions.training import build_corruption
-from distill.data.readers import class_names, open_reader
+from distill.data.readers import class_names
 from distill.data.shards import ShardReader
+from distill.data.sources import open_sources
 
 HEADERS = 500
 """Images whose headers are looked at before training, spread evenly: less than a second, on a disk of its own."""
@@ -30,11 +31,17 @@ class Views(Dataset):
     What is random about a view follows from (seed, image, view) alone: it does not depend on the worker, the batch or
     the views before it. So a resumed run sees the views that an uninterrupted run would have seen.
 
+    Images without labels lie anywhere below the root, or a list names them (`distill.base.image_lists`). Several such
+    sets are one set with ``sources``; with weights each has its share of every epoch, see
+    `distill.data.plan.WeightedPlan`.
+
     Args:
-        root: Folder of the set, or a tar file.
-        split: Part of the set: a folder or tar file in the root (``train``, ``val``, ``validation``, …), or ``''``.
-        name: timm's name of the kind of data: ``''`` for folders and tar files, ``hfds/…`` for Hugging Face data sets,
-            ``wds/`` for WebDataset shards (see `ShardReader`).
+        root: Folder of the set, or a tar file; without labels also a list of images, whose paths are relative to its
+            folder.
+        split: Part of the set: a folder or tar file in the root (``train``, ``val``, ``validation``, …), or ``''``;
+            without labels also a list of images in the root, whose paths are relative to the root.
+        name: timm's name of the kind of data: ``''`` for folders, tar files and lists, ``hfds/…`` for Hugging Face data
+            sets, ``wds/`` for WebDataset shards (see `ShardReader`).
         transform: Arguments of timm's `create_transform`.
         seed: Seed of the views. The run has a seed of its own, so that several runs can share a teacher's cache.
         on_broken: What to do with an image that cannot be read: ``raise``, or ``skip``, which logs it and takes the
@@ -42,6 +49,9 @@ class Views(Dataset):
         max_broken: How many different images each process of the run may skip.
         corrupt: Arguments of `distill.corruptions.training.TrainingCorruption`: with each view come corrupted copies of
             it, which the student sees in place of the view that the teacher sees. None for no copies.
+        labels: Whether images have labels. Otherwise the label of each is −1, and there are no classes.
+        sources: Several sets without labels in place of one: for each ``dict(root=…)`` with any of ``split``, ``name``
+            and ``weight``. Weights are given for all or for none.
 
     Attributes:
         reader: timm's reader of the images.
@@ -50,6 +60,8 @@ class Views(Dataset):
         named: Whether the classes have names; otherwise they are called by their numbers, and can only be counted.
         transform_config: Arguments of timm's `create_transform`, as they were given.
         corruption: What makes the corrupted copies, or None.
+        labelled: Whether images have labels.
+        sources: Number of images and weight of each of several sets; None without weights.
         in_memory: Whether images are held in memory and augmented a batch at a time, which gives other views.
         broken: Whether each image was found broken [images]; None if such an image raises.
 
@@ -62,7 +74,7 @@ class Views(Dataset):
 
     def __init__(
         self,
-        root: str,
+        root: str = '',
         split: str = '',
         name: str = '',
         transform: dict | None = None,
@@ -70,11 +82,14 @@ class Views(Dataset):
         on_broken: str = 'raise',
         max_broken: int = 100,
         corrupt: dict | None = None,
+        labels: bool = True,
+        sources: Sequence[Mapping] | None = None,
     ):
         self.corruption = build_corruption(corrupt, 'dataset.corrupt')
         if on_broken not in ('raise', 'skip'):
             raise ValueError(f"on_broken is '{on_broken}'; choose from raise, skip")
-        self.reader = open_reader(root, split, name)
+        self.labelled = labels
+        self.reader, self.sources = open_sources(root, split, name, labels, sources)
         self.where = str(getattr(self.reader, 'root', None) or name)
         self.classes = class_names(self.reader)
         self.named = bool(self.classes) and not isinstance(self.reader, ShardReader)

@@ -15,7 +15,7 @@ from mmengine.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from distill.base.seeding import kept_generators, seed_everything
-from distill.training.resume import MidEpochHook, is_epoch_based, other_steps, step_size
+from distill.training.resume import MidEpochHook, WithoutPast, is_epoch_based, other_steps, step_size
 
 
 class SeededSamples(Dataset):
@@ -181,29 +181,3 @@ class SeedSamplesHook(MidEpochHook):
             fresh = type(loop.dataloader_iterator)(loop.dataloader)
         forwards = not getattr(loop, 'fast_forward_on_resume', False)
         loop.dataloader_iterator = WithoutPast(fresh, runner.iter) if passed and forwards else fresh
-
-
-class WithoutPast:
-    """An iterator for a loop that is about to pass over the batches of the past, which are no longer in it.
-
-    Args:
-        batches: What comes after the past.
-        past: How many batches the loop will pass over: one by one in mmengine, at once in onedl-mmengine.
-    """
-
-    def __init__(self, batches: Iterator, past: int):
-        self.batches = batches
-        self.past = past
-
-    def __iter__(self) -> Iterator:
-        return self
-
-    def __next__(self):
-        if self.past:
-            self.past -= 1
-            return None
-        return next(self.batches)
-
-    def skip_iter(self, count: int) -> None:
-        """Pass over batches of the past."""
-        self.past -= count

@@ -9,12 +9,13 @@ predicts, it averages the two.
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from distill.base.forward import find_layer
 from distill.losses.consistency import CONSISTENCY_LOSSES
 from distill.losses.features import FEATURE_LOSSES, needs_projector
 from distill.losses.logits import LOGIT_LOSSES
@@ -52,16 +53,12 @@ class WeightedLoss(nn.Module):
             raise ValueError(
                 f'loss {type} compares logits; drop layers' if layers else f'loss {type} needs layers, as in {example}'
             )
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
-            raise ValueError(f'loss {type} has the weight {weight!r}; give a number')
+        check_weight(weight, f'loss {type}')
         self.kind, self.name, self.weight = type, f'loss_{type}', weight
         self.layers = [tuple(pair) for pair in layers]
         self.function, self.options = functions[type], options
+        self.inputs = check_options(type, self.function, options)
         inputs = inspect.signature(self.function).parameters
-        known = [name for name, parameter in inputs.items() if parameter.default is not parameter.empty]
-        if unknown := sorted(set(options) - set(known)):
-            raise ValueError(f"loss {type} has no option '{unknown[0]}'; choose from weight, {', '.join(known)}")
-        self.inputs = [name for name in inputs if name not in known]
         self.needs_clean = 'logits_of_all' in self.inputs
         self.needs_teacher = bool(layers) or 'teacher_logits' in self.inputs
         temperature = options.get('temperature', inputs['temperature'].default if 'temperature' in inputs else 1.0)
@@ -80,7 +77,7 @@ class WeightedLoss(nn.Module):
         Raises:
             ValueError: A layer is out of range.
         """
-        pairs = [(_index(s, student_chs, 'student'), _index(t, teacher_chs, 'teacher')) for s, t in self.layers]
+        pairs = [(find_layer(s, student_chs, 'student'), find_layer(t, teacher_chs, 'teacher')) for s, t in self.layers]
         self.layers = pairs
         for s, t in pairs:
             if needs_projector(self.kind, student_chs[s], teacher_chs[t]):
@@ -127,10 +124,42 @@ class WeightedLoss(nn.Module):
             return self.weight * self.function(**{name: given[name] for name in self.inputs}, **self.options)
 
 
-def _index(layer: int, channels: Sequence[int], owner: str) -> int:
-    if not -len(channels) <= layer < len(channels):
-        raise ValueError(f'layer {layer} of the {owner} is out of range; choose from 0 … {len(channels) - 1}')
-    return layer % len(channels)
+def check_weight(weight: Any, owner: str) -> None:
+    """Check that a weight is a finite number.
+
+    Args:
+        weight: The weight.
+        owner: Whose it is, for the error.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
+        raise ValueError(f'{owner} has the weight {weight!r}; give a number')
+
+
+def check_options(type: str, function: Callable, options: Iterable[str], others: Sequence[str] = ()) -> list[str]:
+    """Check that a loss takes what a config gives it.
+
+    Args:
+        type: Name of the loss, for the error.
+        function: The loss: what it compares has no default, and an option has one.
+        options: Names that the config gives.
+        others: What every loss of the config takes besides its weight.
+
+    Returns:
+        What the loss compares.
+
+    Raises:
+        ValueError: It has no such option.
+    """
+    inputs = inspect.signature(function).parameters
+    known = [name for name, parameter in inputs.items() if parameter.default is not parameter.empty]
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(
+            f"loss {type} has no option '{unknown[0]}'; choose from {', '.join(['weight', *others, *known])}"
+        )
+    return [name for name in inputs if name not in known]
 
 
 def build_losses(configs: Sequence[dict]) -> nn.ModuleList:

@@ -14,7 +14,7 @@ from distill.data.readers import class_names
 from distill.data.sampler import ViewSampler
 from distill.data.views import Views
 from distill.teachers.cache.describe import describe_run, describe_teacher, find_teacher
-from distill.teachers.cache.manifest import Manifest, require_equal
+from distill.teachers.cache.manifest import Layout, Manifest, require_equal
 from distill.teachers.protocol import Prediction, Teacher
 
 
@@ -44,7 +44,11 @@ class CachedTeacher(Teacher):
     def __init__(self, cache: str | os.PathLike, **model):
         self.cache = Path(cache)
         self.manifest = Manifest.read(self.cache)
-        self.store = self.manifest.store(self.cache)
+        if not isinstance(self.manifest.cache, Layout):
+            raise ValueError(
+                f"cache '{cache}' holds features, and this teacher is asked for predictions; write one of its logits"
+            )
+        self.store = self.manifest.cache.store(self.cache, self.manifest.rows)
         missing = self.store.missing()
         if missing:
             raise ValueError(

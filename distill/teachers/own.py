@@ -1,9 +1,8 @@
 """A network of a user's own as a teacher."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from backbones.checkpoint import weights_sha256
@@ -35,12 +34,6 @@ class OwnTeacher(LiveTeacher):
         self.mean, self.std, self.classes = tuple(kept.mean), tuple(kept.std), kept.classes
         self.size = kept.input_size
         self.places: Tensor | None = None
-        self._compared: tuple[Tensor, Tensor, Tensor, bool] | None = None
-
-    def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Follow the student to a device or a type."""
-        with torch.no_grad():
-            self.network._apply(fn)
 
 
 def own_sha256(name: str, expected: str | None = None) -> str:

@@ -2,23 +2,18 @@
 
 from collections.abc import Sequence
 
-import torch
-from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from backbones.checkpoint import build_model, resolve_model
-from backbones.layers.depthwise import speed_up_depthwise
 from distill.base.forward import compiled, layer_channels
-from distill.data.preprocessor import ViewPreprocessor
 from distill.losses.terms import build_losses
 from distill.teachers.build import build_teacher
 from distill.teachers.protocol import Prediction, Teacher
-from distill.training.batch_norm import share_statistics
+from distill.training.student import StudentModel
 
 
 @MODELS.register_module()
-class Distiller(BaseModel):
+class Distiller(StudentModel):
     """A student that learns from labels, from a teacher, or from both.
 
     A student with a distillation token (timm's ``*_distilled`` models) trains that token with the teacher, see
@@ -36,15 +31,10 @@ class Distiller(BaseModel):
         data_preprocessor: Config of a `distill.data.preprocessor.ViewPreprocessor`.
         compile: Whether to compile student and teacher, or options of `torch.compile`. In place of mmengine's own key
             of that name, which would compile mixing and optimizer with them.
-        sync_bn: Let all processes share the statistics of the student's batch norms: n of them then do what one does
-            with n times the batch. In place of mmengine's own key of that name, which drops the activations of timm's
-            norms.
-        cut_kernels: Compute less of the student's depthwise kernels where they are larger than the map, as on images of
-            32 pixels: on a CPU in two thirds of the time, and rounded otherwise.
+        sync_bn: See `StudentModel`.
+        cut_kernels: See `StudentModel`.
 
     Attributes:
-        student: The timm model.
-        student_config: Arguments that built the student.
         teacher: The teacher, which is no submodule, or None.
         losses: Terms of the loss, with their projectors.
 
@@ -63,14 +53,7 @@ class Distiller(BaseModel):
         sync_bn: bool = False,
         cut_kernels: bool = False,
     ):
-        super().__init__(data_preprocessor or ViewPreprocessor())
-        self.student = speed_up_depthwise(build_model(**student, new_head=True), cut_kernels)
-        if sync_bn:
-            self.student = share_statistics(self.student)
-        self.student_config = dict(student)
-        self.student_record = resolve_model(**student)
-        if self.data_preprocessor.memory_format is torch.channels_last:
-            self.student = self.student.to(memory_format=torch.channels_last)
+        super().__init__(student, data_preprocessor, sync_bn, cut_kernels)
         self.predict = compiled(compile)
         self.losses = build_losses(losses)
         self._check_mixing()
@@ -129,17 +112,11 @@ class Distiller(BaseModel):
                 loss.connect(layer_channels(self.student, 'student'), teacher_chs)
         return teacher
 
-    def init_weights(self) -> None:
-        """Keep the weights, which timm has initialised or a checkpoint has given.
-
-        mmengine calls this when training starts, and would initialise the layers of the student anew.
-        """
-        self._is_init = True
-
-    def _apply(self, fn, *args, **kwargs):
-        if getattr(self, 'teacher', None) is not None:
-            self.teacher.apply(fn)
-        return super()._apply(fn, *args, **kwargs)
+    @property
+    def all_teachers(self) -> list[Teacher]:
+        """The teacher, if there is one."""
+        teacher = getattr(self, 'teacher', None)
+        return [] if teacher is None else [teacher]
 
     def forward(
         self,

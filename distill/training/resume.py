@@ -1,6 +1,7 @@
 """Keep a resumed run equal to one that was never stopped: the newest checkpoint, and its place in the data."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -181,6 +182,32 @@ def count_in_new_steps(runner, iteration: int) -> None:
 def is_epoch_based(runner) -> bool:
     """Whether a run is counted in epochs."""
     return isinstance(runner.train_loop, EpochBasedTrainLoop)
+
+
+class WithoutPast:
+    """An iterator for a loop that is about to pass over the batches of the past, which are no longer in it.
+
+    Args:
+        batches: What comes after the past.
+        past: How many batches the loop will pass over: one by one in mmengine, at once in onedl-mmengine.
+    """
+
+    def __init__(self, batches: Iterator, past: int):
+        self.batches = batches
+        self.past = past
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self):
+        if self.past:
+            self.past -= 1
+            return None
+        return next(self.batches)
+
+    def skip_iter(self, count: int) -> None:
+        """Pass over batches of the past."""
+        self.past -= count
 
 
 def latest_checkpoint(work_dir: str | os.PathLike) -> str | None:

@@ -30,8 +30,8 @@ from distill.training.seen import SEEN, seen_kinds
 MMENGINE_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 """Hooks that mmengine registers by itself, and that only a None in ``default_hooks`` keeps out."""
 
-ENDLESS = {'InfiniteSampler', 'MultiSourceSampler'}
-"""Samplers of mmengine and mmdet, by name, that start again where their data set ends: every batch is full."""
+ENDLESS = {'InfiniteSampler', 'MultiSourceSampler', 'StreamSampler'}
+"""Samplers, by name, that start again where their data set ends: every batch is full."""
 
 
 WAYS_KEY = 'depthwise_ways'
@@ -188,10 +188,10 @@ def check_batches(loader: DataLoader, dataset: dict) -> None:
         ValueError: It has none.
     """
     batches = loader.batch_sampler
-    if not isinstance(batches, Sized) or len(batches):
-        return
     sampler = getattr(batches, 'sampler', loader.sampler)
     if not isinstance(sampler, Sized) or {kind.__name__ for kind in type(sampler).__mro__} & ENDLESS:
+        return
+    if not isinstance(batches, Sized) or len(batches):
         return
     paths = [str(dataset[key]) for key in ('data_root', 'root', 'split', 'ann_file') if dataset.get(key)]
     where = f" '{os.path.join(*paths)}'" if paths else ''

@@ -72,7 +72,7 @@ def test_a_better_student_is_never_without_a_pair_of_weights_and_record_that_loa
     replace = os.replace
     for write in (1, 2, 3):
         path = tmp_path / str(write) / 'student_best.safetensors'
-        save_student(path, old, record)
+        save_student(path, old.state_dict(), record)
         writes = itertools.count(1)
 
         def counted(*paths, writes=writes, write=write) -> None:
@@ -82,7 +82,7 @@ def test_a_better_student_is_never_without_a_pair_of_weights_and_record_that_loa
 
         monkeypatch.setattr('backbones.files.os.replace', counted)
         with pytest.raises(Killed):
-            save_student(path, new, record)
+            save_student(path, new.state_dict(), record)
         monkeypatch.undo()
         loaded = []
         for one in (path, path.with_suffix('.pth')):

@@ -12,11 +12,21 @@ from distill.data.preprocessor import ViewPreprocessor
 from distill.data.readers import list_sha256
 from distill.data.sampler import ViewSampler
 from distill.data.views import Views
-from distill.teachers.cache.manifest import ImageList, RunViews, TeacherIdentity, ViewSettings, plain
+from distill.teachers.cache.manifest import (
+    FeatureIdentity,
+    ImageList,
+    RunViews,
+    TeacherIdentity,
+    ViewSettings,
+    plain,
+)
 from distill.teachers.own import own_sha256
+from distill.teachers.protocol import FeatureTeacher
 
 VERSIONED = ('torch', 'torchvision', 'timm', 'numpy', 'pillow', 'robust-backbones')
 """Packages that make views or predictions."""
+ASKED = ('pooling', 'layer', 'size')
+"""Which features are asked of a teacher."""
 
 
 def describe_run(dataset: Views, sampler: ViewSampler, preprocessor: ViewPreprocessor) -> RunViews:
@@ -25,16 +35,25 @@ def describe_run(dataset: Views, sampler: ViewSampler, preprocessor: ViewPreproc
     Raises:
         ValueError: The views follow from more than their seed, so that they cannot be replayed.
     """
-    if not isinstance(sampler, ViewSampler):
-        raise ValueError(f'the sampler is a {type(sampler).__name__}; a teacher cache needs a ViewSampler')
+    require_view_sampler(sampler)
     plan = sampler.plan
     transform = dataset.transform_config | ({'in_memory': True} if dataset.in_memory else {})
     return RunViews(
         ImageList(len(dataset), len(dataset.classes), list_sha256(dataset.reader)),
-        ViewSettings(dataset.seed, plain(transform), plan.repeats, plan.shuffle),
+        ViewSettings(dataset.seed, plain(transform), plan.repeats, plan.shuffle, plain(dataset.sources)),
         plain(preprocessor.describe()),
         {name: version(name) for name in VERSIONED},
     )
+
+
+def require_view_sampler(sampler: object) -> None:
+    """Check that the views of a run come by their numbers.
+
+    Raises:
+        ValueError: They do not: those of a stream, for instance, never come again.
+    """
+    if not isinstance(sampler, ViewSampler):
+        raise ValueError(f'the sampler is a {type(sampler).__name__}; a teacher cache needs a ViewSampler')
 
 
 def describe_teacher(config: Mapping) -> TeacherIdentity:
@@ -62,6 +81,29 @@ def describe_teacher(config: Mapping) -> TeacherIdentity:
     if config.get('checkpoint') is not None and found.file is not None:
         identity['weights_sha256'] = weights_sha256(read_weights(found.file.path))
     return identity
+
+
+def describe_asked(config: Mapping) -> FeatureIdentity:
+    """Describe what a feature teacher's config fixes, as far as it is named and at hand, without building the teacher.
+
+    Args:
+        config: Arguments of `distill.teachers.features.LiveFeatures`.
+    """
+    asked = {key: config.get(key) for key in ASKED}
+    if isinstance(asked['size'], int):
+        asked['size'] = (asked['size'], asked['size'])
+    model = {key: value for key, value in config.items() if key not in (*ASKED, 'name')}
+    return {**describe_teacher(model), 'asked': plain(asked)}
+
+
+def describe_features(teacher: FeatureTeacher, config: Mapping) -> FeatureIdentity:
+    """Describe a feature teacher and what is asked of it.
+
+    Args:
+        teacher: The teacher.
+        config: The arguments that it was built with.
+    """
+    return plain({**teacher.describe(), **describe_asked(config)})
 
 
 def find_teacher(config: Mapping) -> Found | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from distill.base.files import read_json, write_json
-from distill.data.plan import ViewPlan
+from distill.data.plan import Source, ViewPlan, plan_views
+from distill.teachers.cache.feature_layout import KIND, FeatureLayout
 from distill.teachers.cache.store import Store
 
 MANIFEST = 'manifest.json'
@@ -30,6 +31,26 @@ class TeacherIdentity(TypedDict, total=False):
     model: str
     model_kwargs: dict[str, Any]
     classes: list[str]
+
+
+class FeatureIdentity(TeacherIdentity, total=False):
+    """Which teacher gave features, and which of its features.
+
+    Keys:
+        pooling: How its embeddings are pooled; None for the model's own way.
+        layer: Index of the layer of the grid; None for the last.
+        size: Height and width in pixels that the teacher was shown; None for those of the views.
+        mean: Mean that its images were normalised by.
+        std: Standard deviation that its images were normalised by.
+        asked: ``pooling``, ``layer`` and ``size`` as the config has them.
+    """
+
+    pooling: str | None
+    layer: int | None
+    size: list[int] | None
+    mean: list[float]
+    std: list[float]
+    asked: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,6 +82,10 @@ class Layout:
             raise TypeError(f'dtype is {self.dtype!r} and not one of {", ".join(DTYPES)}')
         return self
 
+    def store(self, directory: Path, rows: int) -> Store:
+        """The files of predictions in a folder."""
+        return Store(directory, rows, self.num_classes, self.topk, self.dtype)
+
 
 @dataclass(frozen=True)
 class ImageList:
@@ -86,12 +111,14 @@ class ViewSettings:
         transform: Arguments of timm's `create_transform`.
         repeats: Views of a drawn image in an epoch.
         shuffle: Whether the images of an epoch are drawn in an order of their own.
+        sources: Number of images and weight of each of several sets; None for one set, or several without weights.
     """
 
     seed: int
     transform: dict[str, Any]
     repeats: int
     shuffle: bool
+    sources: list[list] | None = None
 
 
 @dataclass(frozen=True)
@@ -116,13 +143,13 @@ class Manifest:
     """All that the predictions of a cache depend on. Values are plain, as they come back from a JSON file.
 
     Attributes:
-        cache: How the predictions are stored.
+        cache: How the predictions, or the features, are stored.
         teacher: Which teacher predicted.
         run: What fixes the views that the teacher saw.
     """
 
-    cache: Layout
-    teacher: TeacherIdentity
+    cache: Layout | FeatureLayout
+    teacher: TeacherIdentity | FeatureIdentity
     run: RunViews
 
     @classmethod
@@ -150,7 +177,9 @@ class Manifest:
             ):
                 if not isinstance(value, kind):
                     raise TypeError(f'{name} is {value!r}')
-            layout = Layout(**content['cache']).checked()
+            stored = content['cache']
+            is_features = isinstance(stored, dict) and stored.get('kind') == KIND
+            layout = FeatureLayout.read(stored) if is_features else Layout(**stored).checked()
             return cls(layout, content['teacher'], RunViews(images, views, run['batch'], run['versions']))
         except (KeyError, TypeError) as error:
             raise ValueError(f"'{path}' is no manifest of a cache ({error}); write the cache again") from None
@@ -163,12 +192,13 @@ class Manifest:
     def plan(self) -> ViewPlan:
         """The views of every epoch."""
         views = self.run.views
-        return ViewPlan(self.run.data.images, views.repeats, views.shuffle, views.seed)
+        sources = None if views.sources is None else [Source(*source) for source in views.sources]
+        return plan_views(self.run.data.images, views.repeats, views.shuffle, views.seed, sources)
 
-    def store(self, folder: Path) -> Store:
-        """The files of predictions in a folder."""
-        rows = self.plan.epochs(self.cache.views) * self.plan.rows_per_epoch
-        return Store(folder, rows, self.cache.num_classes, self.cache.topk, self.cache.dtype)
+    @property
+    def rows(self) -> int:
+        """Number of rows: one for each view of each image."""
+        return self.plan.epochs(self.cache.views) * self.plan.rows_per_epoch
 
 
 def plain(value):

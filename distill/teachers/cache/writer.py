@@ -1,7 +1,9 @@
 """Write a teacher's cache, in one process or several, and verify it by predicting some views again."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,79 +15,70 @@ from torch.utils.data import DataLoader
 
 from backbones.checkpoint import weights_sha256
 from distill.base.processes import join_on_cpu
-from distill.teachers.cache.describe import describe_run, describe_teacher
+from distill.data.plan import ViewPlan
+from distill.data.preprocessor import ViewPreprocessor
+from distill.teachers.cache.describe import describe_run, describe_teacher, require_view_sampler
 from distill.teachers.cache.manifest import MANIFEST, Layout, Manifest, TeacherIdentity, require_equal
+from distill.teachers.cache.rows import Rows
+from distill.teachers.cache.space import require_space
 from distill.teachers.cache.store import Store
 
 TOLERANCE = 0.01
 """Largest difference of a probability that `CacheWriter.verify` lets pass: rounding makes 0.001 in half precision."""
 
 
-class CacheWriter:
-    """Run the teacher of a training config on the views that training with this config would show it.
+class ViewWriter(ABC):
+    """Run a teacher on the views that training with a config would show it, and write its answers.
 
     Args:
-        config: Config of a distillation with a live teacher.
+        config: Config of a distillation.
         directory: Folder of the cache. Files that an earlier, interrupted writer left there are kept.
         views: Views of each image; None for as many as training shows.
-        topk: Classes to store of each prediction; None for all.
-        dtype: ``float16`` or ``float32``.
-        device: Where the teacher runs.
-        number: Number of the teacher, from 0, if the config has a list.
 
     Attributes:
-        plan: The views to predict.
-        store: The files to write.
+        dataset: The training set.
+        sampler: Its sampler.
+        views: Views of each image.
         rank: Number of this process.
         world_size: Number of processes that write together.
+        plan: The views to answer.
+        store: The files to write; a subclass sets it by `_claim`.
 
     Raises:
-        ValueError: The config has no such live teacher or mixes by the batch, ``topk`` or ``views`` is impossible,
-            or the folder holds another cache.
+        ValueError: There cannot be so many views, or the config does not say how many it shows.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        directory: Path,
-        views: int | None = None,
-        topk: int | None = None,
-        dtype: str = 'float16',
-        device: str = 'cpu',
-        number: int = 0,
-    ):
-        teacher = live_teacher(config, number)
-        self.loader = config.train_dataloader
+    store: Rows
+
+    def __init__(self, config: Config, directory: Path, views: int | None):
+        self.directory, self.loader = directory, config.train_dataloader
         # The teacher sees clean views: corrupted copies are the student's.
         self.dataset = DATASETS.build({key: value for key, value in self.loader.dataset.items() if key != 'corrupt'})
-        sampler = DATA_SAMPLERS.build(self.loader.sampler, default_args=dict(dataset=self.dataset, seed=0))
-        self.model = MODELS.build({**config.model, 'teacher': teacher}).to(device).eval()
+        self.sampler = DATA_SAMPLERS.build(self.loader.sampler, default_args=dict(dataset=self.dataset, seed=0))
+        require_view_sampler(self.sampler)
         self.rank, self.world_size = get_dist_info()
+        self.plan: ViewPlan = self.sampler.plan
+        if views is None:
+            if 'max_epochs' not in config.train_cfg:
+                raise ValueError(
+                    f'{config.filename} trains by iterations; say by --views how many of each image to store'
+                )
+            views = config.train_cfg.max_epochs * self.plan.repeats
+        self.plan.epochs(views)  # Raises for a wrong number.
+        self.views = views
 
-        run = describe_run(self.dataset, sampler, self.model.data_preprocessor)
-        views = config.train_cfg.max_epochs * sampler.plan.repeats if views is None else views
-        sampler.plan.epochs(views)  # Raises for a wrong number.
-        num_classes = self.model.teacher.num_classes
-        topk = num_classes if topk is None else topk
-        if not 1 <= topk <= num_classes:
-            raise ValueError(f'--topk is {topk} and the teacher has {num_classes} classes; give 1 to {num_classes}')
-        # Of the network itself, since a teacher with timm's pretrained weights has no checkpoint to describe.
-        weights = weights_sha256(self.model.teacher.network.state_dict())
-        identity: TeacherIdentity = {'weights_sha256': weights, **describe_teacher(teacher)}
-        self.model.teacher.order_classes(self.dataset)
-        if self.model.teacher.places is not None:
-            identity['classes'] = self.dataset.classes
-        manifest = Manifest(Layout(views, num_classes, topk, dtype), identity, run)
-        self._claim(directory, manifest)
-        self.plan, self.store = manifest.plan, manifest.store(directory)
+    @abstractmethod
+    def _ask(self, images: Tensor, keys: Tensor) -> Any:
+        """The teacher's answer to a batch of normalised views [N, 3, H, W] with their keys [N, 2]."""
 
-    def _claim(self, directory: Path, manifest: Manifest) -> None:
-        """Write the manifest into the folder, or compare it with the one that is there."""
-        if (directory / MANIFEST).is_file():
-            require_equal(Manifest.read(directory), manifest, directory)
-        elif self.rank == 0:
-            manifest.write(directory)
-        barrier()
+    @abstractmethod
+    def _write(self, shard: int, answers: Iterable[Any]) -> None:
+        """Write a file of answers."""
+
+    @property
+    @abstractmethod
+    def preprocessor(self) -> ViewPreprocessor:
+        """What makes a batch of views."""
 
     def write(self, track: Callable[[Iterable, int], Iterable] = lambda batches, total: batches) -> None:
         """Write the files that are missing; of n processes each writes every n-th.
@@ -97,13 +90,104 @@ class CacheWriter:
         spans = [self.store.span(shard) for shard in missing]
         total = sum(-(-len(span) // self._batch_size) for span in spans)
         batches = (rows for span in spans for rows in self._batches(span))
-        predictions = iter(track(self._predictions(batches), total))
+        answers = iter(track(self._answers(batches), total))
         for shard, span in zip(missing, spans, strict=True):
-            parts = [self.store.pack(next(predictions)) for _ in self._batches(span)]
-            self.store.write(shard, np.concatenate(parts))
+            self.store.write_keys(shard, self.plan.keys(np.arange(span.start, span.stop)))
+            self._write(shard, (next(answers) for _ in self._batches(span)))
         # A progress bar ends when it is asked for more than there is.
-        next(predictions, None)
+        next(answers, None)
         barrier()
+
+    def _claim(self, manifest: Manifest) -> None:
+        """Write the manifest into the folder, or compare it with the one that is there."""
+        if (self.directory / MANIFEST).is_file():
+            require_equal(Manifest.read(self.directory), manifest, self.directory)
+        elif self.rank == 0:
+            manifest.write(self.directory)
+        barrier()
+
+    def _pairs(self, samples: int) -> list[np.ndarray]:
+        """Rows of some pairs of views, drawn from all, in batches."""
+        pairs = np.random.default_rng(0).permutation(self.store.rows // 2)[:samples]
+        rows = np.sort(np.concatenate([2 * pairs, 2 * pairs + 1]))
+        return np.split(rows, range(self._batch_size, len(rows), self._batch_size))
+
+    @property
+    def _batch_size(self) -> int:
+        return max(self.loader.batch_size // 2 * 2, 2)
+
+    def _batches(self, rows: range) -> Iterator[np.ndarray]:
+        for start in range(rows.start, rows.stop, self._batch_size):
+            yield np.arange(start, min(start + self._batch_size, rows.stop))
+
+    @torch.no_grad()
+    def _answers(self, batches: Iterable[np.ndarray]) -> Iterator[Any]:
+        """The teacher's answer to each batch of rows."""
+        keys = (list(map(tuple, self.plan.keys(rows).tolist())) for rows in batches)
+        workers = self.loader.get('num_workers', 0)
+        for data in DataLoader(self.dataset, batch_sampler=keys, num_workers=workers):
+            prepared = self.preprocessor(data, True)
+            yield self._ask(prepared['images'], prepared['keys'])
+
+
+class CacheWriter(ViewWriter):
+    """Write the predictions of the teacher of a training config.
+
+    Args:
+        config: Config of a distillation with a live teacher.
+        directory: Folder of the cache. Files that an earlier, interrupted writer left there are kept.
+        views: Views of each image; None for as many as training shows.
+        topk: Classes to store of each prediction; None for all.
+        dtype: ``float16`` or ``float32``.
+        device: Where the teacher runs.
+        number: Number of the teacher, from 0, if the config has a list.
+        tell: Called with a line about the space that the cache takes, before anything is written.
+
+    Raises:
+        ValueError: The config has no such live teacher or mixes by the batch, ``topk`` or ``views`` is impossible,
+            the disk is too small, or the folder holds another cache.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        directory: Path,
+        views: int | None = None,
+        topk: int | None = None,
+        dtype: str = 'float16',
+        device: str = 'cpu',
+        number: int = 0,
+        tell: Callable[[str], None] = lambda line: None,
+    ):
+        teacher = live_teacher(config, number)
+        super().__init__(config, directory, views)
+        self.model = MODELS.build({**config.model, 'teacher': teacher}).to(device).eval()
+        run = describe_run(self.dataset, self.sampler, self.preprocessor)
+        num_classes = self.model.teacher.num_classes
+        topk = num_classes if topk is None else topk
+        if not 1 <= topk <= num_classes:
+            raise ValueError(f'--topk is {topk} and the teacher has {num_classes} classes; give 1 to {num_classes}')
+        # Of the network itself, since a teacher with timm's pretrained weights has no checkpoint to describe.
+        weights = weights_sha256(self.model.teacher.network.state_dict())
+        identity: TeacherIdentity = {'weights_sha256': weights, **describe_teacher(teacher)}
+        self.model.teacher.order_classes(self.dataset)
+        if self.model.teacher.places is not None:
+            identity['classes'] = self.dataset.classes
+        manifest = Manifest(Layout(self.views, num_classes, topk, dtype), identity, run)
+        self.store: Store = manifest.cache.store(directory, manifest.rows)
+        require_space(self.store, tell)
+        self._claim(manifest)
+
+    @property
+    def preprocessor(self) -> ViewPreprocessor:
+        """What makes a batch of views."""
+        return self.model.data_preprocessor
+
+    def _ask(self, images: Tensor, keys: Tensor) -> Tensor:
+        return self.model.teacher(self.preprocessor.view_batch(images)).logits.float()
+
+    def _write(self, shard: int, answers: Iterable[Tensor]) -> None:
+        self.store.write(shard, map(self.store.pack, answers))
 
     def verify(self, samples: int) -> float:
         """Predict some views again and compare.
@@ -117,11 +201,8 @@ class CacheWriter:
         Raises:
             ValueError: The difference is larger than rounding explains.
         """
-        pairs = np.random.default_rng(0).permutation(self.store.rows // 2)[:samples]
-        rows = np.sort(np.concatenate([2 * pairs, 2 * pairs + 1]))
-        batches = np.split(rows, range(self._batch_size, len(rows), self._batch_size))
-        worst = 0.0
-        for numbers, prediction in zip(batches, self._predictions(batches), strict=True):
+        batches, worst = self._pairs(samples), 0.0
+        for numbers, prediction in zip(batches, self._answers(batches), strict=True):
             stored = self.store.unpack(self.store.read(numbers)).softmax(dim=1)
             computed = self.store.unpack(self.store.pack(prediction)).softmax(dim=1)
             worst = max(worst, (stored - computed).abs().max().item())
@@ -131,24 +212,6 @@ class CacheWriter:
                 'delete it and write it again'
             )
         return worst
-
-    @property
-    def _batch_size(self) -> int:
-        return max(self.loader.batch_size // 2 * 2, 2)
-
-    def _batches(self, rows: range) -> Iterator[np.ndarray]:
-        for start in range(rows.start, rows.stop, self._batch_size):
-            yield np.arange(start, min(start + self._batch_size, rows.stop))
-
-    @torch.no_grad()
-    def _predictions(self, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
-        """Logits [N, C] of each batch of rows."""
-        keys = (list(map(tuple, self.plan.keys(rows).tolist())) for rows in batches)
-        workers = self.loader.get('num_workers', 0)
-        preprocessor = self.model.data_preprocessor
-        for data in DataLoader(self.dataset, batch_sampler=keys, num_workers=workers):
-            views = preprocessor.view_batch(preprocessor(data, True)['images'])
-            yield self.model.teacher(views).logits.float()
 
 
 def live_teacher(config: Config, number: int) -> dict:
@@ -174,8 +237,3 @@ def join_processes(launcher: str) -> None:
     """Join the processes that a launcher has started."""
     if not join_on_cpu(launcher) and launcher != 'none':
         init_dist(launcher)
-
-
-def size_bytes(store: Store) -> int:
-    """Size of a complete cache on the disk, without its manifest."""
-    return sum(store.path(shard).stat().st_size for shard in range(store.shards))

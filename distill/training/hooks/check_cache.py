@@ -16,7 +16,6 @@ class CheckCacheHook(Hook):
         Raises:
             ValueError: Something differs.
         """
-        model = unwrap(runner.model)
-        loader = runner.train_dataloader
-        if model.teacher is not None:
-            model.teacher.check_run(loader.dataset, loader.sampler, model.data_preprocessor)
+        model, loader = unwrap(runner.model), runner.train_dataloader
+        for teacher in model.all_teachers:
+            teacher.check_run(loader.dataset, loader.sampler, model.data_preprocessor)

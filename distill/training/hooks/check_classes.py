@@ -40,10 +40,15 @@ class CheckClassesHook(Hook):
             ValueError: The classes differ.
         """
         model, training = unwrap(runner.model), runner.train_dataloader.dataset
+        if not model.classifies:
+            return
+        if not getattr(training, 'labelled', True):
+            check_without_labels(model, training)
         validation = getattr(getattr(runner.val_loop, 'dataloader', None), 'dataset', None)
         known = self._loaded or _start(model, training)
         _order(training, known)
-        _check_count(training, 'training', model)
+        if getattr(training, 'labelled', True):
+            _check_count(training, 'training', model)
         mixup = getattr(model.data_preprocessor, 'mixup', None)
         if mixup is not None and mixup.num_classes != model.student.num_classes:
             raise ValueError(
@@ -55,7 +60,7 @@ class CheckClassesHook(Hook):
         if validation is not None:
             _order(validation, known)
             _check_count(validation, 'validation', model)
-        if model.teacher is not None and hasattr(training, 'order_classes'):
+        if model.teacher is not None and getattr(training, 'classes', None) and hasattr(training, 'order_classes'):
             model.teacher.order_classes(training)
 
     def before_test(self, runner) -> None:
@@ -65,8 +70,28 @@ class CheckClassesHook(Hook):
             ValueError: The classes differ.
         """
         dataset = runner.test_loop.dataloader.dataset
+        if not unwrap(runner.model).classifies:
+            return
         _order(dataset, self._loaded)
         _check_count(dataset, 'test', unwrap(runner.model))
+
+
+def check_without_labels(model: Any, training: Any) -> None:
+    """Check that a run on images without labels needs none.
+
+    Args:
+        model: The model; the terms of its ``losses`` tell by ``inputs`` whether they take the target.
+        training: The training set.
+
+    Raises:
+        ValueError: A loss compares with labels.
+    """
+    needing = [loss.name for loss in getattr(model, 'losses', ()) if 'target' in getattr(loss, 'inputs', ())]
+    if needing:
+        raise ValueError(
+            f"{', '.join(needing)} compares with labels, and the training set '{_where(training)}' has none "
+            '(labels=False); drop the loss, or train on class folders with labels=True'
+        )
 
 
 def _start(model: Any, training: Any) -> tuple[list[str], str] | None:

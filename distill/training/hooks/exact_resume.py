@@ -3,7 +3,8 @@
 from mmengine.registry import HOOKS
 
 from distill.data.sampler import ViewSampler
-from distill.training.resume import MidEpochHook, is_epoch_based, step_size
+from distill.data.stream_views import StreamSampler
+from distill.training.resume import MidEpochHook, Place, WithoutPast, is_epoch_based, other_steps, step_size
 
 
 @HOOKS.register_module()
@@ -23,16 +24,46 @@ class ExactResumeHook(MidEpochHook):
         """Find the place of the checkpoint, and run the validation after it, which may not have ended.
 
         Raises:
-            ValueError: The checkpoint is from the middle of an epoch, where steps of this size cannot go on.
+            ValueError: The checkpoint is from the middle of an epoch, where steps of this size cannot go on; or a
+                stream is to be trained by epochs.
         """
         loop = runner.train_loop
+        is_stream = isinstance(loop.dataloader.sampler, StreamSampler)
+        if is_stream and is_epoch_based(runner):
+            raise ValueError(
+                f"stream '{loop.dataloader.dataset.where}' has no length, and so no epochs; train by iterations: "
+                'train_cfg=dict(by_epoch=False, max_iters=…, val_interval=…)'
+            )
         if is_epoch_based(runner):
             self.find_place(runner, self.takes_other_steps(runner))
+        elif is_stream:
+            self.find_place_in_stream(runner)
         if not runner._resume or not runner.epoch or self.done or runner.val_loop is None:
             return
         due = runner.epoch % loop.val_interval == 0 or runner.epoch == loop.max_epochs
         if due and runner.epoch >= loop.val_begin:
             runner.val_loop.run()
+
+    def find_place_in_stream(self, runner) -> None:
+        """Have a stream begin at the sample at which the run goes on; mmengine would load all before it.
+
+        Raises:
+            ValueError: The samples that are done are no whole pairs of each process.
+        """
+        loop, place, now = runner.train_loop, self.place, step_size(runner)
+        if place is None:
+            return
+        self.start, self.before = runner.iter, runner.iter * now.samples
+        if place.step is not None and place.samples is not None:
+            self.before = place.samples
+        if self.before % (2 * now.processes):
+            step = place.step or now
+            raise ValueError(other_steps(Place(self.before, None, step), now, takes_other_steps=False))
+        loop.dataloader.sampler.start = self.before
+        # The loop made its iterator before it knew of the past.
+        fresh = type(loop.dataloader_iterator)(loop.dataloader)
+        forwards = not getattr(loop, 'fast_forward_on_resume', False)
+        loop.dataloader_iterator = WithoutPast(fresh, runner.iter) if forwards else fresh
 
     def takes_other_steps(self, runner) -> bool:
         """Whether the loader's sampler deals whole pairs of views, both as it did and as it does now."""

@@ -1,17 +1,24 @@
 """Save the best student alone, as a model that timm loads."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from torch import nn
+from torch import Tensor
 
-from backbones.checkpoint import read_weights, save_model, weights_sha256, write_weights
+from backbones.checkpoint import read_weights, save_weights, weights_sha256, write_weights
 from backbones.record import ModelRecord
 from distill.base.files import to_plain
 from distill.base.processes import unwrap
 from distill.training.seen import seen_kinds
+
+LAST = 'last'
+"""In place of a metric: the last student."""
+VIEW_PX = 224
+"""Side of a view where a data set's transform gives none: timm's default."""
 
 
 @HOOKS.register_module()
@@ -23,8 +30,11 @@ class SaveStudentHook(Hook):
     between the two, so that a run that is killed leaves one of them with a record that fits; the run that resumes it
     mends the other.
 
+    A run without labels may have no validation. ``metric='last'`` saves the student with each checkpoint instead: the
+    last one, and its average if the run keeps one, as the checkpoint has it.
+
     Args:
-        metric: Validation metric that is compared; larger is better.
+        metric: Validation metric that is compared, larger is better; or ``last``.
 
     Attributes:
         best: The best score so far.
@@ -36,10 +46,20 @@ class SaveStudentHook(Hook):
     def __init__(self, metric: str = 'top1_pct'):
         self.metric = metric
         self.best = float('-inf')
+        if metric == LAST:
+            # After EMAHook has put its average into a checkpoint, and after StopOnBadLossHook has checked that.
+            self.priority = 'LOW'
 
     @master_only
     def before_train(self, runner) -> None:
         """Take over the best score of the run that is resumed, and its weights as far as they are in one file."""
+        if self.metric == LAST:
+            return
+        if runner.val_loop is None:
+            runner.logger.warning(
+                f'the run has no validation, whose {self.metric} would tell the best student; set metric={LAST!r} of '
+                'SaveStudentHook to save the last one'
+            )
         path = self.path(runner)
         record = ModelRecord.read(path) if runner._resume else None
         if record is not None and record.epoch is not None and record.epoch <= runner.epoch and mend(path, record):
@@ -52,40 +72,90 @@ class SaveStudentHook(Hook):
 
     @master_only
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
-        """Save the student if it is the best so far."""
-        score = metrics[self.metric]
+        """Save the student if it is the best so far.
+
+        Raises:
+            ValueError: The validation has no such metric.
+        """
+        if self.metric == LAST:
+            return
+        if self.metric not in (metrics or {}):
+            known = ', '.join(metrics or {}) or 'none'
+            raise ValueError(
+                f"SaveStudentHook compares '{self.metric}', and the validation has {known}; set its metric to one of "
+                f'them, or to {LAST!r}'
+            )
+        score = (metrics or {})[self.metric]
         if score <= self.best:
             return
         self.best = score
-        model = unwrap(runner.model)
-        preprocessor, dataset = model.data_preprocessor, runner.train_dataloader.dataset
-        record = ModelRecord(
-            model=model.student_record.model,
-            model_kwargs=to_plain(model.student_record.model_kwargs),
-            teacher=to_plain(model.teacher.source) if model.teacher is not None else None,
-            classes=dataset.classes if getattr(dataset, 'named', True) else None,
-            input_size=list(runner.val_dataloader.dataset[0][0].shape),
-            mean=[round(v, 6) for v in preprocessor.mean.flatten().tolist()],
-            std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
-            epoch=runner.epoch,
-            seed=runner.seed,
-            seen_kinds=seen_kinds(dataset, model.student_record.seen_kinds) or None,
-            scores={self.metric: score},
+        student, record = (
+            unwrap(runner.model).student,
+            describe_student(
+                runner, runner.epoch, {self.metric: score}, list(runner.val_dataloader.dataset[0][0].shape)
+            ),
         )
-        save_student(self.path(runner), model.student, record)
+        save_student(self.path(runner), student.state_dict(), record)
         runner.logger.info(f'student_best: {self.metric} {score:.2f} at epoch {runner.epoch}')
 
+    @master_only
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Save the student as the checkpoint has it, if the last one is wanted."""
+        if self.metric != LAST:
+            return
+        weights = {
+            name.removeprefix('student.'): value
+            for name, value in checkpoint['state_dict'].items()
+            if name.startswith('student.')
+        }
+        save_student(
+            self.path(runner), weights, describe_student(runner, checkpoint['meta']['epoch'], {}, _view_size(runner))
+        )
 
-def save_student(path: Path, student: nn.Module, record: ModelRecord) -> None:
+
+def describe_student(runner, epoch: int, scores: dict[str, float], size: list[int]) -> ModelRecord:
+    """The record of the student of a run.
+
+    Args:
+        runner: The runner.
+        epoch: Epochs that it was trained.
+        scores: By name.
+        size: Channels, height and width of the images that it is shown.
+    """
+    model, dataset = unwrap(runner.model), runner.train_dataloader.dataset
+    preprocessor, sources = model.data_preprocessor, [teacher.source for teacher in model.all_teachers]
+    has_names = model.classifies and getattr(dataset, 'named', True)
+    return ModelRecord(
+        model=model.student_record.model,
+        model_kwargs=to_plain(model.student_record.model_kwargs),
+        teacher=to_plain(sources[0] if len(sources) == 1 else sources) or None,
+        classes=dataset.classes if has_names else None,
+        input_size=size,
+        mean=[round(v, 6) for v in preprocessor.mean.flatten().tolist()],
+        std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
+        epoch=epoch,
+        seed=runner.seed,
+        seen_kinds=seen_kinds(dataset, model.student_record.seen_kinds) or None,
+        scores=scores,
+    )
+
+
+def _view_size(runner) -> list[int]:
+    """Channels, height and width of the views that the student trains on."""
+    size: Any = runner.train_dataloader.dataset.transform_config.get('input_size', VIEW_PX)
+    return [3, size, size] if isinstance(size, int) else [3, *size][-3:]
+
+
+def save_student(path: Path, weights: Mapping[str, Tensor], record: ModelRecord) -> None:
     """Write a student's weights in both formats, and between the two the record that describes them.
 
     Args:
         path: The file in the format of safetensors.
-        student: A timm model.
+        weights: Of a timm model.
         record: Its record; the hash of the weights is added.
     """
-    save_model(path, student, record)
-    write_weights(path.with_suffix('.pth'), student.state_dict())
+    save_weights(path, weights, record)
+    write_weights(path.with_suffix('.pth'), weights)
 
 
 def mend(path: Path, record: ModelRecord) -> bool:
