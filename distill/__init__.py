@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from distill.api.explain import Explanation as Explanation
     from distill.api.explain import explain_pair as explain_pair
     from distill.api.export import export_model as export_model
+    from distill.api.probe import ProbeResults as ProbeResults
+    from distill.api.probe import probe as probe
     from distill.api.report import Report as Report
     from distill.api.report import write_report as write_report
     from distill.api.results import Results as Results
@@ -36,6 +38,8 @@ _FOUND_IN = {
     'TrainResult': 'api.train_result',
     'evaluate': 'api.evaluate',
     'Results': 'api.results',
+    'probe': 'api.probe',
+    'ProbeResults': 'api.probe',
     'cache_teacher': 'api.cache',
     'TeacherCache': 'api.cache',
     'transfer': 'api.transfer',

@@ -23,6 +23,8 @@ LAUNCHERS = {
     'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
 }
 """How processes may be started: for each a variable that it sets in the environment, and the program to start."""
+PROBES = ('knn', 'linear', 'ridge')
+"""Classifiers of frozen features."""
 Say = Callable[[str], str]
 """What a user knows a parameter by: `as_option` or `as_keyword`."""
 
@@ -120,6 +122,57 @@ def check_evaluation(
     if len(set(names)) < len(names):
         way_out = 'name them with NAME=CHECKPOINT' if say is as_option else 'give a dictionary {name: model}'
         raise ValueError(f'two runs are called the same ({", ".join(names)}); {way_out}')
+
+
+def check_probe(
+    train: str | os.PathLike | None,
+    data_root: str | os.PathLike | None,
+    methods: Sequence[str],
+    labels: Sequence[float],
+    seeds: Sequence[int],
+    neighbours: int,
+    temperature: float,
+    say: Say = as_keyword,
+) -> None:
+    """Check how classifiers of frozen features are to learn.
+
+    Args:
+        train: Folder of the training class folders; None for ``train`` in the data root.
+        data_root: Folder of the suites' folders.
+        methods: Of `PROBES`.
+        labels: Shares of the labels.
+        seeds: Of the choice of labels.
+        neighbours: Of k-NN.
+        temperature: Of its votes.
+        say: What a user knows the parameters by.
+
+    Raises:
+        FileNotFoundError: There is no training folder.
+        ValueError: A method is unknown, a number is out of range, or one is given twice.
+    """
+    check_least(1, say, neighbours=neighbours)
+    for seed in seeds:
+        check_least(0, say, seeds=seed)
+    for method in methods:
+        if method not in PROBES:
+            raise ValueError(f"{say('methods')} '{method}' is unknown; choose from {', '.join(PROBES)}")
+    for share in labels:
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+            raise ValueError(f'{say("labels")} is {share!r}; give a share above 0 and up to 1, such as 0.1')
+    if not isinstance(temperature, (int, float)) or not temperature > 0:
+        raise ValueError(f'{say("temperature")} is {temperature!r}; give a number above 0')
+    for name, values in (('methods', methods), ('labels', labels), ('seeds', seeds)):
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f'{say(name)} is {list(values)}; give one or more, each once')
+    if train is not None:
+        check_is_folder(train, 'training folder', f'give a folder of class folders as {say("train")}')
+    elif not data_root:
+        raise ValueError(f'nothing to learn from; pass {say("data_root")} with train/ in it, or {say("train")}')
+    elif not (Path(data_root) / 'train').is_dir():
+        raise FileNotFoundError(
+            f"data root '{data_root}' has no folder 'train' to learn from; pass {say('train')}, a folder of class "
+            'folders'
+        )
 
 
 def check_suite(name: str, data_root: str | os.PathLike | None) -> None:

@@ -25,6 +25,7 @@ from distill.base.screen import counting_progress, screen
 from distill.results.provenance import command_line
 from distill.robustness.evaluate import Settings
 from distill.robustness.evaluate import evaluate as evaluate_runs
+from distill.robustness.probe.features import Bank
 from distill.robustness.runs import Run, find_classes, load_run, make_run
 from distill.robustness.sources import Source
 from distill.robustness.suite_table import Suite, plain_suite
@@ -91,19 +92,19 @@ def evaluate(
         ValueError: A name is unknown, the models do not share their classes, the data is not complete, or ``out`` holds
             results of other models under the same names.
     """
-    named = _named(models)
+    models_by_source = named(models)
     names = [suites] if isinstance(suites, str) else list(suites) if suites is not None else None
     folders = [images] if isinstance(images, (str, os.PathLike)) else list(images)
     check_least(1, input_size=input_size, corruption_limit=corruption_limit, batch_size=batch_size)
     check_least(0, workers=workers, seed=seed)
     if definition not in DEFINITIONS:
         raise ValueError(f"definition '{definition}' is unknown; choose from {', '.join(DEFINITIONS)}")
-    check_evaluation(list(named), data_root, names, folders, out)
-    device = _join(launcher, device, out)
+    check_evaluation(list(models_by_source), data_root, names, folders, out)
+    device = join(launcher, device, out)
     options = {**(model_options or {})} | ({'input_size': input_size} if input_size is not None else {})
     root = os.fspath(data_root) if data_root is not None else ''
     with ExitStack() as stack:
-        runs = [_run(source, model, device, options, stack) for source, model in named.items()]
+        runs = [run_of(source, model, device, options, stack) for source, model in models_by_source.items()]
         find_classes(runs, root or None)
         chosen, absent = choose_suites(names, root, runs[0].classes or []) if root else ([], [])
         chosen += [plain_suite(Path(folder)) for folder in folders]
@@ -121,15 +122,15 @@ def evaluate(
             extra_corruptions=extra_corruptions,
             definition=definition,
             baselines=list(baselines),
-            command=_command([run.name for run in runs], root, names),
+            command=command_of('evaluate', [run.name for run in runs], root, names),
         )
-        content = _with_progress(runs, chosen, settings, progress, missing)
+        content = with_progress(runs, chosen, settings, progress, missing)
     keys, run_names = [suite.key for suite in chosen], [run.name for run in runs]
     notes = [*problem_lines(content, run_names), *missing_clean_lines(content, run_names, chosen)]
     return Results(content, folder, run_names, keys, notes, missing, temporary)
 
 
-def _named(models: Model | Sequence[Model]) -> dict[Source, Any]:
+def named(models: Model | Sequence[Model]) -> dict[Source, Any]:
     """The models by the name of their run and where they come from."""
     given: list[tuple[str | None, Any]]
     if isinstance(models, Mapping) and not isinstance(models.get('model'), nn.Module):
@@ -157,7 +158,7 @@ def _named(models: Model | Sequence[Model]) -> dict[Source, Any]:
     return found
 
 
-def _join(launcher: str, device: str | None, out: str | os.PathLike | None) -> str:
+def join(launcher: str, device: str | None, out: str | os.PathLike | None) -> str:
     """Join the processes of an evaluation; returns the device of this one."""
     if launcher not in ('none', 'pytorch'):
         raise ValueError(f"launcher '{launcher}' is unknown; choose from none, pytorch")
@@ -172,7 +173,9 @@ def _join(launcher: str, device: str | None, out: str | os.PathLike | None) -> s
     return f'cuda:{os.environ["LOCAL_RANK"]}' if device == 'cuda' else device
 
 
-def _run(source: Source, model: Any, device: str, options: Mapping[str, Any], stack: ExitStack) -> Run:
+def run_of(
+    source: Source, model: Any, device: str, options: Mapping[str, Any], stack: ExitStack, needs_classes: bool = True
+) -> Run:
     """The run of a model.
 
     Args:
@@ -181,9 +184,10 @@ def _run(source: Source, model: Any, device: str, options: Mapping[str, Any], st
         device: Where it runs.
         options: What is said of models that are named, as keywords of `backbones.load`.
         stack: Gives a network back as it was.
+        needs_classes: Whether the model is judged as it is, and not its features.
     """
     if isinstance(model, (str, os.PathLike)):
-        return load_run(f'{source.name}={source.path}', device, **options)
+        return load_run(f'{source.name}={source.path}', device, needs_classes=needs_classes, **options)
     given = model.get('model') if isinstance(model, Mapping) else model
     network: Any = getattr(given, 'network', given)
     stack.enter_context(unaltered(network))
@@ -201,27 +205,41 @@ def _run(source: Source, model: Any, device: str, options: Mapping[str, Any], st
         record = replace(given.record, model=class_name(network))
     params = sum(parameter.numel() for parameter in network.parameters())
     network = network.eval().to(device)
-    return make_run(source.name, network, record, device, params, given.source, given.file, given.notes)
+    origin = given.source, given.file, given.notes
+    return make_run(source.name, network, record, device, params, *origin, needs_classes)
 
 
-def _command(runs: Sequence[str], data_root: str, suites: Sequence[str] | None) -> str:
+def command_of(call: str, runs: Sequence[str], data_root: str, suites: Sequence[str] | None) -> str:
     """What ``results.json`` calls the origin of its numbers: the command line, or this call in a notebook."""
     if Path(sys.argv[0]).stem not in ('ipykernel_launcher', ''):
         return command_line()
-    return f'distill.evaluate({list(runs)}, {data_root!r}, {suites!r})'
+    return f'distill.{call}({list(runs)}, {data_root!r}, {suites!r})'
 
 
-def _with_progress(
-    runs: list[Run], suites: list[Suite], settings: Settings, progress: bool, absent: Sequence[str]
+def with_progress(
+    runs: list[Run],
+    suites: list[Suite],
+    settings: Settings,
+    progress: bool,
+    absent: Sequence[str],
+    banks: Sequence[Bank] = (),
 ) -> Mapping[str, Any]:
     """Evaluate under a progress bar. Before it stands what was done to load the models, and which suites are not there.
+
+    Args:
+        runs: The runs.
+        suites: The suites.
+        settings: How to run.
+        progress: Whether there is a bar.
+        absent: Names of suites that are not there.
+        banks: Training features that classifiers among the runs learn from.
 
     Returns:
         The contents of results.json.
     """
     is_first = not distributed.is_initialized() or distributed.get_rank() == 0
     console = screen(quiet=not (progress and is_first))
-    for note in (f'{run.name}: {note}' for run in runs for note in run.notes):
+    for note in dict.fromkeys(f'{run.name}: {note}' for run in runs for note in run.notes):
         console.print(note)
     if absent:
         console.print(f'not there, left out: {", ".join(absent)}')
@@ -229,6 +247,10 @@ def _with_progress(
         task = bar.add_task('predictions', total=None)
         settings.begin = lambda count: bar.update(task, total=count)
         settings.advance = lambda count: bar.advance(task, count)
+        if banks:
+            learning = bar.add_task('training images', total=sum(len(bank.chosen) for bank in banks), visible=False)
+        for bank in banks:
+            bank.advance = lambda count: bar.update(learning, advance=count, visible=True)
         return evaluate_runs(runs, suites, settings)
 
 

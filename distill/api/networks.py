@@ -13,6 +13,7 @@ from backbones.loading import LoadedModel
 from backbones.sources import own
 from backbones.sources.own import OwnModel
 from backbones.sources.source import Source
+from distill.teachers.build import OF_TRAINING
 from distill.teachers.own import own_sha256
 from distill.training.options import holdable, value_at
 
@@ -20,6 +21,9 @@ KNOWN = ('model', 'mean', 'std', 'classes', 'num_classes', 'input_size')
 """What may be said of a network of a user's own."""
 OF_TEACHERS = ('weight', 'cache')
 """What a config says of any teacher besides."""
+
+OF_FEATURES = ('name', 'pooling', 'size', *OF_TRAINING)
+"""What a config says of a teacher of features that holds for another network in its place."""
 
 Given = str | os.PathLike | nn.Module | LoadedModel | Mapping
 """One model, as a call takes it: see `set_teacher`."""
@@ -46,7 +50,9 @@ def networks(config: Config, student: Given | None, teacher: Given | Sequence[Gi
             raise ValueError(f'{config.filename} trains no student; leave out student and teacher')
         if student is not None:
             set_student(config, student, stack, notes)
-        if teacher is not None:
+        if teacher is not None and 'teachers' in config.model:
+            set_feature_teacher(config, teacher, notes)
+        elif teacher is not None:
             several = isinstance(teacher, (list, tuple))
             each: Any = teacher if several else [teacher]
             found = [set_teacher(config, one, stack, notes) for one in each]
@@ -120,6 +126,36 @@ def set_teacher(config: Config, teacher: Given, stack: ExitStack, notes: list[st
     if said.get('mean') is None and not hasattr(network, 'pretrained_cfg'):
         notes.append('teacher: shown images in the normalisation of the student, since its mean and std are not given')
     return {'model': name, 'weights_sha256': own_sha256(name), **holdable(others, 'teacher')}
+
+
+def set_feature_teacher(config: Config, teacher: Given | Sequence[Given], notes: list[str]) -> None:
+    """Put another network in the place of the teacher of a config whose teachers give features.
+
+    Its losses, its weight and how its features are pooled stay as the config has them; what belongs to the old network
+    alone, its arguments and its cache, does not.
+
+    Args:
+        config: Config of a distillation with ``model.teachers``, which is changed in place.
+        teacher: timm's name, with pretrained weights; or a file or another source of `backbones.load`; or a dictionary
+            with settings of a teacher of ``model.teachers``, which are added to those that stay.
+        notes: Lines for the log, to which this function adds.
+
+    Raises:
+        ValueError: The config has several teachers, or a network is given in place of its name.
+    """
+    teachers = config.model.teachers
+    if len(teachers) != 1:
+        names = ', '.join(str(one.get('name')) for one in teachers)
+        raise ValueError(f'{config.filename} has the teachers {names}; set model.teachers in place of teacher')
+    if not isinstance(teacher, (str, os.PathLike, Mapping)) or _network(teacher)[0] is not None:
+        raise ValueError('a teacher of features is given by its name, its file or a dict of settings, as in a config')
+    settings = holdable(teacher, 'teacher') if isinstance(teacher, Mapping) else {}
+    if isinstance(teacher, (str, os.PathLike)):
+        settings, is_named = _by_source(teacher)
+        settings |= {'pretrained': True} if is_named else {}
+    stays = {key: value for key, value in teachers[0].items() if key in OF_FEATURES}
+    config.model.teachers = [{**stays, **settings}]
+    notes.append(f"teacher '{stays.get('name')}': {settings.get('model') or settings.get('checkpoint')}")
 
 
 def _by_source(given: str | os.PathLike) -> tuple[dict, bool]:

@@ -102,7 +102,7 @@ def embed(
     """Compute embeddings, feature maps and logits in one pass.
 
     Args:
-        network: A timm model.
+        network: A timm model; or another, if neither layers nor logits are asked for.
         images: Normalised images [B, 3, H, W].
         pooling: ``cls`` or ``avg`` of a network of tokens, see `pooled`; None for the model's own.
         layers: Whose maps are wanted: indices of timm's `forward_intermediates`, not negative, or None for what
@@ -114,6 +114,8 @@ def embed(
     Returns:
         Embeddings [B, D] before the classifier, or None; a map [B, C, H', W'] for each layer; logits [B, K], or None.
     """
+    if not hasattr(network, 'forward_features'):
+        return network(images), [], None  # Of a user's own: what it gives is its embedding.
     inner = sorted({layer for layer in layers if layer is not None})
     maps: dict[int | None, Tensor] = {}
     if inner:

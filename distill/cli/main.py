@@ -40,6 +40,7 @@ COMMANDS = {
     ),
     'demo': Command('demo', TRAIN, 'the whole chain on embedded data'),
     'robustness': Command('robustness', JUDGE, 'evaluate any models on clean, corrupted and shifted images'),
+    'probe': Command('probe', JUDGE, 'judge frozen features by k-NN and linear classifiers on the same images'),
     'predict': Command('predict', JUDGE, 'show images to a classifier, a detector or a segmenter'),
     'explain': Command('explain', JUDGE, 'draw where two models look, and how alike they are inside'),
     'report': Command('report', JUDGE, 'make the HTML report of folders with a results.json'),

@@ -21,6 +21,8 @@ from distill.data.plan import permutation
 from distill.data.shards import NO_LABEL
 from distill.data.streams import Encoded, open_stream
 
+ENDLESS = 2**62
+"""Length of what has no end: mmengine asks whether a step is the last of an epoch."""
 HEADERS = 8
 """Images at the beginning of a stream that are looked at before training."""
 
@@ -221,10 +223,7 @@ class StreamSampler(Sampler):
         self.rank, self.world_size = get_dist_info()
 
     def __len__(self) -> int:
-        raise ValueError(
-            'a stream has no length, and so no epochs; train by iterations: '
-            'train_cfg=dict(by_epoch=False, max_iters=…, val_interval=…)'
-        )
+        return ENDLESS
 
     def __iter__(self) -> Iterator[int]:
         pair = self.start // 2 + self.rank

@@ -175,7 +175,8 @@ class FeatureTerms(nn.Module):
                 inner = [chs or 0 for layer, chs in student.maps.items() if layer is not None]
                 term.layer = find_layer(term.layer, inner, 'student')
             own = student.maps[term.layer] if term.on == 'grid' else student.pooled
-            assert own is not None
+            if own is None:
+                raise ValueError(f'loss {term.kind} is on {term.on}, which the student does not give; set on to pooled')
             if term.head == 'none' and own != width and term.kind not in RELATIONS:
                 raise ValueError(
                     f"loss {term.kind} compares {own} channels of the student with {width} of teacher '{name}' without "

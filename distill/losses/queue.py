@@ -26,13 +26,17 @@ class EmbeddingQueue(nn.Module):
 
     @torch.no_grad()
     def forward(self, y: Tensor) -> Tensor:
-        """The queue with a batch at its front [N, D]; in training it stays there.
+        """The queue with a batch at its front; in training the batch stays there.
 
         Args:
             y: Teacher's embeddings of this process [B, D], of any norm.
+
+        Returns:
+            The newest N embeddings [N, D], or those of the batch where they are more.
         """
-        new = F.normalize(y, dim=-1)
-        rows = torch.cat([gather_rows(new) if self.training else new, self.rows])[: len(self.rows)]
+        new, length = F.normalize(y, dim=-1), len(self.rows)
+        new = gather_rows(new) if self.training else new
+        rows = torch.cat([new, self.rows])[: max(length, len(new))]
         if self.training:
-            self.rows.copy_(rows)
+            self.rows.copy_(rows[:length])
         return rows

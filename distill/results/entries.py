@@ -32,6 +32,21 @@ class ArtefactRecord(_Artefact, total=False):
     calibration: dict | None
 
 
+class _Probe(TypedDict):
+    method: Literal['knn', 'linear', 'ridge']
+    share: float
+    seed: int
+    images: int
+    train_sha256: str
+
+
+class ProbeRecord(_Probe, total=False):
+    """A classifier on frozen features: how it learns, and the training images that it learns from."""
+
+    neighbours: int
+    temperature: float
+
+
 class RunRecord(_Run, total=False):
     """A model under evaluation: an entry of ``runs``."""
 
@@ -39,6 +54,8 @@ class RunRecord(_Run, total=False):
     classes_from: Literal['told', 'assumed', 'data']
     clean_subset_top1_pct: dict[str, float]
     artefact: ArtefactRecord
+    probe: ProbeRecord
+    learnt: dict[str, float | None]
 
 
 class Fingerprint(TypedDict, total=False):
@@ -52,6 +69,7 @@ class Fingerprint(TypedDict, total=False):
     transform: dict | str
     normalisation: list[list[float]]
     source: str | None
+    probe: ProbeRecord
     resized_from: int
     seed: int
     definition: str

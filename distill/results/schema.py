@@ -45,6 +45,16 @@ ARTEFACT = Fields(
         'calibration': nullable(map_of(anything)),
     },
 )
+PROBE = Fields(
+    {
+        'method': text('knn|linear|ridge', "'knn', 'linear' or 'ridge'"),
+        'share': FRACTION,
+        'seed': OCCURRENCES,
+        'images': COUNT,
+        'train_sha256': SHA256,
+    },
+    {'neighbours': COUNT, 'temperature': number(0)},
+)
 RUN = Fields(
     {
         'model': text(),
@@ -62,6 +72,8 @@ RUN = Fields(
         'classes_from': text('told|assumed|data', "'told', 'assumed' or 'data'"),
         'clean_subset_top1_pct': map_of(PERCENT),
         'artefact': ARTEFACT,
+        'probe': PROBE,
+        'learnt': map_of(nullable(ANY_NUMBER)),
     },
 )
 UNLABELLED = Fields(

@@ -110,9 +110,16 @@ class Decisions:
 
 
 def _comparisons(results: Results, out: Path) -> list[Comparison]:
-    """Compare every pair of runs on every suite for which both have predictions of the same images."""
+    """Compare every pair of runs on every suite for which both have predictions of the same images.
+
+    Classifiers on frozen features are compared with those of the same kind alone: same method, labels and seed.
+    """
     comparisons: list[Comparison] = []
-    for suite, (a, first), (b, second) in _pairs(results['classification'], out):
+    probes = {name: run.get('probe') for name, run in results['runs'].items()}
+    by_kind: dict[str, dict] = {}
+    for name, entries in results['classification'].items():
+        by_kind.setdefault(str(probes.get(name)), {})[name] = entries
+    for suite, (a, first), (b, second) in itertools.chain(*(_pairs(scores, out) for scores in by_kind.values())):
         difference = paired_bootstrap(first.hits, second.hits)
         comparisons.append({
             'a': a,

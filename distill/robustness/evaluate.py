@@ -57,6 +57,9 @@ def evaluate(runs: list[Run], suites: list[Suite], settings: Settings) -> Result
         recorders: dict[str, Recorder] = {}
         for job in jobs:
             recorders |= predict(job, settings)
+            for name, run in job.runs.items():
+                if run.head is not None and run.head.learnt:
+                    results['runs'][name]['learnt'] = run.head.learnt
         if recorders and rank == 0:
             _add_scores(results, key, recorders, jobs[0].images, settings)
             _write(results, settings, runs[0].device)
@@ -92,6 +95,8 @@ def predict(job: Job, settings: Settings) -> dict[str, Recorder]:
 
     load_parts()
     barrier()
+    for run in job.runs.values():
+        run.prepare()
     cells = len(image_set.cells)
     left = np.flatnonzero(~np.logical_and.reduce([recorder.done for recorder in recorders.values()]))
     settings.advance((len(job.images) - len(left)) * cells // processes)
@@ -99,9 +104,12 @@ def predict(job: Job, settings: Settings) -> dict[str, Recorder]:
     saved = time.monotonic()
     for shown, indices, modes in batches:
         portions = shown.flatten(0, 1).split(settings.batch_size)
+        # A network whose features several runs classify is run once.
+        outputs: dict[tuple, torch.Tensor] = {}
         for name, run in job.runs.items():
-            logits = torch.cat([run.predict(portion) for portion in portions])
-            recorders[name].add(indices, modes, logits.view(*shown.shape[:2], -1))
+            if run.shows not in outputs:
+                outputs[run.shows] = torch.cat([run.forward(portion) for portion in portions])
+            recorders[name].add(indices, modes, run.decide(outputs[run.shows]).view(*shown.shape[:2], -1))
         settings.advance(len(indices) * cells)
         if time.monotonic() - saved > settings.save_every_s:
             save_parts()

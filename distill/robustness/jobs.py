@@ -140,6 +140,8 @@ def make_fingerprint(run: Run, images: SuiteImages) -> Fingerprint:
         'normalisation': [list(run.mean), list(run.std)],
         'source': image_set.suite.corrupted,
     }
+    if 'probe' in run.record:
+        fingerprint['probe'] = run.record['probe']
     if images.resized_from:
         fingerprint['resized_from'] = images.resized_from
     if image_set.suite.corrupted == ON_THE_FLY:

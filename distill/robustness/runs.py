@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.data import resolve_data_config
@@ -39,6 +40,7 @@ class Run:
         device: Where the model's input goes.
         notes: What was done to load the model and is worth a line on the screen.
         takes_raw: Whether the network normalises its images itself.
+        head: What makes logits of the network's output, if that is features, see `distill.robustness.probe`.
     """
 
     name: str
@@ -52,10 +54,30 @@ class Run:
     device: str = 'cpu'
     notes: tuple[str, ...] = ()
     takes_raw: bool = False
+    head: Any = None
 
-    @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
         """Predict logits [B, K] of uint8 images [B, 3, H, W]."""
+        return self.decide(self.forward(images))
+
+    @property
+    def shows(self) -> tuple:
+        """What the output of `forward` follows from: the same network, shown the same."""
+        return id(self.network), *self.mean, *self.std, self.takes_raw
+
+    def prepare(self) -> None:
+        """Have the classifier on the features learn, if there is one."""
+        if self.head is not None:
+            self.head.prepare()
+
+    @torch.inference_mode()
+    def decide(self, outputs: Tensor) -> Tensor:
+        """Logits [B, K] of what `forward` gives."""
+        return outputs if self.head is None else self.head(outputs)
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> Tensor:
+        """The network's output for uint8 images [B, 3, H, W]: logits [B, K] or, of a probe's network, features."""
         if self.takes_raw:
             return self.network(images).float().cpu()
         images = images.to(self.device, memory_format=torch.channels_last)
@@ -75,13 +97,14 @@ def teacher_name(teacher: Mapping | Sequence[Mapping] | None) -> str | None:
     return ' + '.join(teacher_name(one) or 'unknown' for one in teacher)
 
 
-def load_run(source: str, device: str, input_size: int | None = None, **given) -> Run:
+def load_run(source: str, device: str, input_size: int | None = None, needs_classes: bool = True, **given) -> Run:
     """Load a model to evaluate.
 
     Args:
         source: What `backbones.load` takes, or an artefact of an engine; ``NAME=SOURCE`` names the run.
         device: Where the model runs.
         input_size: Side of the images in pixels in place of the model's own.
+        needs_classes: Whether the model is judged as it is, and not its features.
         **given: Further arguments of `backbones.load`.
 
     Raises:
@@ -90,12 +113,15 @@ def load_run(source: str, device: str, input_size: int | None = None, **given) -
     """
     named = Source.parse(source)
     named.check()
+    if named.is_artefact and not needs_classes:
+        raise ValueError(f"'{named.path}' is an exported file, which gives no features; give the model it was made of")
     if named.is_artefact:
         return _artefact_run(named, device, input_size, given)
     loaded = load(named.path, input_size=input_size, **given)
     params = sum(parameter.numel() for parameter in loaded.network.parameters())
     network = loaded.network.to(device).to(memory_format=torch.channels_last)
-    return make_run(named.name, network, loaded.record, device, params, loaded.source, loaded.file, loaded.notes)
+    origin = loaded.source, loaded.file, loaded.notes
+    return make_run(named.name, network, loaded.record, device, params, *origin, needs_classes)
 
 
 def make_run(
@@ -107,6 +133,7 @@ def make_run(
     source: str,
     file: str | None,
     notes: Sequence[str] = (),
+    needs_classes: bool = True,
 ) -> Run:
     """Make a run of a network.
 
@@ -119,13 +146,15 @@ def make_run(
         source: What the user has named.
         file: Path of the file of weights, or None.
         notes: What was done to load the network.
+        needs_classes: Whether the network is judged as it is, and not its features.
     """
-    count: int = network.num_classes  # type: ignore[assignment]
-    if not count:
+    count: int = getattr(network, 'num_classes', 0)
+    if not count and needs_classes:
         raise ValueError(
-            f"'{source}' has no classifier (num_classes=0), so there is nothing to judge; give one that has"
+            f"'{source}' has no classifier (num_classes=0), so there is nothing to judge; give one that has, or judge "
+            'its features by robust-backbones probe'
         )
-    classes, origin = classes_or_imagenet(record.classes, count)
+    classes, origin = classes_or_imagenet(record.classes, count) if needs_classes else (None, None)
     height, width = (record.input_size or [])[-2:]
     entry: RunRecord = {
         'model': record.model,

@@ -45,10 +45,14 @@ class FeatureDistiller(StudentModel):
     Attributes:
         teachers: The teachers, which are no submodules.
         terms: For each of them what the student learns from it, with heads and statistics.
+        balance: How the teachers are weighted.
+        shares: Which images of a batch each of them is shown.
 
     Raises:
         ValueError: Two teachers have one name; or a teacher cannot be built, or cannot give what a loss needs.
     """
+
+    classifies = False
 
     def __init__(
         self,
@@ -93,8 +97,10 @@ class FeatureDistiller(StudentModel):
         network: Any = self.student
         asked = any(loss.get('student_layer') is not None for loss in losses)
         inner = layer_channels(network, 'student') if asked else []
-        pooled = getattr(network, 'head_hidden_size', None) or network.num_features
-        return Widths(pooled, {None: network.num_features, **dict(enumerate(inner))})
+        width = getattr(network, 'num_features', None)
+        # Of a user's own network all that is known is the width of what it gives.
+        pooled = getattr(network, 'head_hidden_size', None) or width or network.num_classes
+        return Widths(pooled, {None: width, **dict(enumerate(inner))})
 
     def forward(self, images: Tensor, targets: Tensor | None = None, keys: Tensor | None = None, mode: str = 'tensor'):
         """Run the student, and in ``loss`` mode its teachers beside it.

@@ -28,7 +28,10 @@ class StudentModel(BaseModel):
         student: The timm model.
         student_config: Arguments that built the student.
         student_record: What the student is, without its weights.
+        classifies: Whether the student learns classes; otherwise it has no order of them, and labels are not looked at.
     """
+
+    classifies = True
 
     def __init__(
         self,

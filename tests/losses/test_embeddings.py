@@ -179,6 +179,9 @@ def test_queue_holds_the_newest_embeddings_first_and_looks_only_outside_training
     assert queue(torch.tensor([[-5.0, 0.0], [0.0, -1.0]])).tolist() == [[-1, 0], [0, -1], [0, 1]]
     assert queue.eval()(torch.tensor([[1.0, 0.0]])).tolist() == [[1, 0], [-1, 0], [0, -1]]
     assert queue.rows.tolist() == [[-1, 0], [0, -1], [0, 1]]
+    # An image is never without its own embedding.
+    assert len(queue.train()(torch.eye(2).repeat(2, 1))) == 4
+    assert queue.rows.tolist() == [[1, 0], [0, 1], [1, 0]]
 
 
 def test_relations_of_positions_by_hand():

@@ -7,6 +7,8 @@ import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
 
+from backbones.sources import own
+from backbones.sources.own import OwnModel
 from distill.losses.embeddings import cosine, radio
 from distill.training.feature_distiller import FeatureDistiller
 from distill.training.shares import Shares
@@ -228,6 +230,18 @@ def test_students_of_other_kinds_have_embeddings_and_maps(student):
     found = losses_of(model, batch(), training=True)
     assert len(found) == 3
     assert sum(found.values()).isfinite()
+
+
+def test_a_network_of_a_users_own_is_taught_by_what_it_gives():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 8, 8), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    network.num_classes = 12
+    with own.kept(OwnModel(network, (0.5,) * 3, (0.5,) * 3, 12)) as name:
+        model = distiller(dict(DINO, losses=COSINE), student=dict(model=name))
+        assert model.student is network
+        sum(losses_of(model, batch(), training=True).values()).backward()
+        assert network[0].weight.grad.abs().sum() > 0
+        with pytest.raises(ValueError, match='loss mse is on grid, which the student does not give; set on to pooled'):
+            distiller(dict(DINO, losses=[dict(type='mse', on='grid')]), student=dict(model=name))
 
 
 @pytest.mark.parametrize(

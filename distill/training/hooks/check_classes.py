@@ -40,8 +40,8 @@ class CheckClassesHook(Hook):
             ValueError: The classes differ.
         """
         model, training = unwrap(runner.model), runner.train_dataloader.dataset
-        if not model.student.num_classes:
-            return  # Without a classifier it has no order of classes, and mixed labels are not looked at.
+        if not model.classifies:
+            return
         if not getattr(training, 'labelled', True):
             check_without_labels(model, training)
         validation = getattr(getattr(runner.val_loop, 'dataloader', None), 'dataset', None)
@@ -70,7 +70,7 @@ class CheckClassesHook(Hook):
             ValueError: The classes differ.
         """
         dataset = runner.test_loop.dataloader.dataset
-        if not unwrap(runner.model).student.num_classes:
+        if not unwrap(runner.model).classifies:
             return
         _order(dataset, self._loaded)
         _check_count(dataset, 'test', unwrap(runner.model))

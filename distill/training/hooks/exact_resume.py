@@ -24,12 +24,19 @@ class ExactResumeHook(MidEpochHook):
         """Find the place of the checkpoint, and run the validation after it, which may not have ended.
 
         Raises:
-            ValueError: The checkpoint is from the middle of an epoch, where steps of this size cannot go on.
+            ValueError: The checkpoint is from the middle of an epoch, where steps of this size cannot go on; or a
+                stream is to be trained by epochs.
         """
         loop = runner.train_loop
+        is_stream = isinstance(loop.dataloader.sampler, StreamSampler)
+        if is_stream and is_epoch_based(runner):
+            raise ValueError(
+                f"stream '{loop.dataloader.dataset.where}' has no length, and so no epochs; train by iterations: "
+                'train_cfg=dict(by_epoch=False, max_iters=…, val_interval=…)'
+            )
         if is_epoch_based(runner):
             self.find_place(runner, self.takes_other_steps(runner))
-        elif isinstance(loop.dataloader.sampler, StreamSampler):
+        elif is_stream:
             self.find_place_in_stream(runner)
         if not runner._resume or not runner.epoch or self.done or runner.val_loop is None:
             return

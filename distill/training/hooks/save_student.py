@@ -88,7 +88,12 @@ class SaveStudentHook(Hook):
         if score <= self.best:
             return
         self.best = score
-        student, record = unwrap(runner.model).student, describe_student(runner, runner.epoch, {self.metric: score})
+        student, record = (
+            unwrap(runner.model).student,
+            describe_student(
+                runner, runner.epoch, {self.metric: score}, list(runner.val_dataloader.dataset[0][0].shape)
+            ),
+        )
         save_student(self.path(runner), student.state_dict(), record)
         runner.logger.info(f'student_best: {self.metric} {score:.2f} at epoch {runner.epoch}')
 
@@ -102,26 +107,29 @@ class SaveStudentHook(Hook):
             for name, value in checkpoint['state_dict'].items()
             if name.startswith('student.')
         }
-        save_student(self.path(runner), weights, describe_student(runner, checkpoint['meta']['epoch'], {}))
+        save_student(
+            self.path(runner), weights, describe_student(runner, checkpoint['meta']['epoch'], {}, _view_size(runner))
+        )
 
 
-def describe_student(runner, epoch: int, scores: dict[str, float]) -> ModelRecord:
+def describe_student(runner, epoch: int, scores: dict[str, float], size: list[int]) -> ModelRecord:
     """The record of the student of a run.
 
     Args:
         runner: The runner.
         epoch: Epochs that it was trained.
         scores: By name.
+        size: Channels, height and width of the images that it is shown.
     """
     model, dataset = unwrap(runner.model), runner.train_dataloader.dataset
     preprocessor, sources = model.data_preprocessor, [teacher.source for teacher in model.all_teachers]
-    has_names = bool(model.student.num_classes) and getattr(dataset, 'named', True)
+    has_names = model.classifies and getattr(dataset, 'named', True)
     return ModelRecord(
         model=model.student_record.model,
         model_kwargs=to_plain(model.student_record.model_kwargs),
         teacher=to_plain(sources[0] if len(sources) == 1 else sources) or None,
         classes=dataset.classes if has_names else None,
-        input_size=_shown_size(runner),
+        input_size=size,
         mean=[round(v, 6) for v in preprocessor.mean.flatten().tolist()],
         std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
         epoch=epoch,
@@ -130,10 +138,8 @@ def describe_student(runner, epoch: int, scores: dict[str, float]) -> ModelRecor
     )
 
 
-def _shown_size(runner) -> list[int]:
-    """Channels, height and width of the images of validation, or without one of the views."""
-    if runner.val_loop is not None:
-        return list(runner.val_loop.dataloader.dataset[0][0].shape)
+def _view_size(runner) -> list[int]:
+    """Channels, height and width of the views that the student trains on."""
     size: Any = runner.train_dataloader.dataset.transform_config.get('input_size', VIEW_PX)
     return [3, size, size] if isinstance(size, int) else [3, *size][-3:]
 
