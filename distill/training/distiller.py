@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
