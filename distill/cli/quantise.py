@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 PRECISIONS = ('int8', 'fp16', 'bf16')
 SHIFTS = ('clean', 'shifted', 'both')
 IMAGES, LEAST_IMAGES = 200, 2
+AGREES = {
+    'detection': '{:.1f} % of the sure objects agree on',
+    'segmentation': '{:.1f} % of the pixels agree on',
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -133,7 +137,8 @@ def summary(manifest: 'Manifest') -> str:
     if manifest.precision == 'int8':
         parts.append(f'in fp32: {", ".join(manifest.kept_in_fp32) or "no layer"}')
     if 'agreement_pct' in found:
-        parts.append(f'top-1 agrees on {found["agreement_pct"]:.1f} % of {found["compared"]} calibration images')
+        what = AGREES.get(manifest.task, 'top-1 agrees on {:.1f} % of')
+        parts.append(f'{what.format(found["agreement_pct"])} {found["compared"]} calibration images')
     if 'accuracy_pct' in found:
         parts.append(f'top-1 {found["accuracy_pct"]["fp32"]:.2f} % in fp32 and {found["accuracy_pct"]["int8"]:.2f} %')
     return '; '.join(parts)

@@ -5,7 +5,7 @@ converter itself is the extension module ``_tools``.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,29 @@ class Mnn:
             raise FileNotFoundError(f"model '{path}' does not exist; export it first or correct the path")
         return MnnSession(path, threads)
 
+    def inner(
+        self, path: str | os.PathLike, inputs: np.ndarray | Mapping[str, np.ndarray], names: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """See `Engine.inner`. Activations are part of the convolution before them, which then has their name."""
+        with caught_output():
+            import MNN
+
+            known = MNN.expr.load_as_dict(os.fspath(path))
+        asked = [name for name in names if name in known]
+        found = MnnSession(path, None, asked).run(inputs) if asked else ()
+        return dict(zip(asked, found, strict=True))
+
 
 class MnnSession:
-    """An opened MNN file."""
+    """An opened MNN file.
 
-    def __init__(self, path: str | os.PathLike, threads: int | None):
+    Args:
+        path: The file.
+        threads: Threads, or None for MNN's own choice.
+        outputs: Names of values inside to return in place of the outputs.
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int | None, outputs: Sequence[str] | None = None):
         with caught_output() as said:
             import MNN
 
@@ -86,7 +104,8 @@ class MnnSession:
             self.manager = MNN.nn.create_runtime_manager((settings,))
             try:
                 info = self._load(MNN, path, [], []).get_info()
-                self.module = self._load(MNN, path, info['inputNames'], info['outputNames'])
+                names = list(info['outputNames'] if outputs is None else outputs)
+                self.module = self._load(MNN, path, info['inputNames'], names)
                 interpreter = MNN.Interpreter(os.fspath(path))
                 ports = interpreter.getSessionInputAll(interpreter.createSession({'numThread': 1}))
                 given = MNN.expr.load_as_dict(os.fspath(path))
@@ -99,7 +118,7 @@ class MnnSession:
             _port(name, ports[name].getShape(), given[name].dtype, free.get(name, ())) for name in info['inputNames']
         )
         # MNN computes the shapes of outputs when it runs.
-        self.outputs = tuple(Port(name, (), 'float32') for name in info['outputNames'])
+        self.outputs = tuple(Port(name, (), 'float32') for name in names)
 
     def _load(self, MNN: Any, path: str | os.PathLike, inputs: list[str], outputs: list[str]) -> Any:
         return MNN.nn.load_module_from_file(os.fspath(path), inputs, outputs, runtime_manager=self.manager)

@@ -44,26 +44,7 @@ class OnnxRuntime:
         self, network: Any, example: tuple[Any, ...], path: str | os.PathLike, names: Names, dynamic: Dynamic
     ) -> None:
         """See `Engine.write`."""
-        import torch
-
-        program = exported_program(network, example, names, dynamic)
-        with caught_output(), warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            try:
-                written = torch.onnx.export(
-                    program,
-                    (),
-                    input_names=list(names.inputs),
-                    output_names=list(names.outputs),
-                    opset_version=OPSET,
-                    dynamo=True,
-                    external_data=False,
-                    verbose=False,
-                )
-            except torch.onnx.errors.OnnxExporterError as error:
-                raise ValueError(f'it cannot be written as ONNX ({_root(error)})') from error
-        assert written is not None
-        model = written.model_proto
+        model = _exported(exported_program(network, example, names, dynamic), names).model_proto
         _name_axes(model.graph, dynamic)
         for node in _nodes(model.graph):
             scopes = [one for one in node.metadata_props if one.key == LAYER]
@@ -119,6 +100,41 @@ class OnnxSession:
     def run(self, inputs: np.ndarray | Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         """See `Session.run`."""
         return tuple(self.session.run(None, named_inputs(inputs, self.inputs)))
+
+
+def lowered(program: Any, names: Names) -> Any:
+    """The exported program by whose operations the values of an ONNX file are named, which those of torch's are not.
+
+    Args:
+        program: ``torch.export.ExportedProgram`` that the file is made of.
+        names: Of inputs and outputs.
+    """
+    return _exported(program, names).exported_program
+
+
+def _exported(program: Any, names: Names) -> Any:
+    """An exported program as torch's ``ONNXProgram``.
+
+    Raises:
+        ValueError: It cannot be written as ONNX.
+    """
+    import torch
+
+    with caught_output(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            return torch.onnx.export(
+                program,
+                (),
+                input_names=list(names.inputs),
+                output_names=list(names.outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise ValueError(f'it cannot be written as ONNX ({_root(error)})') from error
 
 
 @contextlib.contextmanager

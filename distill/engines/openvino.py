@@ -1,7 +1,11 @@
 """OpenVINO's intermediate representation, an ``.xml`` with its ``.bin``, made of an ONNX file."""
 
+import contextlib
+import ctypes
+import functools
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,35 @@ EXACT = {'INFERENCE_PRECISION_HINT': 'f32'}
 
 PRECISION_INFO = ['robust_backbones', 'inference_precision']
 """Where a file says that it is to be computed in another type than fp32: ``bf16``."""
+
+
+@functools.cache
+def core() -> Any:
+    """OpenVINO's core, one for the whole process, which lives as long as it.
+
+    Each core that compiles gives the thread a stack for signals, and puts the one before it back when it ends. When
+    the first of two ends first, the thread is left with a stack whose memory is gone (seen in OpenVINO 2026.4), and the
+    next signal, such as that of a data loader's worker that has ended, ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
+@contextlib.contextmanager
+def kept_signal_stack() -> Iterator[None]:
+    """Leave the thread its stack for signals, whatever cores of others do in the block; see `core`."""
+    if sys.platform != 'linux':
+        yield
+        return
+    # The C structure has a pointer, an int and a size, which fill three words.
+    before = (ctypes.c_size_t * 3)()
+    sigaltstack = ctypes.CDLL(None).sigaltstack
+    sigaltstack(None, before)
+    try:
+        yield
+    finally:
+        sigaltstack(before, None)
 
 
 class OpenVino:
@@ -50,7 +83,7 @@ class OpenVino:
 
         try:
             with caught_output():
-                model = openvino.Core().read_model(os.fspath(onnx))
+                model = core().read_model(os.fspath(onnx))
         except RuntimeError as error:
             reason = next((line for line in str(error).splitlines() if 'No conversion rule' in line), '')
             raise ValueError(f'OpenVINO does not read it ({reason.strip("- ") or last_line(str(error))})') from None
@@ -79,14 +112,12 @@ class OpenVinoSession:
     """An opened and compiled model of OpenVINO."""
 
     def __init__(self, model: Any, path: str | os.PathLike, threads: int | None):
-        import openvino
-
         settings: dict[str, Any] = {**EXACT, **({} if threads is None else {'INFERENCE_NUM_THREADS': threads})}
         if model.has_rt_info(PRECISION_INFO) and model.get_rt_info(PRECISION_INFO).astype(str) == 'bf16':
             settings['INFERENCE_PRECISION_HINT'] = 'bf16'
         try:
             with caught_output():
-                self.compiled = openvino.Core().compile_model(model, 'CPU', settings)
+                self.compiled = core().compile_model(model, 'CPU', settings)
         except RuntimeError as error:
             raise ValueError(_unreadable(path, error)) from None
         self.threads = threads
@@ -112,11 +143,9 @@ def _read(path: str | os.PathLike) -> Any:
     weights = Path(path).with_suffix('.bin')
     if not weights.is_file():
         raise FileNotFoundError(f"'{path}' has its weights in '{weights}', which does not exist; copy both files")
-    import openvino
-
     try:
         with caught_output():
-            return openvino.Core().read_model(os.fspath(path), os.fspath(weights))
+            return core().read_model(os.fspath(path), os.fspath(weights))
     except RuntimeError as error:
         raise ValueError(_unreadable(path, error)) from None
 

@@ -83,16 +83,13 @@ class SceneArtefact:
         """Names of the classes, in the order of the labels."""
         return list(self.manifest.classes or ())
 
+    def resized(self, image: np.ndarray) -> np.ndarray:
+        """See `resized`."""
+        return resized(self.manifest, image)
+
     def resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width to which an image of a size (height, width) is resized before it is shown."""
-        resize = self.manifest.details.get('resize')
-        if resize is None:
-            return size
-        (width, height), longer, shorter = resize['scale'], max(resize['scale']), min(resize['scale'])
-        if not resize['keep_ratio']:
-            return int(height), int(width)
-        ratio = min(longer / max(size), shorter / min(size))
-        return int(size[0] * ratio + 0.5), int(size[1] * ratio + 0.5)
+        """See `resized_size`."""
+        return resized_size(self.manifest, size)
 
     def show(self, image: np.ndarray, size: tuple[int, int]) -> Objects | np.ndarray:
         """Show an image to the network.
@@ -113,15 +110,49 @@ class SceneArtefact:
                 f"'{self.path}' takes images of up to {largest[0]}x{largest[1]} pixels (height x width), and this one "
                 f'has {image.shape[0]}x{image.shape[1]}; export it for a larger size'
             )
-        found = self.session.run({IMAGES: self.prepare(image), SIZE: np.array(size, np.int64)})
+        found = self.session.run(inputs_of(self.manifest, image, size))
         if self.task == SEGMENTATION:
             return found[0][0]
         return objects_of(self.manifest.outputs, found, size, self.manifest.details.get('mask_threshold', 0.5))
 
-    def prepare(self, image: np.ndarray) -> np.ndarray:
-        """An image as the network takes it [1, 3, h, w]."""
-        mean, std = ([255 * level for level in one] for one in (self.manifest.mean, self.manifest.std))
-        return as_input(image, self.manifest.dtype, mean, std)
+
+def resized_size(manifest: Manifest, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width to which an image of a size (height, width) is resized before an artefact is shown it."""
+    resize = manifest.details.get('resize')
+    if resize is None:
+        return size
+    (width, height), longer, shorter = resize['scale'], max(resize['scale']), min(resize['scale'])
+    if not resize['keep_ratio']:
+        return int(height), int(width)
+    ratio = min(longer / max(size), shorter / min(size))
+    return int(size[0] * ratio + 0.5), int(size[1] * ratio + 0.5)
+
+
+def resized(manifest: Manifest, image: np.ndarray) -> np.ndarray:
+    """An image [H, W, 3] as an artefact is shown it, as mmcv resizes.
+
+    Raises:
+        ValueError: The image is so narrow that nothing is left of it.
+    """
+    import cv2
+
+    size = image.shape[0], image.shape[1]
+    height, width = resized_size(manifest, size)
+    if not height or not width:
+        raise ValueError('it is too narrow to be resized')
+    return image if (height, width) == size else cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def inputs_of(manifest: Manifest, image: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """What an artefact takes of an image, by name.
+
+    Args:
+        manifest: What stands beside the artefact.
+        image: R, G, B, uint8 [h, w, 3], resized.
+        size: Height and width of the image before it was resized.
+    """
+    mean, std = ([255 * level for level in one] for one in (manifest.mean, manifest.std))
+    return {IMAGES: as_input(image, manifest.dtype, mean, std), SIZE: np.array(size, np.int64)}
 
 
 def scene_manifest(path: str | os.PathLike) -> Manifest:

@@ -17,8 +17,10 @@ from distill.engines import Converter, Engine, Names, by_name
 from distill.engines.artefact import Manifest, Verification, artefact_sha256
 from distill.engines.onnx_runtime import add_metadata
 from distill.engines.scenes import IMAGES, SIZE, Objects, as_input, objects_of
+from distill.engines.tracing import exported_program
 from distill.export.compare_scenes import SceneComparison, compare_labels, compare_objects
 from distill.export.files import Exported, Wish, versions
+from distill.export.verify import first_differing_layer
 
 AGREEMENT = {'detection': 0.99, 'segmentation': 0.999}
 """The least share of objects or pixels that agree."""
@@ -142,9 +144,13 @@ class Job:
         close = comparison.max_difference <= self.tolerance or not self.detects
         if comparison.agreement < least or not close or comparison.details.get('mean_mask_iou', 1) < least:
             what = 'objects' if self.detects else 'pixels'
+            # torch does not lower the program of a detector twice, so that it is made anew.
+            program = exported_program(self.graph.network, self._example(), self.names, self.dynamic)
+            where = first_differing_layer(engine, path, program, self.names, self.inputs[0], self.tolerance)
             raise ValueError(
                 f'it finds something else than the model: {comparison.agreement:.2%} of the {what} agree, and partners '
-                f'differ by up to {comparison.max_difference:.1e}; {least:.1%} and {self.tolerance:.0e} are asked for'
+                f'differ by up to {comparison.max_difference:.1e}; {least:.1%} and {self.tolerance:.0e} are asked for; '
+                f'{where}'
             )
         return comparison
 

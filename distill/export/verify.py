@@ -1,7 +1,7 @@
 """Whether an artefact computes what its model computes, and if not, from which layer on."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,16 @@ import torch
 from torch import nn
 
 from distill.engines import Dynamic, Engine, Names, Transparent
+from distill.engines.onnx_runtime import lowered
 from distill.engines.portions import run_images
 from distill.engines.tracing import exported_program, values_of
 
 TOLERANCE = 1e-4
 """How far an output may be from the model's, relative to the largest one of the model."""
+ITSELF = 'the network itself'
+"""The module of what is computed between layers."""
+SHOWN = 3
+"""Layers that an error names at the most, of those that an engine has made part of the next one."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def verify(
     Args:
         engine: The engine.
         path: The artefact.
-        network: What was exported, to find the first layer that differs.
+        network: What was exported, or torch's exported program of it, to find the first layer that differs.
         inputs: Images as the artefact takes them.
         expected: What the model returns for them.
         names: Of inputs and outputs.
@@ -120,12 +125,12 @@ def verify(
 def first_difference(
     engine: Engine,
     path: str | os.PathLike,
-    network: nn.Module,
+    network: nn.Module | Any,
     inputs: np.ndarray,
     names: Names,
     tolerance: float = TOLERANCE,
 ) -> str:
-    """Where an artefact begins to differ from its network, in words.
+    """Where an artefact of one input begins to differ from its network, in words.
 
     Args:
         engine: The engine.
@@ -141,17 +146,51 @@ def first_difference(
     shown = np.resize(inputs, (batch, *inputs.shape[1:]))
     fixed: Dynamic = {}
     program = exported_program(network, (torch.from_numpy(shown),), names, fixed)
+    return first_differing_layer(engine, path, program, names, {names.inputs[0]: shown}, tolerance)
+
+
+def first_differing_layer(
+    engine: Engine,
+    path: str | os.PathLike,
+    program: Any,
+    names: Names,
+    inputs: Mapping[str, np.ndarray],
+    tolerance: float,
+) -> str:
+    """Where an artefact begins to differ from the program that it was made of, in words.
+
+    Args:
+        engine: The engine.
+        path: The artefact.
+        program: ``torch.export.ExportedProgram`` that it was made of.
+        names: Of inputs and outputs.
+        inputs: By name, in the program's order.
+        tolerance: See `Comparison`.
+    """
+    if not isinstance(engine, Transparent):
+        return f'{engine.name} does not tell what is computed inside'
+    # All engines that tell what is computed inside start from ONNX.
+    program = lowered(program, names)
     layers = _layers(program)
-    expected = values_of(program, [shown])
-    found = engine.inner(path, shown, list(expected))
-    compared = 0
+    expected = {
+        name: value
+        for name, value in values_of(program, list(inputs.values())).items()
+        # What is computed between layers shows in the next one; engines order and name it otherwise.
+        if value.size and np.issubdtype(value.dtype, np.floating) and layers[name] != ITSELF
+    }
+    found = engine.inner(path, dict(inputs), list(expected))
+    compared, untold = 0, []
     for name, value in expected.items():
         if name not in found or found[name].shape != value.shape:
+            untold.append(layers[name])
             continue
         compared += 1
         if compare([found[name]], [value], classifies=False).max_difference > tolerance:
-            return f"the first of its layers that differs is '{layers[name]}' ({name})"
-    return f'none of the {compared} values inside that it tells differs by as much'
+            before = [f"'{one}'" for one in dict.fromkeys(untold) if one != layers[name]]
+            also = f'; {engine.name} does not tell of {", ".join(before[:SHOWN])} before it' if before else ''
+            return f"the first of its layers that differs is '{layers[name]}' ({name}){also}"
+        untold = []
+    return f'none of the {compared} values of layers that it tells differs by as much'
 
 
 def _layers(program: Any) -> dict[str, str]:
@@ -159,5 +198,5 @@ def _layers(program: Any) -> dict[str, str]:
     found = {}
     for node in program.graph.nodes:
         stack = list((node.meta.get('nn_module_stack') or {}).values())
-        found[node.name] = (stack[-1][0] if stack else '') or 'the network itself'
+        found[node.name] = (stack[-1][0] if stack else '') or ITSELF
     return found

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from distill.engines.scenes import Objects, SceneArtefact
@@ -48,12 +47,7 @@ class SceneArtefacts:
         """What the network is shown: the image, resized as the config's test pipeline does."""
         image = np.asarray(photo.image)
         size = image.shape[0], image.shape[1]
-        height, width = self.artefact.resized_size(size)
-        if not height or not width:
-            raise ValueError('it is too narrow to be resized')
-        if (height, width) != size:
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        return Sample(image, size)
+        return Sample(self.artefact.resized(image), size)
 
     def key(self, sample: Sample) -> tuple[int, ...]:
         """Samples of the same key can be shown together."""

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import zipfile
@@ -223,6 +224,21 @@ def test_opening_a_file_writes_nothing_into_the_users_folders(written, tmp_path)
     quick = [str(path) for path in written.values()]
     subprocess.run([sys.executable, '-c', code, *quick], env={**os.environ, 'HOME': str(tmp_path)}, check=True)
     assert [str(path) for path in tmp_path.rglob('*') if path.is_file()] == []
+
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGCHLD'), reason='there is no such signal here')
+def test_sessions_of_openvino_end_in_any_order(written):
+    """Of two cores of OpenVINO 2026.4, the first of which ends first, a stack for signals is left that is gone."""
+    code = (
+        'import signal, subprocess, sys\n'
+        'from distill.engines import by_name\n'
+        'signal.signal(signal.SIGCHLD, lambda *_: None)\n'
+        "first, second = (by_name('openvino').open(sys.argv[1], 1) for _ in range(2))\n"
+        'del first\n'
+        'del second\n'
+        "subprocess.run([sys.executable, '-c', ''], check=True)\n"
+    )
+    assert subprocess.run([sys.executable, '-c', code, str(of(written, 'openvino'))]).returncode == 0
 
 
 def test_lookup():

@@ -14,10 +14,11 @@ from distill.base.images import read_image
 from distill.engines import Session, by_name, by_suffix
 from distill.engines.artefact import PRECISIONS, Manifest, artefact_files, artefact_sha256
 from distill.engines.portions import run_images
+from distill.engines.scenes import DETECTION, SEGMENTATION
 from distill.export.quantise.calibration import Show, as_input, classifier_view, read_calibration
 from distill.export.quantise.half import write_half
 from distill.export.quantise.quantiser import Quantiser, Say, Task, chosen_layers, quantiser_of
-from distill.export.quantise.sensitivity import BATCH, fewest_kept, noise, outputs, sensitivities
+from distill.export.quantise.sensitivity import BATCH, fewest_kept, harm, outputs, sensitivities
 
 REDUCED = PRECISIONS[1:]
 COMPARED = 200
@@ -254,11 +255,9 @@ class _Int8:
 
     def _compare(self, out: Path) -> None:
         """Note how far the outputs are from those of the fp32 artefact on calibration images."""
-        if self.manifest.task == 'detection':
-            return  # Boxes have no fixed order, so that their values are not compared one by one.
         few = self.calibration.first(COMPARED)
         expected, found = (outputs(file, self.manifest, few, self.options.threads) for file in (self.path, out))
-        self.found['noise'] = noise(found, expected)
+        self.found['noise'] = harm(found, expected, self.manifest)
         if not np.isfinite(self.found['noise']):
             raise ValueError(
                 f"{self.manifest.engine}'s int8 form of '{self.path}' gives values that are no numbers; calibrate on "
@@ -267,7 +266,9 @@ class _Int8:
         if self.manifest.task == 'classification':
             same = found[0].argmax(axis=1) == expected[0].argmax(axis=1)
             self.found['agreement_pct'] = float(100 * same.mean())
-            self.found['compared'] = len(same)
+        elif self.calibration.sizes:
+            self.found['agreement_pct'] = 100 * (1 - self.found['noise'])
+        self.found['compared'] = len(few)
 
 
 def top1_on(folder: str | os.PathLike, manifest: Manifest) -> Score:
@@ -277,6 +278,11 @@ def top1_on(folder: str | os.PathLike, manifest: Manifest) -> Score:
         FileNotFoundError: The folder does not exist.
         ValueError: The artefact is no classifier or does not tell its classes, or a folder is none of them.
     """
+    if manifest.task in (DETECTION, SEGMENTATION):
+        raise ValueError(
+            f'an accuracy drop is measured of a classifier, and this artefact is of the task {manifest.task}; keep '
+            'layers by their names or by their number, and judge the file with `test`'
+        )
     if manifest.task != 'classification' or manifest.classes is None:
         raise ValueError('top-1 is measured of a classifier that tells its classes; export it with class names')
     if not Path(folder).is_dir():

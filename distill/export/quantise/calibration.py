@@ -13,6 +13,7 @@ from distill.base.images import read_image
 from distill.base.records import EXTRA_KINDS, SEVERITIES, Cell
 from distill.corruptions import corrupt
 from distill.engines.artefact import Manifest
+from distill.engines.scenes import DETECTION, SEGMENTATION, inputs_of, resized
 from distill.export.images import as_input as prepare
 
 SHIFTS = ('clean', 'shifted', 'both')
@@ -29,12 +30,15 @@ class Calibration:
     """Images to calibrate on.
 
     Attributes:
-        images: uint8 [N, H, W, 3], RGB.
+        images: uint8 [H, W, 3] each, RGB, as the artefact is shown them before normalisation; of one size for a
+            classifier.
         about: What the manifest says of them: ``folder``, ``sha256``, ``images``, ``shift``, ``cells``, ``seed``.
+        sizes: For a detector or segmenter height and width of each image before it was resized.
     """
 
-    images: np.ndarray
+    images: np.ndarray | list[np.ndarray]
     about: dict
+    sizes: Sequence[tuple[int, int]] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,12 +46,21 @@ class Calibration:
     def first(self, count: int) -> 'Calibration':
         """The same with fewer images, evenly spread."""
         chosen = spread(len(self), count)
-        return Calibration(self.images[chosen], {**self.about, 'images': len(chosen)})
+        images = self.images[chosen] if isinstance(self.images, np.ndarray) else [self.images[k] for k in chosen]
+        sizes = [self.sizes[k] for k in chosen] if self.sizes else ()
+        return Calibration(images, {**self.about, 'images': len(chosen)}, sizes)
 
-    def inputs(self, manifest: Manifest, batch: int = 1) -> Iterator[np.ndarray]:
-        """What the artefact takes, a batch at a time; what is left over by whole batches is not shown."""
+    def inputs(self, manifest: Manifest, batch: int = 1) -> Iterator[np.ndarray | dict[str, np.ndarray]]:
+        """What the artefact takes, a batch at a time; what is left over by whole batches is not shown.
+
+        A detector or segmenter takes its images one by one, each with its size.
+        """
+        if self.sizes:
+            for image, size in zip(self.images, self.sizes, strict=True):
+                yield inputs_of(manifest, image, size)
+            return
         for start in range(0, len(self) - batch + 1, batch):
-            yield as_input(self.images[start : start + batch], manifest)
+            yield as_input(np.asarray(self.images[start : start + batch]), manifest)
 
 
 def read_calibration(
@@ -66,7 +79,7 @@ def read_calibration(
         count: Number of images at the most.
         shift: Of ``SHIFTS``.
         seed: Chooses the corruption and its severity for each image, and draws the corruption.
-        show: How images are resized and cropped; None takes what the manifest says of a classifier.
+        show: How images are resized and cropped; None takes what the manifest says.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -84,9 +97,14 @@ def read_calibration(
         found = 'one image' if paths else 'no image'
         raise ValueError(f"calibration folder '{folder}' has {found}; give one of {LEAST} or more, such as 200")
     chosen = [paths[index] for index in spread(len(paths), count)]
-    show = show or classifier_view(manifest)
-    images = np.stack([show(read_image(folder / path)[0]) for path in chosen])
-    images, cells = _shift(images, shift, seed)
+    is_scene, sizes = manifest.task in (DETECTION, SEGMENTATION), []
+    show = show or ((lambda image: resized(manifest, np.asarray(image))) if is_scene else classifier_view(manifest))
+    shown = []
+    for path in chosen:
+        image = read_image(folder / path)[0]
+        shown.append(show(image))
+        sizes.append((image.height, image.width))
+    cells = _shift(shown, shift, seed)
     about = {
         'folder': str(folder),
         'sha256': _sha256(folder, chosen),
@@ -95,7 +113,7 @@ def read_calibration(
         'cells': [str(cell) for cell in cells],
         'seed': seed,
     }
-    return Calibration(images, about)
+    return Calibration(shown, about, sizes) if is_scene else Calibration(np.stack(shown), about)
 
 
 def spread(total: int, count: int) -> list[int]:
@@ -123,16 +141,14 @@ def as_input(images: np.ndarray, manifest: Manifest) -> np.ndarray:
     return prepare(planes, manifest.dtype, manifest.mean, manifest.std)
 
 
-def _shift(images: np.ndarray, shift: str, seed: int) -> tuple[np.ndarray, Sequence[Cell]]:
-    """Corrupt images by kinds that the benchmark does not hold; returns them, and the cells that occur."""
-    if shift == 'clean':
-        return images, ()
-    rng, images, cells = np.random.default_rng(seed), images.copy(), set()
-    for index in range(0, len(images), 1 if shift == 'shifted' else 2):
+def _shift(images: list[np.ndarray], shift: str, seed: int) -> Sequence[Cell]:
+    """Corrupt images, in place, by kinds that the benchmark does not hold; returns the cells that occur."""
+    rng, cells = np.random.default_rng(seed), set()
+    for index in range(0, 0 if shift == 'clean' else len(images), 1 if shift == 'shifted' else 2):
         cell = Cell(EXTRA_KINDS[rng.integers(len(EXTRA_KINDS))], SEVERITIES[rng.integers(len(SEVERITIES))])
-        images[index] = corrupt(images[index : index + 1], cell.kind, cell.severity, [(seed, index)])[0]
+        images[index] = corrupt(images[index][None], cell.kind, cell.severity, [(seed, index)])[0]
         cells.add(cell)
-    return images, sorted(cells, key=lambda cell: (EXTRA_KINDS.index(cell.kind), cell.severity))
+    return sorted(cells, key=lambda cell: (EXTRA_KINDS.index(cell.kind), cell.severity))
 
 
 def _sha256(folder: Path, paths: Sequence[str]) -> str:

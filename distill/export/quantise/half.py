@@ -47,15 +47,17 @@ def _onnx_fp16(path: Path, out: str | os.PathLike) -> None:
 def _openvino_fp16(path: Path, out: str | os.PathLike) -> None:
     import openvino
 
-    openvino.save_model(openvino.Core().read_model(os.fspath(path)), os.fspath(out), compress_to_fp16=True)
+    from distill.engines.openvino import core
+
+    openvino.save_model(core().read_model(os.fspath(path)), os.fspath(out), compress_to_fp16=True)
 
 
 def _openvino_bf16(path: Path, out: str | os.PathLike) -> None:
     import openvino
 
-    from distill.engines.openvino import PRECISION_INFO
+    from distill.engines.openvino import PRECISION_INFO, core
 
-    model = openvino.Core().read_model(os.fspath(path))
+    model = core().read_model(os.fspath(path))
     model.set_rt_info('bf16', PRECISION_INFO)
     openvino.save_model(model, os.fspath(out), compress_to_fp16=False)
 

@@ -5,9 +5,10 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from distill.engines.installed import missing_modules
+from distill.engines.openvino import core, kept_signal_stack
 from distill.engines.quiet import caught_output
 from distill.export.quantise.calibration import Calibration
-from distill.export.quantise.quantiser import Task, layer_names
+from distill.export.quantise.quantiser import Operation, Task, layer_names, off_the_path
 
 LAYERS = ('Convolution', 'GroupConvolution', 'ConvolutionBackpropData', 'MatMul')
 """Operations with most of the cost. Others, such as sums, are quantised between them."""
@@ -34,25 +35,34 @@ class Nncf:
         # An output layer of a classifier has a softmax at the most; a block of attention has one each.
         self.has_attention = any(one.get_type_name() in ATTENTION for one in operations)
         self._operations = [one.friendly_name for one in operations]
+        self._others = self._off_the_path(operations) if task.calibration.sizes else []
 
     def _read(self) -> Any:
-        import openvino
-
-        return openvino.Core().read_model(os.fspath(self.task.path))
+        return core().read_model(os.fspath(self.task.path))
 
     def write(self, out: str | os.PathLike, keep: Collection[str] = ()) -> None:
         """See `Quantiser.write`."""
-        self._write(out, [self._nodes[layer] for layer in keep], self.task.calibration)
+        self._write(out, [*(self._nodes[layer] for layer in keep), *self._others], self.task.calibration)
 
     def write_only(self, out: str | os.PathLike, layer: str, calibration: Calibration) -> None:
         """See `Quantiser.write_only`."""
         self._write(out, [name for name in self._operations if name != self._nodes[layer]], calibration)
 
+    def _off_the_path(self, operations: Sequence[Any]) -> list[str]:
+        """Operations that are no part of what the layers see: see `off_the_path`."""
+        named = {
+            one.friendly_name: Operation(
+                one.get_type_name(), tuple(port.get_source_output().get_node().friendly_name for port in one.inputs())
+            )
+            for one in operations
+        }
+        return off_the_path(named, self._nodes.values())
+
     def _write(self, out: str | os.PathLike, ignored: Sequence[str], calibration: Calibration) -> None:
         batch = self.task.manifest.batch or 1
         inputs = list(calibration.inputs(self.task.manifest, batch))
         os.environ.setdefault('NNCF_CI', '1')  # NNCF reports its use over the network otherwise.
-        with caught_output():
+        with kept_signal_stack(), caught_output():
             import nncf
             import openvino
             from nncf.quantization.range_estimator import RangeEstimatorParametersSet

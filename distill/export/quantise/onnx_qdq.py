@@ -10,7 +10,7 @@ from typing import Any
 from distill.engines.onnx_runtime import LAYER, add_metadata
 from distill.engines.quiet import caught_output
 from distill.export.quantise.calibration import Calibration
-from distill.export.quantise.quantiser import WEIGHT, Task, layer_names
+from distill.export.quantise.quantiser import WEIGHT, Operation, Task, layer_names, off_the_path
 
 LAYERS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
 """Operations with most of the cost. Others, such as sums, are quantised between them."""
@@ -47,16 +47,28 @@ class OnnxQdq:
             for weight, node in zip(weights, nodes, strict=True)
         ]
         self.layers = layer_names([(weight, node.name) for weight, node in zip(weights, nodes, strict=True)])
-        self._activations = [node.name for node in graph.node if node.op_type in ACTIVATIONS]
         self._nodes = {layer: node.name for layer, node in zip(self.layers, nodes, strict=True)}
+        self._others = self._off_the_path(graph) if task.calibration.sizes else []
+        self._activations = [
+            node.name for node in graph.node if node.op_type in ACTIVATIONS and node.name not in self._others
+        ]
 
     def write(self, out: str | os.PathLike, keep: Collection[str] = ()) -> None:
         """See `Quantiser.write`."""
-        self._write(out, nodes_to_exclude=[self._nodes[layer] for layer in keep])
+        self._write(out, nodes_to_exclude=[*(self._nodes[layer] for layer in keep), *self._others])
 
     def write_only(self, out: str | os.PathLike, layer: str, calibration: Calibration) -> None:
         """See `Quantiser.write_only`; the ranges are those of all images, which are measured once."""
         self._write(out, nodes_to_quantize=[self._nodes[layer], *self._activations])
+
+    def _off_the_path(self, graph: Any) -> list[str]:
+        """Operations that are no part of what the layers see: see `off_the_path`."""
+        made_by = {name: node.name for node in graph.node for name in node.output}
+        operations = {
+            node.name: Operation(node.op_type, tuple(made_by.get(name, '') for name in node.input))
+            for node in graph.node
+        }
+        return off_the_path(operations, self._nodes.values())
 
     def _write(self, out: str | os.PathLike, **nodes: list[str]) -> None:
         from onnxruntime.quantization import QuantType, quantize_static
@@ -91,7 +103,7 @@ class _Reader:
     def get_next(self) -> dict[str, Any] | None:
         """The next input by name, or None at the end."""
         batch = next(self.batches, None)
-        return None if batch is None else {self.name: batch}
+        return batch if batch is None or isinstance(batch, dict) else {self.name: batch}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while (one := self.get_next()) is not None:

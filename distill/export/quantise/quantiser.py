@@ -1,7 +1,7 @@
 """What the quantisers of the engines have in common."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,13 @@ from distill.engines.artefact import Manifest
 from distill.export.quantise.calibration import Calibration
 
 WEIGHT = '.weight'
+CHOOSING = ('NonMaxSuppression', 'TopK', 'NonZero')
+"""Operations by which a detector chooses; what comes before one of them is not what the layers after it see."""
+FIRST_INPUT = (
+    'roialign', 'reshape', 'transpose', 'slice', 'gather', 'squeeze', 'expand', 'broadcast', 'resize', 'interpolate',
+    'pad', 'tile', 'split', 'reduce',
+)  # fmt: skip
+"""Parts of the names of operations that take values by their first input; the others say where or which."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,45 @@ def layer_names(operations: Sequence[tuple[str, str]]) -> list[str]:
     return [
         operation if names.count(name) > 1 else name for name, (_, operation) in zip(names, operations, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of a file.
+
+    Attributes:
+        kind: The engine's name of its kind.
+        inputs: Names of the operations that its inputs come from, in order.
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+
+
+def off_the_path(operations: Mapping[str, Operation], layers: Collection[str]) -> list[str]:
+    """Operations that no layer's input is computed by: boxes, suppression, and what is done with outputs.
+
+    A detector computes with coordinates and indices, of which 8 bits are too few, and its layers see maps only: the
+    path is followed from each layer to the image, and at an operation that takes regions or elements of a map, to the
+    map.
+
+    Args:
+        operations: All, by name.
+        layers: Names of the convolutions and matrix products among them.
+    """
+    seen, left = set(layers), [name for layer in layers for name in operations[layer].inputs]
+    while left:
+        name = left.pop()
+        one = operations.get(name)
+        if one is None or name in seen or one.kind in CHOOSING:
+            continue
+        seen.add(name)
+        if one.kind in ('Where', 'Select'):
+            left.extend(one.inputs[1:])
+        else:
+            is_first = any(part in one.kind.lower() for part in FIRST_INPUT)
+            left.extend(one.inputs[:1] if is_first else one.inputs)
+    return [name for name in operations if name not in seen]
 
 
 def chosen_layers(layers: Sequence[str], wanted: Sequence[str]) -> list[str]:

@@ -1,8 +1,9 @@
 """Which layers int8 harms, and how many of them have to stay in fp32.
 
 The harm of a layer is the error of the outputs when that layer alone is in int8, which the ranges of calibration make
-possible without labels: ``mean((y_int8 − y_fp32)²) / var(y_fp32)``, over all outputs and images. It costs a file and
-a pass over `IMAGES` images for each layer. What two layers do together is not seen; `fewest_kept` measures that.
+possible without labels: ``mean((y_int8 − y_fp32)²) / var(y_fp32)``, over all outputs and images. Of a detector or
+segmenter it is the share of objects or pixels that are others. It costs a file and a pass over `IMAGES` images for each
+layer. What two layers do together is not seen; `fewest_kept` measures that.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ import numpy as np
 from distill.engines import by_suffix
 from distill.engines.artefact import Manifest, artefact_files
 from distill.engines.portions import run_images
+from distill.engines.scenes import DETECTION, SEGMENTATION, Objects, objects_of
+from distill.export.compare_scenes import compare_labels, compare_objects
 from distill.export.quantise.calibration import Calibration, as_input
 from distill.export.quantise.quantiser import Quantiser, Say
 
@@ -20,6 +23,8 @@ IMAGES = 32
 """Of the calibration, to measure the error of a layer on."""
 BATCH = 16
 """Images that an artefact is shown at a time, where its batch is not fixed."""
+SURE = 0.3
+"""The score from which on objects are compared; of the others a detector gives many, and they come and go."""
 
 
 def sensitivities(
@@ -49,18 +54,49 @@ def sensitivities(
         say(layer)
         file = folder / f'only{path.suffix}'
         quantiser.write_only(file, layer, few)
-        found[layer] = noise(outputs(file, manifest, few, threads), expected)
+        found[layer] = harm(outputs(file, manifest, few, threads), expected, manifest)
         for one in artefact_files(file):
             one.unlink()
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def outputs(path: Path, manifest: Manifest, calibration: Calibration, threads: int | None) -> list[np.ndarray]:
-    """All outputs of an artefact on images, each [N, …]."""
+def outputs(path: Path, manifest: Manifest, calibration: Calibration, threads: int | None) -> list:
+    """What an artefact says of images: all outputs, each [N, …]; a detector's or segmenter's result of each image."""
     session = by_suffix(path).open(path, threads)
+    if calibration.sizes:
+        found = zip(map(session.run, calibration.inputs(manifest)), calibration.sizes, strict=True)
+        # Masks are left out: they are of the boxes that are compared.
+        names = [name for name in manifest.outputs if name != 'masks']
+        return [
+            objects_of(names, one[: len(names)], size, 0.5) if manifest.task == DETECTION else one[0]
+            for one, size in found
+        ]
     starts = range(0, len(calibration), BATCH)
-    batches = [run_images(session, as_input(calibration.images[start : start + BATCH], manifest)) for start in starts]
+    shown = np.asarray(calibration.images)
+    batches = [run_images(session, as_input(shown[start : start + BATCH], manifest)) for start in starts]
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def harm(found: Sequence, expected: Sequence, manifest: Manifest) -> float:
+    """How far outputs are from those that are expected; 0 means equal.
+
+    Args:
+        found: See `outputs`.
+        expected: Likewise.
+        manifest: Of the artefact.
+    """
+    if manifest.task == SEGMENTATION:
+        return 1 - compare_labels(found, expected).agreement
+    if manifest.task == DETECTION:
+        sure = [[_sure(one) for one in side] for side in (found, expected)]
+        return 1 - compare_objects(*sure, [(1, 1)] * len(found)).agreement
+    return noise(found, expected)
+
+
+def _sure(objects: Objects) -> Objects:
+    """The objects that a user would look at."""
+    kept = objects.scores >= SURE
+    return Objects(objects.boxes[kept], objects.scores[kept], objects.labels[kept])
 
 
 def noise(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
