@@ -161,7 +161,8 @@ def test_logits_are_stored_as_they_are_without_features(config, tmp_path):
     assert (cached.num_classes, cached.pooled_chs, cached.grid_chs) == (10, None, None)
     writer = FeatureWriter(config, folder, stored=Stored('float32'), teacher='classifier')
     keys = torch.tensor(writer.plan.keys(np.arange(8)))
-    data = [torch.as_tensor(np.stack(part)) for part in zip(*(writer.dataset[k] for k in map(tuple, keys.tolist())))]
+    items = [writer.dataset[key] for key in map(tuple, keys.tolist())]
+    data = [torch.as_tensor(np.stack(part)) for part in zip(*items, strict=True)]
     views = writer.preprocessor.view_batch(writer.preprocessor(data, True)['images'], keys)
     torch.testing.assert_close(cached(views, ('logits',)).logits, live(views, ('logits',)).logits)
     with pytest.raises(ValueError, match=r"of teacher 'classifier' holds logits and no pooled; write another with the"):
@@ -219,10 +220,10 @@ def test_each_mismatch_is_one_line(config, shapes, checkpoint, cache, tmp_path):
     assert (teacher.pooled_chs, teacher.grid_chs, teacher.num_classes) == (32, 32, 0)
     writer = FeatureWriter(config_of(shapes, checkpoint), tmp_path / 'x', stored=Stored())
     writer.dataset.seed = 12
-    with pytest.raises(ValueError, match='views.seed was 11 and is 12'):
+    with pytest.raises(ValueError, match=r'views.seed was 11 and is 12'):
         teacher.check_run(writer.dataset, writer.sampler, writer.preprocessor)
-    with pytest.raises(ValueError, match='batch.random_erasing was 0.5 and is 0'):
-        writer.dataset.seed = 11
+    writer.dataset.seed = 11
+    with pytest.raises(ValueError, match=r'batch.random_erasing was 0.5 and is 0'):
         teacher.check_run(writer.dataset, writer.sampler, ViewPreprocessor())
     broken = shutil.copytree(cache, tmp_path / 'broken')
     (broken / 'grid.npz').write_bytes((broken / 'grid.npz').read_bytes()[:-1] + b'!')

@@ -3,7 +3,7 @@
 Views and optimizer are the defaults of lightly-train's distillation (its third method, the default since 0.15): crops
 of 14 % of an image or more, colours changed by up to 0.4, 0.4, 0.2 and 0.1 with probability 0.8, a fifth of the images
 grey, two images mixed by a factor that is uniform between 0 and 1; AdamW with 5e-4 for a batch of 1536 and for another
-batch times the root of the ratio, a weight decay of 1e-6 for CNNs with batch norm and of 0.04 with layer norm, gradients
+batch times the root of the ratio, weight decay 1e-6 for CNNs with batch norm and 0.04 with layer norm, gradients
 clipped at 1. Differs from it: its blur, which is too weak to be seen (σ ≤ 0.1), is left out; rates rise over the epochs
 of DeiT's warm-up and fall to its least rate; and the losses are RADIO's (see the leaves).
 

@@ -172,8 +172,9 @@ class CacheWriter(ViewWriter):
         self.model.teacher.order_classes(self.dataset)
         if self.model.teacher.places is not None:
             identity['classes'] = self.dataset.classes
-        manifest = Manifest(Layout(self.views, num_classes, topk, dtype), identity, run)
-        self.store: Store = manifest.cache.store(directory, manifest.rows)
+        layout = Layout(self.views, num_classes, topk, dtype)
+        manifest = Manifest(layout, identity, run)
+        self.store: Store = layout.store(directory, manifest.rows)
         require_space(self.store, tell)
         self._claim(manifest)
 
