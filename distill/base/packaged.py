@@ -35,6 +35,7 @@ CONFIG = Kind(
         'distill/configs/imagenet': 'distillation',
         'distill/configs/cifar10': 'distillation',
         'distill/configs/shapes': 'distillation',
+        'distill/configs/foundation': 'distillation',
         'downstream_configs/cascade_rcnn': 'detection',
         'downstream_configs/deeplabv3': 'segmentation',
     },

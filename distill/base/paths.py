@@ -3,6 +3,11 @@
 import os
 from pathlib import Path
 
+from distill.base.image_lists import is_list
+
+PIPE = 'pipe:'
+"""Begins a data root that is a command, which writes a tar file to its output."""
+
 
 def check_ending(path: str | os.PathLike, what: str, endings: tuple[str, ...]) -> None:
     """Check that a file's name tells a known format.
@@ -32,6 +37,21 @@ def check_is_folder(path: str | os.PathLike, what: str, way_out: str) -> None:
     """
     if not Path(path).is_dir():
         raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
+
+
+def check_is_data(path: str | os.PathLike, way_out: str) -> None:
+    """Check that images may be at a place: a folder, a tar file, a list of images, or the output of a command.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        ValueError: There is another file.
+    """
+    if os.fspath(path).startswith(PIPE) or Path(path).is_dir():
+        return
+    if not Path(path).exists():
+        raise FileNotFoundError(f"data root '{path}' does not exist; {way_out}")
+    if not is_list(path) and Path(path).suffix != '.tar':
+        raise ValueError(f"data root '{path}' is a file and no .tar; give a folder, a tar file, or a list of images")
 
 
 def check_can_write(path: str | os.PathLike | None, option: str, is_folder: bool = False) -> None:

@@ -12,6 +12,7 @@ from distill.base.extras import TRACKERS
 from distill.base.packaged import CONFIG, ENDINGS, find
 from distill.base.paths import check_can_write as check_can_write
 from distill.base.paths import check_ending as check_ending
+from distill.base.paths import check_is_data
 from distill.base.paths import check_is_file as check_is_file
 from distill.base.paths import check_is_folder as check_is_folder
 from distill.cli.cfg_options import CfgOptions
@@ -24,7 +25,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add OpenMMLab's arguments and ``--data-root``, of which `experiment_of` makes what is run."""
     parser.add_argument('config', help='config file, or a name of `robust-backbones configs`; a unique part suffices')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
-    parser.add_argument('--data-root', help="the data set's folder, in place of the config's data_root")
+    parser.add_argument('--data-root', help="the data set's folder, in place of the config's data_root; "
+                        'of images without labels also a tar file or a list')  # fmt: skip
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -53,7 +55,7 @@ def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
     check_ending(args.config, 'config', ENDINGS)
     if runs:
         if args.data_root:
-            check_is_folder(args.data_root, 'data root', 'make or unpack the data there, or pass another --data-root')
+            check_is_data(args.data_root, 'make or unpack the data there, or pass another --data-root')
         check_can_write(args.work_dir, '--work-dir', is_folder=True)
         check_launcher(args.launcher, as_option)
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

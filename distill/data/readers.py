@@ -81,6 +81,10 @@ def open_reader(root: str, split: str, name: str, labels: bool = True) -> ImageR
         if labels:
             raise ValueError(f"list '{listed}' has no labels; set dataset.labels=False, or name a folder of classes")
         return ListImages(listed, root if split else os.path.dirname(listed) or '.')
+    if is_list(root) and os.path.isfile(root):
+        raise ValueError(
+            f"list '{root}' has no part '{split}' and no labels; set dataset.split='' and dataset.labels=False"
+        )
     path = find_split(root, split)
     if path.is_file():
         return TarReader(str(path), labels)

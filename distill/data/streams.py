@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
 from distill.base.folders import image_suffixes, is_visible
+from distill.base.paths import PIPE
 from distill.data.shards import find_shards
 from distill.data.unlabelled import image_column, load_hub, open_cell
 
-PIPE = 'pipe:'
-"""Begins a root that is a command, which writes a tar file to its output."""
 Encoded = tuple[str, bytes]
 """Name and content of an image file."""
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor
@@ -56,9 +57,14 @@ class CachedFeatures(FeatureTeacher):
                 'run the tools/cache_teacher.py that writes it again, it goes on where it stopped'
             )
         self.store.check_sizes()
-        written = self.manifest.teacher
-        asked = describe_asked({key: value for key, value in teacher.items() if key != 'compile'})
-        require_equal(written, {**written, **asked}, self.cache)
+        written: Any = self.manifest.teacher
+        now = describe_asked({key: value for key, value in teacher.items() if key != 'compile'})
+        if not {'model', 'checkpoint'} & teacher.keys():
+            # The cache alone is named: what is not said is not meant to be another.
+            now['asked'] = {
+                key: now['asked'][key] if key in teacher else value for key, value in written['asked'].items()
+            }
+        require_equal(written, {**written, **now}, self.cache)
         self.source = {'name': name, **written, 'cache': str(cache)}
         self.plan = self.manifest.plan
         self.epochs = self.plan.epochs(layout.views)

@@ -16,6 +16,7 @@ from torch import nn
 
 from backbones.checkpoint import read_weights_for
 from distill.base.extras import how_to_install
+from distill.base.paths import check_is_data
 from distill.base.processes import join_on_cpu
 from distill.training.checkpoints import read_safely
 from distill.training.options import set_options, value_at
@@ -161,11 +162,8 @@ def load_config(experiment: Experiment) -> tuple[Config, list[str]]:
     config, lines = read_config(experiment)
     if not isinstance(config.get('model'), dict):
         raise ValueError(f"config '{config.filename}' has no model; inherit from one that has, by _base_")
-    # A tar file, or a list of images without labels, is a file; what data it is, the data set says.
-    if reads_data_root(config) and not Path(config.data_root).exists():
-        raise FileNotFoundError(
-            f"data root '{config.data_root}' does not exist; make or unpack the data there, or pass --data-root"
-        )
+    if reads_data_root(config):
+        check_is_data(config.data_root, 'make or unpack the data there, or pass --data-root')
     os.environ.setdefault('LOCAL_RANK', '0')
     return config, lines
 

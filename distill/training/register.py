@@ -19,6 +19,7 @@ from distill.training import schedules as schedules
 from distill.training.hooks import check_cache as check_cache
 from distill.training.hooks import check_classes as check_classes
 from distill.training.hooks import exact_resume as exact_resume
+from distill.training.hooks import knn_scores as knn_scores
 from distill.training.hooks import plain_checkpoint as plain_checkpoint
 from distill.training.hooks import save_student as save_student
 from distill.training.hooks import seed_iteration as seed_iteration

@@ -84,7 +84,9 @@ def shortened(module: str, arguments: Sequence[str]) -> list[str]:
 
         config = read_file(find(arguments[0], CONFIG))
         length = LENGTHS[config.get('default_scope') if 'student' not in config.model else 'distillation']
-        options = [*LOADERS, *length, 'visualizer.vis_backends=[]', *smaller_images(config)]
+        # A run without labels has no validation.
+        options = [one for one in (*LOADERS, *length) if 'val_' not in one or 'val_dataloader' in config]
+        options += ['visualizer.vis_backends=[]', *smaller_images(config)]
         return [*arguments, *SHORTER.get(module, ()), '--cfg-options', *options]
     return [*arguments, *SHORTER.get(module, ())]
 
@@ -94,6 +96,7 @@ def smaller_images(config) -> list[str]:
     return [
         f'{part}_dataloader.dataset.pipeline.{place}.scale=(96,96)'
         for part in ('train', 'val', 'test')
+        if f'{part}_dataloader' in config
         for place, step in enumerate(config[f'{part}_dataloader'].dataset.get('pipeline', ()))
         if step['type'] == 'Resize' and max(step['scale']) > 128
     ]

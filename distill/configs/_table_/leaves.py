@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from distill.configs._table_ import foundation
 from distill.configs._table_.models import MODELS, Model
 from distill.configs._table_.runs import RECIPES, RUNS, Run
 from distill.configs._table_.text import Tall, assignment, config
@@ -49,7 +50,7 @@ MIXUP = dict(mixup_alpha=1.0, cutmix_alpha=0.0, label_smoothing=0.0, num_classes
 
 def files() -> dict[Path, str]:
     """Return the configs of all rows."""
-    return {ROOT / run.data / f'{run.name}.py': leaf(run) for run in RUNS}
+    return {**{ROOT / run.data / f'{run.name}.py': leaf(run) for run in RUNS}, **foundation.files()}
 
 
 def leaf(run: Run) -> str:

@@ -69,6 +69,7 @@ ROWS = [
     Model('robust-resnet-up-s', 'Robust-ResNet-Up-Inverted-DW-S', 'robust_resnet_up_inverted_dw_small'),
     Model('robust-resnet-down-s', 'Robust-ResNet-Down-Inverted-DW-S', 'robust_resnet_down_inverted_dw_small'),
     Model('convnext-b', 'ConvNeXt-B', 'convnext_base'),
+    Model('convnext-t', 'ConvNeXt-T', 'convnext_tiny'),
     resnest(50, 224),
     resnest(101, 256),
     resnest(200, 320, '320 / 352', drop_rate=0.2),

@@ -35,8 +35,7 @@ def describe_run(dataset: Views, sampler: ViewSampler, preprocessor: ViewPreproc
     Raises:
         ValueError: The views follow from more than their seed, so that they cannot be replayed.
     """
-    if not isinstance(sampler, ViewSampler):
-        raise ValueError(f'the sampler is a {type(sampler).__name__}; a teacher cache needs a ViewSampler')
+    require_view_sampler(sampler)
     plan = sampler.plan
     transform = dataset.transform_config | ({'in_memory': True} if dataset.in_memory else {})
     return RunViews(
@@ -45,6 +44,16 @@ def describe_run(dataset: Views, sampler: ViewSampler, preprocessor: ViewPreproc
         plain(preprocessor.describe()),
         {name: version(name) for name in VERSIONED},
     )
+
+
+def require_view_sampler(sampler: object) -> None:
+    """Check that the views of a run come by their numbers.
+
+    Raises:
+        ValueError: They do not: those of a stream, for instance, never come again.
+    """
+    if not isinstance(sampler, ViewSampler):
+        raise ValueError(f'the sampler is a {type(sampler).__name__}; a teacher cache needs a ViewSampler')
 
 
 def describe_teacher(config: Mapping) -> TeacherIdentity:

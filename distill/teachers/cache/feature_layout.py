@@ -100,8 +100,8 @@ class FeatureLayout:
             **parts: The parts by name.
         """
         bare = cls(views, **parts)
-        kinds = bare.store(Path(), 0).row_type.fields or {}
-        row = [[name, kind.base.str, list(kind.shape)] for name, (kind, _) in kinds.items()]
+        kinds: Mapping[str, Any] = bare.store(Path(), 0).row_type.fields or {}
+        row = [[name, kind.base.str, list(kind.shape)] for name, (kind, *_) in kinds.items()]
         return cls(views, **parts, row=row)
 
     @classmethod
@@ -111,7 +111,7 @@ class FeatureLayout:
         Raises:
             TypeError: A value cannot be.
         """
-        kinds = dict(pooled=PooledLayout, grid=GridLayout, logits=LogitLayout)
+        kinds: dict[str, Any] = dict(pooled=PooledLayout, grid=GridLayout, logits=LogitLayout)
         parts = {name: kind(**content[name]) for name, kind in kinds.items() if content[name] is not None}
         for name, part in parts.items():
             counts = {key: value for key, value in asdict(part).items() if kinds[name].__annotations__[key] is int}

@@ -39,7 +39,9 @@ class FeatureStore(Rows):
         if self.pooled is not None:
             fields.append(('pooled', np.dtype(self.pooled[1]), (self.pooled[0],)))
         if self.logits is not None:
-            fields += [(name, kind.base, kind.shape) for name, (kind, _) in (self.logits.row_type.fields or {}).items()]
+            fields += [
+                (name, kind.base, kind.shape) for name, (kind, *_) in (self.logits.row_type.fields or {}).items()
+            ]
         if self.grid is not None:
             height, width, dims, dtype = self.grid
             fields.append(('grid', np.dtype(dtype), (height * width, dims)))
@@ -53,13 +55,13 @@ class FeatureStore(Rows):
         """Rows [N] of the features of N views, and the errors `ERRORS` of their grids [N, 8]."""
         given = [value for value in (features.pooled, features.grid, features.logits) if value is not None]
         rows, errors = np.empty(len(given[0]), self.row_type), None
-        if self.pooled is not None:
+        if self.pooled is not None and features.pooled is not None:
             rows['pooled'] = features.pooled.float().cpu().numpy()
-        if self.logits is not None:
+        if self.logits is not None and features.logits is not None:
             packed = self.logits.pack(features.logits.float())
             for name in packed.dtype.names or ():
                 rows[name] = packed[name]
-        if self.grid is not None:
+        if self.grid is not None and self.codec is not None and features.grid is not None:
             codec = self.codec.on(features.grid.device)
             codes = codec.encode(features.grid)
             errors = codec.errors(features.grid, codec.decode(codes, *self.grid[:2])).cpu()
@@ -79,7 +81,7 @@ class FeatureStore(Rows):
         pooled = grid = logits = None
         if self.pooled is not None and 'pooled' in wanted:
             pooled = to_device(_field(rows, 'pooled'), device).float()
-        if self.grid is not None and 'grid' in wanted:
+        if self.grid is not None and self.codec is not None and 'grid' in wanted:
             codes = to_device(_field(rows, 'grid'), device)
             grid = self.codec.on(codes.device).decode(codes, *self.grid[:2])
         if self.logits is not None and 'logits' in wanted:

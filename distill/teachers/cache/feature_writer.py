@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from distill.data.preprocessor import ViewPreprocessor
 from distill.teachers.build import OF_TRAINING, build_feature_teacher
 from distill.teachers.cache.describe import describe_features, describe_run
 from distill.teachers.cache.feature_layout import FeatureLayout, GridLayout, LogitLayout, PooledLayout
+from distill.teachers.cache.feature_store import FeatureStore
 from distill.teachers.cache.grid_codec import GridCodec, sample_tokens
-from distill.teachers.cache.manifest import MANIFEST, Manifest
+from distill.teachers.cache.manifest import MANIFEST, FeatureIdentity, Manifest
 from distill.teachers.cache.space import require_space
 from distill.teachers.cache.writer import ViewWriter
 from distill.teachers.protocol import Features
@@ -87,38 +89,38 @@ class FeatureWriter(ViewWriter):
         self.teacher = build_feature_teacher(model)
         self.teacher.apply(lambda tensor: tensor.to(device))
         identity = describe_features(self.teacher, model)
-        layout = _layout(self.views, next(self._answers([np.arange(2)])), stored)
-        self.manifest = Manifest(layout, identity, self.run)
-        self.store = layout.store(directory, self.manifest.rows)
+        self.layout = _layout(self.views, next(self._answers([np.arange(2)])), stored)
+        rows = Manifest(self.layout, identity, self.run).rows
+        self.store: FeatureStore = self.layout.store(directory, rows)
         require_space(self.store, tell)
-        self._fit_or_compare(stored.fit_views)
+        self._fit_or_compare(identity, stored.fit_views)
+        self.store = self.layout.open_store(directory, rows)
 
-    def _fit_or_compare(self, fit_views: int) -> None:
-        """Fit the codec and write the manifest, or compare it with the one that is there and read the codec."""
+    def _fit_or_compare(self, identity: FeatureIdentity, fit_views: int) -> None:
+        """Fit the codec and write the manifest, or compare it with the one that is there."""
         if (self.directory / MANIFEST).is_file():
-            found = Manifest.read(self.directory)
-            grid, before = self.manifest.cache.grid, getattr(found.cache, 'grid', None)
-            if grid is not None and before is not None:
-                grid = replace(grid, sha256=before.sha256, worst=before.worst, mean=before.mean)
-                self.manifest = replace(self.manifest, cache=replace(self.manifest.cache, grid=grid))
-        elif self.rank == 0 and self.manifest.cache.grid is not None:
-            codec = self._fit(fit_views, self.manifest.cache.grid)
+            before = getattr(Manifest.read(self.directory).cache, 'grid', None)
+            if before is not None:
+                self._set_grid(sha256=before.sha256, worst=before.worst, mean=before.mean)
+        elif self.rank == 0 and self.layout.grid is not None:
+            codec = self._fit(fit_views, self.layout.grid)
             self._set_grid(sha256=codec.write(self.directory))
-        self._claim(self.manifest)
+        self._claim(Manifest(self.layout, identity, self.run))
         self.manifest = Manifest.read(self.directory)
-        self.store = self.manifest.cache.open_store(self.directory, self.manifest.rows)
+        if isinstance(self.manifest.cache, FeatureLayout):  # The codec is that of the first process.
+            self.layout = self.manifest.cache
 
     def _fit(self, fit_views: int, grid: GridLayout) -> GridCodec:
         """Find the components of the grids of a sample of views, drawn from all."""
         batches = self._pairs(max(fit_views // 2, 1))
         views = sum(map(len, batches))
         answers = self._answers(batches)
-        tokens = [sample_tokens(features.grid, views, seed) for seed, features in enumerate(answers)]
+        tokens = [sample_tokens(one.grid, views, seed) for seed, one in enumerate(answers) if one.grid is not None]
         return GridCodec.fit(torch.cat(tokens), grid.dims, grid.dtype)
 
-    def _set_grid(self, **changes) -> None:
-        grid = replace(self.manifest.cache.grid, **changes)
-        self.manifest = replace(self.manifest, cache=replace(self.manifest.cache, grid=grid))
+    def _set_grid(self, **changes: Any) -> None:
+        if self.layout.grid is not None:
+            self.layout = replace(self.layout, grid=replace(self.layout.grid, **changes))
 
     @property
     def preprocessor(self) -> ViewPreprocessor:
@@ -138,9 +140,10 @@ class FeatureWriter(ViewWriter):
             track: Called with an iterable of batches and their number, which it passes on with a progress bar.
         """
         super().write(track)
-        if self.rank == 0 and self.manifest.cache.grid is not None:
+        if self.rank == 0 and self.layout.grid is not None:
             worst, mean = self.store.errors()
             self._set_grid(worst=worst, mean=mean)
+            self.manifest = replace(self.manifest, cache=self.layout)
             self.manifest.write(self.directory)
             self.tell(
                 f'error of the grids: {mean["rms_mean_std"]:.3g} of the standard deviation '
@@ -152,8 +155,7 @@ class FeatureWriter(ViewWriter):
     @property
     def grid_error(self) -> dict[str, float] | None:
         """The largest of each error of a view's grid, when all are written; None if no grid is stored."""
-        grid = self.manifest.cache.grid
-        return None if grid is None else grid.worst
+        return None if self.layout.grid is None else self.layout.grid.worst
 
     def verify(self, samples: int) -> float:
         """Compute the features of some views again and compare.

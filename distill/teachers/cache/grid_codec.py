@@ -73,7 +73,7 @@ class GridCodec:
         components = components * largest.sign()
         most = (standard @ components.T).abs().amax(0).clamp(min=1e-6)
         scale = most / LARGEST if dtype == 'int8' else most
-        return cls(*(array.float() for array in (mean, std, components, scale)), dtype=dtype)
+        return cls(mean.float(), std.float(), components.float(), scale.float(), dtype)
 
     @classmethod
     def read(cls, folder: Path, dtype: str, sha256: str) -> 'GridCodec':
@@ -94,7 +94,8 @@ class GridCodec:
         if codec_sha256(folder) != sha256:
             raise ValueError(f"'{path}' is not the one that the cache was written with; write the cache anew")
         with np.load(path) as arrays:
-            return cls(*(torch.from_numpy(arrays[name]) for name in ARRAYS), dtype=dtype)
+            mean, std, components, scale = (torch.from_numpy(arrays[name]) for name in ARRAYS)
+        return cls(mean, std, components, scale, dtype)
 
     def write(self, folder: Path) -> str:
         """Write the codec into the folder of its cache; returns the hash of the file."""
@@ -107,8 +108,8 @@ class GridCodec:
         if device == self.mean.device:
             return self
         if device not in self._copies:
-            arrays = (getattr(self, name).to(device) for name in ARRAYS)
-            self._copies[device] = GridCodec(*arrays, dtype=self.dtype)
+            mean, std, components, scale = (getattr(self, name).to(device) for name in ARRAYS)
+            self._copies[device] = GridCodec(mean, std, components, scale, self.dtype)
         return self._copies[device]
 
     def encode(self, grid: Tensor) -> Tensor:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.base.files import atomic_write, write_text
+from distill.base.files import atomic_write, write_bytes, write_text
 
 LARGEST_SHARD = 2**15
+KEY_BYTES = 8
+"""Of the image and the view of a row, two numbers of 32 bits, little-endian."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,20 @@ class Rows(ABC):
         return -(-self.rows // self.shard_rows)
 
     @property
+    def row_bytes(self) -> int:
+        """Size of a row with its key."""
+        return self.row_type.itemsize + KEY_BYTES
+
+    @property
     def size_bytes(self) -> int:
-        """Size of all files of rows when they are complete."""
-        return self.rows * self.row_type.itemsize
+        """Size of all files of rows and keys when they are complete."""
+        return self.rows * self.row_bytes
 
     @property
     def missing_bytes(self) -> int:
-        """Size of the files of rows that are not written yet."""
-        return sum(len(self.span(shard)) for shard in self.missing()) * self.row_type.itemsize
+        """Size of the files that are not written yet."""
+        there = [int(path.stem) for path in self.directory.glob('*.rows') if path.stem.isdigit()]
+        return (self.rows - sum(len(self.span(shard)) for shard in there)) * self.row_bytes
 
     def span(self, shard: int) -> range:
         """The rows of a file."""
@@ -63,6 +71,15 @@ class Rows(ABC):
     def path(self, shard: int) -> Path:
         """Where a file is or will be."""
         return self.directory / f'{shard:06d}.rows'
+
+    def write_keys(self, shard: int, keys: np.ndarray) -> None:
+        """Write which image and view each row of a file is of, for readers that cannot compute it.
+
+        Args:
+            shard: Number of the file.
+            keys: Image and view [N, 2].
+        """
+        write_bytes(self.path(shard).with_suffix('.keys'), keys.astype('<u4').tobytes())
 
     def write(self, shard: int, parts: Iterable[np.ndarray]) -> None:
         """Write a file of rows, and before it is there its checksum: rows that are there have one.

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from distill.teachers.cache.rows import Rows
+from distill.teachers.cache.rows import KEY_BYTES, Rows
 
 UNITS = ('bytes', 'KiB', 'MiB', 'GiB', 'TiB')
 
@@ -30,9 +30,11 @@ def require_space(store: Rows, tell: Callable[[str], None]) -> None:
     """
     absolute = store.directory.absolute()
     nearest: Path = next(folder for folder in (absolute, *absolute.parents) if folder.exists())
-    left, missing, a_view = shutil.disk_usage(nearest).free, store.missing_bytes, store.row_type.itemsize
+    left, missing, a_view = shutil.disk_usage(nearest).free, store.missing_bytes, store.row_bytes
     rest = '' if missing == store.size_bytes else f', of which {readable(missing)} are missing'
-    tell(f'a view takes {readable(a_view)}, all {store.rows:,} views {readable(store.size_bytes)}{rest}')
+    parts = [f'{name} {readable(kind.itemsize)}' for name, (kind, *_) in (store.row_type.fields or {}).items()]
+    of = f' ({", ".join(parts)}, key {readable(KEY_BYTES)})'
+    tell(f'a view takes {readable(a_view)}{of}, all {store.rows:,} views {readable(store.size_bytes)}{rest}')
     if missing > left:
         raise ValueError(
             f"the cache takes {readable(missing)} more and the disk of '{store.directory}' has {readable(left)} left; "

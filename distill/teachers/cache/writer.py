@@ -17,7 +17,7 @@ from backbones.checkpoint import weights_sha256
 from distill.base.processes import join_on_cpu
 from distill.data.plan import ViewPlan
 from distill.data.preprocessor import ViewPreprocessor
-from distill.teachers.cache.describe import describe_run, describe_teacher
+from distill.teachers.cache.describe import describe_run, describe_teacher, require_view_sampler
 from distill.teachers.cache.manifest import MANIFEST, Layout, Manifest, TeacherIdentity, require_equal
 from distill.teachers.cache.rows import Rows
 from distill.teachers.cache.space import require_space
@@ -54,6 +54,7 @@ class ViewWriter(ABC):
         self.directory, self.loader = directory, config.train_dataloader
         self.dataset = DATASETS.build(self.loader.dataset)
         self.sampler = DATA_SAMPLERS.build(self.loader.sampler, default_args=dict(dataset=self.dataset, seed=0))
+        require_view_sampler(self.sampler)
         self.rank, self.world_size = get_dist_info()
         self.plan: ViewPlan = self.sampler.plan
         if views is None:
@@ -90,6 +91,7 @@ class ViewWriter(ABC):
         batches = (rows for span in spans for rows in self._batches(span))
         answers = iter(track(self._answers(batches), total))
         for shard, span in zip(missing, spans, strict=True):
+            self.store.write_keys(shard, self.plan.keys(np.arange(span.start, span.stop)))
             self._write(shard, (next(answers) for _ in self._batches(span)))
         # A progress bar ends when it is asked for more than there is.
         next(answers, None)
@@ -170,8 +172,9 @@ class CacheWriter(ViewWriter):
         self.model.teacher.order_classes(self.dataset)
         if self.model.teacher.places is not None:
             identity['classes'] = self.dataset.classes
-        manifest = Manifest(Layout(self.views, num_classes, topk, dtype), identity, run)
-        self.store: Store = manifest.cache.store(directory, manifest.rows)
+        layout = Layout(self.views, num_classes, topk, dtype)
+        manifest = Manifest(layout, identity, run)
+        self.store: Store = layout.store(directory, manifest.rows)
         require_space(self.store, tell)
         self._claim(manifest)
 

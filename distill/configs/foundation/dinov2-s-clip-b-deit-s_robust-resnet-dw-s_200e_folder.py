@@ -1,0 +1,50 @@
+"""Robust-ResNet-DW-S that learns the features of DINOv2 ViT-S/14 and CLIP ViT-B/16 and the predictions of DeiT-S, on a
+folder of images.
+
+python tools/train.py THIS_FILE --data-root FOLDER --amp
+Without a network: --cfg-options model.teachers.0.checkpoint=FILE, which is timm's file of the weights.
+
+Hardware: 1 GPU of 24 GB. Cost: not measured here; the student's steps and the teacher's forward passes, or from a
+cache the former alone.
+Target: none is published for this pair; k-NN and linear probe of the student beside those of its teacher.
+"""
+# Written by `make configs` from distill/configs/_table_: change it there.
+
+_base_ = '../_base_/foundation_folder.py'
+
+model = dict(
+    student=dict(model='robust_resnet_dw_small'),
+    teachers=[
+        dict(
+            name='dinov2',
+            model='vit_small_patch14_dinov2.lvd142m',
+            pretrained=True,
+            pooling='cls',
+            size=224,
+            losses=[
+                dict(type='cosine', on='pooled', head='mlp'),
+                dict(type='radio', on='grid', student_layer=-2, head='mlp'),
+            ],
+        ),
+        dict(
+            name='clip',
+            model='vit_base_patch16_clip_224.openai',
+            pretrained=True,
+            pooling='cls',
+            size=224,
+            share=0.5,
+            losses=[
+                dict(type='cosine', on='pooled', head='mlp'),
+                dict(type='radio', on='grid', student_layer=-2, head='mlp'),
+            ],
+        ),
+        dict(
+            name='classifier',
+            model='deit_small_patch16_224',
+            pretrained=True,
+            num_classes=1000,
+            share=0.5,
+            losses=[dict(type='soft_target_kl', on='logits', head='linear')],
+        ),
+    ],
+)
