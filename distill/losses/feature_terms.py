@@ -246,5 +246,5 @@ class FeatureTerms(nn.Module):
             return head(x)
         size = (y.shape[2], y.shape[3])
         if x.shape[2] * x.shape[3] > size[0] * size[1]:
-            return head(on_last_axis(resampled(x, size)))
-        return on_last_axis(resampled(head(on_last_axis(x)).permute(0, 3, 1, 2), size))
+            return head(resampled(on_last_axis(x), size))
+        return resampled(head(on_last_axis(x)), size)
