@@ -16,7 +16,7 @@ from distill.losses.terms import check_weight
 from distill.teachers.build import OF_TRAINING, build_feature_teacher
 from distill.teachers.protocol import FeatureTeacher
 from distill.training.shares import Shares
-from distill.training.student import StudentModel
+from distill.training.student import StudentModel, repeated
 
 
 @MODELS.register_module()
@@ -102,13 +102,21 @@ class FeatureDistiller(StudentModel):
         pooled = getattr(network, 'head_hidden_size', None) or width or network.num_classes
         return Widths(pooled, {None: width, **dict(enumerate(inner))})
 
-    def forward(self, images: Tensor, targets: Tensor | None = None, keys: Tensor | None = None, mode: str = 'tensor'):
+    def forward(
+        self,
+        images: Tensor,
+        targets: Tensor | None = None,
+        keys: Tensor | None = None,
+        corrupted: Tensor | None = None,
+        mode: str = 'tensor',
+    ):
         """Run the student, and in ``loss`` mode its teachers beside it.
 
         Args:
             images: Normalised views [B, 3, H, W].
             targets: Labels [B], which are handed on, if there are any.
             keys: Index and view of each image [B, 2].
+            corrupted: Corrupted copies of the views [copies · B, 3, H, W], which the student sees in ``loss`` mode.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
@@ -123,15 +131,18 @@ class FeatureDistiller(StudentModel):
         views = self.data_preprocessor.view_batch(images, keys)
         asked = zip(self.teachers, self.terms, parts, strict=True)
         answers = [teacher(_part(views, part), terms.wanted) for teacher, terms, part in asked]
-        pooled, maps, _ = self.embed(self.student, images, None, self.layers)
+        shown = images if corrupted is None else corrupted
+        copies = len(shown) // len(images)
+        pooled, maps, _ = self.embed(self.student, shown, None, self.layers)
         by_layer = dict(zip(self.layers, maps, strict=True))
         values = []
         for terms, answer, part in zip(self.terms, answers, parts, strict=True):
             own, own_maps = pooled, by_layer
-            if part is not None:
-                places = part.to(images.device)
+            if part is not None:  # Of each copy the same views.
+                places = torch.cat([part + copy * len(images) for copy in range(copies)]).to(images.device)
                 own, own_maps = pooled[places], {layer: one[places] for layer, one in by_layer.items()}
-            values.append(terms(own, own_maps, {place: getattr(answer, place) for place in terms.wanted}))
+            answered = {place: repeated(getattr(answer, place), copies) for place in terms.wanted}
+            values.append(terms(own, own_maps, answered))
         return self._weighted(values)
 
     def _weighted(self, values: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -65,3 +65,10 @@ class StudentModel(BaseModel):
         for teacher in self.all_teachers:
             teacher.apply(fn)
         return super()._apply(fn, *args, **kwargs)
+
+
+def repeated(values: Tensor | None, times: int) -> Tensor | None:
+    """Values [B, …] once for each copy of their views [times · B, …]; None stays None."""
+    if values is None or times == 1:
+        return values
+    return values.repeat(times, *[1] * (values.ndim - 1))
