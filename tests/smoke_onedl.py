@@ -74,3 +74,24 @@ def test_task_trains_resumes_and_predicts(run_tool, data, tmp_path, config, kind
     done = run_tool('test.py', common[0], 'auto', *common[1:], '--cfg-options', *options, *ONE_PROCESS)
     assert done.returncode == 0, done.stderr[-3000:]
     assert score in json.loads((tmp_path / 'results.json').read_text())
+
+
+def test_a_detector_learns_from_a_detector(run_tool, data, tmp_path):
+    plain = CONFIGS / 'downstream_configs/cascade_rcnn/cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco.py'
+    taught = tmp_path / 'taught.py'
+    taught.write_text(
+        f"_base_ = '{plain}'\n"
+        "model = dict(_delete_=True, type='DenseDistiller', student=_base_.model,\n"
+        f"    teacher=dict(checkpoint='{tmp_path}/teacher/epoch_1.pth'),\n"
+        "    losses=[dict(type='pkd', weight=6.0), dict(type='mgd', strides=(8, 16), per_position=True)])\n"
+    )
+    settings = [*(option.format(1) for option in EPOCHS), 'train_dataloader.batch_size=2', *ONE_PROCESS]
+    for config, name, seed in ((plain, 'teacher', 1), (taught, 'student', 0)):
+        line = ['train.py', config, '--work-dir', tmp_path / name, '--data-root', data['coco']]
+        done = run_tool(*line, '--cfg-options', *settings, f'randomness.seed={seed}')
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert 'distill.loss_mgd' in done.stdout + done.stderr
+    student = tmp_path / 'student' / 'student_last.pth'
+    line = ['test.py', plain, student, '--work-dir', tmp_path / 'test', '--data-root', data['coco']]
+    done = run_tool(*line, '--cfg-options', *ONE_PROCESS)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -37,6 +37,7 @@ CONFIG = Kind(
         'distill/configs/shapes': 'distillation',
         'downstream_configs/cascade_rcnn': 'detection',
         'downstream_configs/deeplabv3': 'segmentation',
+        'downstream_configs/distilled': 'dense distillation',
     },
     'robust-backbones configs',
 )
@@ -96,7 +97,8 @@ def matching(pattern: str, kind: Kind = CONFIG) -> list[Packaged]:
 def find(text: str, kind: Kind = CONFIG) -> str:
     """The path of a file that is given by its path or by a name, of which unique parts suffice.
 
-    A path that exists comes first, as it is given. The path of a file of this project, such as
+    A path that exists comes first, as it is given. Of names that go on where another one that fits ends, the short one
+    is meant. The path of a file of this project, such as
     ``distill/configs/shapes/deit-mini_shapes.py``, is right from any folder.
 
     Args:
@@ -118,6 +120,8 @@ def find(text: str, kind: Kind = CONFIG) -> str:
         hint = f"'{same[0]}' without a folder and an ending is this project's" if same else _see(kind)
         raise FileNotFoundError(f"{kind.word} '{text}' does not exist; {hint}")
     found = matching(text, kind)
+    # A name that goes on where another one ends is a variant of it: the same student, with a teacher.
+    found = [file for file in found if not any(file.name.startswith(f'{other.name}_') for other in found)]
     if len(found) == 1:
         return str(found[0].path)
     if found:

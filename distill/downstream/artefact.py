@@ -17,6 +17,7 @@ from backbones.checkpoint import read_weights, weights_sha256
 from distill.downstream.checks.hook import base_datasets, class_names
 from distill.downstream.checks.model import check_order
 from distill.downstream.inference import TASKS
+from distill.downstream.student_config import student_weights
 from distill.engines import is_artefact
 from distill.engines.scenes import Objects, SceneArtefact, scene_manifest
 from distill.training.experiment import build_runner, check_weights
@@ -139,5 +140,5 @@ def check_artefact(config: Config) -> None:
 
 
 def tested_sha256(path: str) -> str:
-    """Hash of what is tested: of a checkpoint's weights, or of an artefact."""
-    return scene_manifest(path).sha256 if is_artefact(path) else weights_sha256(read_weights(path))
+    """Hash of what is tested: of a checkpoint's weights (of a distilled student's, its own) or of an artefact."""
+    return scene_manifest(path).sha256 if is_artefact(path) else weights_sha256(student_weights(read_weights(path)))

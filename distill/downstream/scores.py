@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from backbones.checkpoint import read_weights, weights_sha256
+from distill.downstream.student_config import student_weights
 from distill.engines import is_artefact
 from distill.engines.artefact import artefact_record
 from distill.engines.scenes import scene_manifest
@@ -54,7 +55,7 @@ def to_results(
 def _weights(path: str) -> dict:
     """The hash of the weights that were tested and, of an artefact, what it was exported from."""
     if not is_artefact(path):
-        return {'weights_sha256': weights_sha256(read_weights(path))}
+        return {'weights_sha256': weights_sha256(student_weights(read_weights(path)))}
     manifest = scene_manifest(path)
     return {'weights_sha256': manifest.sha256, 'artefact': artefact_record(manifest)}
 

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from downstream_configs._table_.backbones import BACKBONES
+from downstream_configs._table_.distilled import distilled_files
 from downstream_configs._table_.leaves import fragment, leaf
 from downstream_configs._table_.pages import metafile, readme
 from downstream_configs._table_.recipes import METHODS, configs
@@ -68,4 +69,4 @@ def pages(millions: dict[str, str]) -> dict[Path, str]:
 
 def files(millions: dict[str, str]) -> dict[Path, str]:
     """Return all files that the table gives."""
-    return {**fragments(), **leaves(millions), **pages(millions)}
+    return {**fragments(), **leaves(millions), **pages(millions), **distilled_files(ROOT, millions)}

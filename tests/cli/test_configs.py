@@ -17,7 +17,7 @@ def test_the_list_has_every_config_with_task_and_headline(tmp_path, capsys):
     for name, entry in listed.items():
         assert name in shown
         assert entry['headline'] in shown
-        assert entry['task'] in ('distillation', 'detection', 'segmentation')
+        assert entry['task'] in ('distillation', 'detection', 'segmentation', 'dense distillation')
 
 
 def test_a_single_config_is_shown_with_its_path(capsys):

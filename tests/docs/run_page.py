@@ -83,7 +83,7 @@ def shortened(module: str, arguments: Sequence[str]) -> list[str]:
         from distill.training.experiment import read_file
 
         config = read_file(find(arguments[0], CONFIG))
-        length = LENGTHS[config.get('default_scope') if 'student' not in config.model else 'distillation']
+        length = LENGTHS.get(config.get('default_scope'), LENGTHS['distillation'])
         options = [*LOADERS, *length, 'visualizer.vis_backends=[]', *smaller_images(config)]
         return [*arguments, *SHORTER.get(module, ()), '--cfg-options', *options]
     return [*arguments, *SHORTER.get(module, ())]

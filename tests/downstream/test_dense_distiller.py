@@ -16,6 +16,9 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
+from backbones.openmmlab.layer_decay import LayerDecayOptimWrapperConstructor
+
+# isort: split
 import distill.downstream.register  # noqa: F401 - registers the model
 from distill.downstream.student_config import student_weights
 
@@ -132,6 +135,21 @@ def test_the_teacher_stays_outside(task, teachers):
     model.double()
     assert next(teacher.network.parameters()).dtype == torch.float64
     assert copy.deepcopy(model).distillation.teacher is teacher
+
+
+def test_layers_learn_at_the_rates_of_the_student_alone(teachers):
+    settings = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.1))
+    rates = []
+    for model in (build('det', None), build('det', teachers['det'])):
+        made = LayerDecayOptimWrapperConstructor(settings, dict(layer_decay=0.5))(model)
+        names = {id(p): name for name, p in model.named_parameters()}
+        groups = made.optimizer.param_groups
+        rates.append({names[id(p)]: (group['lr'], group['weight_decay']) for group in groups for p in group['params']})
+    alone, distilled = rates
+    assert len(set(alone.values())) > 8
+    assert {name: rate for name, rate in distilled.items() if name in alone} == alone
+    trained = {rate for name, rate in distilled.items() if name not in alone}
+    assert trained == {(1.0, 0.1), (1.0, 0.0)}
 
 
 def test_it_runs_in_mixed_precision(teachers):

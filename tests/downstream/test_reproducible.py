@@ -1,5 +1,6 @@
 """A run's weights follow from its seed: resumed or uninterrupted, in one process or in two."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from distilled_runs import TEACHERS, save_teacher, write_config
 from downstream_runs import CONFIGS, FOLDER, ROOT, WORKERS, arguments, options
 from mmengine.dataset import InfiniteSampler
 
@@ -52,11 +54,25 @@ def test_endless_sampler_goes_on_without_loading_the_past():
     assert [batch[0][1] for batch in expected] == list(range(9))
 
 
+TASKS = ('det', 'seg', 'taught_det')
 SEGMENTER = """
 norm_cfg = dict(type='GN', num_groups=8, requires_grad=True)
 heads = dict(norm_cfg=norm_cfg, dropout_ratio=0, loss_decode=dict(avg_non_ignore=False))
 model = dict(backbone=dict(norm_eval=True), decode_head=heads, auxiliary_head=heads)
 """
+TAUGHT = {
+    'taught_det': [
+        dict(type='cwd'),
+        dict(type='l2', on='backbone'),
+        dict(type='fgd', weight=0.01),
+        dict(type='rpn'),
+        dict(type='roi'),
+        dict(type='crosskd_roi'),
+        # Nothing depends on what this one would train, while its weight is 0.
+        dict(type='mgd', schedule=((1, 0.0), (2, 0.0))),
+    ]
+}
+"""Terms that are means over the images: of a batch that is dealt to processes they are means over these."""
 ONE_OF_TWO = """
 import json
 import os
@@ -79,14 +95,21 @@ def recorded_command(task: str, processes: int, data: Path, folder: Path) -> lis
     Batch norms keep their statistics, and the losses are means over what is the same number in each process.
     """
     config = folder / f'{task}.py'
-    config.write_text(
-        f"_base_ = '{FOLDER / CONFIGS[task]}'\n"
+    kind, backbone = task.removeprefix('taught_'), 'model.student.backbone' if task in TAUGHT else 'model.backbone'
+    recording = (
         "custom_imports = dict(imports=[*_base_.custom_imports.imports, 'step_recorder'])\n"
         "custom_hooks = [dict(type='RecordHook')]\n" + (SEGMENTER if task == 'seg' else '')
     )
-    more = [f'train_dataloader.batch_size={4 // processes}', 'model.backbone.norm_eval=True']
-    command = [str(config), *arguments(task, data, folder / f'{task}_{processes}')[1:]]
-    return [*command, *options(task, 2 if task == 'seg' else 1, *more)]
+    if task in TAUGHT:
+        teacher = data / 'teacher.pth'
+        if not teacher.is_file():
+            save_teacher(FOLDER / TEACHERS[kind], teacher)
+        write_config(kind, folder, teacher, TAUGHT[task], recording).rename(config)
+    else:
+        config.write_text(f"_base_ = '{FOLDER / CONFIGS[task]}'\n{recording}")
+    more = [f'train_dataloader.batch_size={4 // processes}', f'{backbone}.norm_eval=True']
+    command = [str(config), *arguments(kind, data, folder / f'{task}_{processes}')[1:]]
+    return [*command, *options(kind, 2 if kind == 'seg' else 1, *more)]
 
 
 @pytest.fixture(scope='module')
@@ -94,7 +117,7 @@ def two_processes(data, tmp_path_factory) -> Path:
     """The folder in which two processes, started as torchrun starts them, have trained a detector and a segmenter."""
     folder = tmp_path_factory.mktemp('two')
     commands = []
-    for task, port in zip(('det', 'seg'), free_ports(), strict=True):
+    for task, port in zip(TASKS, free_ports(len(TASKS)), strict=True):
         config, *more = recorded_command(task, 2, data, folder)
         commands.append((port, [config, '--launcher', 'pytorch', *more]))
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')])
@@ -110,16 +133,17 @@ def two_processes(data, tmp_path_factory) -> Path:
     return folder
 
 
-def free_ports() -> list[int]:
-    """Two ports of this machine that nobody listens on."""
-    with socket.socket() as first, socket.socket() as second:
-        for server in (first, second):
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for server in servers:
             server.bind(('127.0.0.1', 0))
-        return [server.getsockname()[1] for server in (first, second)]
+        return [server.getsockname()[1] for server in servers]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('task', ['det', 'seg'])
+@pytest.mark.parametrize('task', TASKS)
 def test_two_processes_train_as_one_with_the_doubled_batch(task, two_processes, data, tmp_path):
     assert train(recorded_command(task, 1, data, tmp_path)) == 0
     one = json.loads((tmp_path / f'{task}_1' / 'steps_0.json').read_text())

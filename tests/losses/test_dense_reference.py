@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from distill.losses.dense.context_pyramid import hcl
-from distill.losses.dense.crosskd import align_scale, bins_kl, giou, quality_focal, roi_classes, roi_deltas
+from distill.losses.dense.crosskd import align_scale, bins_kl, giou, quality_focal
 from distill.losses.dense.factorised import FBKD, four_lengths
 from distill.losses.dense.focal_global import FGD
 from distill.losses.dense.masked_generation import MGD
 from distill.losses.dense.pearson import pkd
 from distill.losses.dense.pixel import pixel_dist, pixel_kl
+from distill.losses.dense.regions import roi_classes, roi_deltas
 from distill.losses.dense.structure import skd_pairwise, skd_patches, skd_pixel
 from distill.losses.features import cwd
 from distill.losses.logits import dist, dkd

@@ -1,14 +1,31 @@
 """From a config to the terms of a dense distillation."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from distill.downstream.dense_terms.base import DenseTerm
+from distill.downstream.dense_terms.crosskd_terms import CrossRetinaTerm
 from distill.downstream.dense_terms.feature_terms import FeatureTerm
+from distill.downstream.dense_terms.roi_terms import CrossRoITerm, RoITerm
+from distill.downstream.dense_terms.rpn_terms import RPNTerm
+from distill.downstream.dense_terms.segmentation_terms import SegmentationTerm
 
-PLACES: dict[str, type[DenseTerm]] = {'neck': FeatureTerm, 'backbone': FeatureTerm}
-"""What a term's ``on`` can be, and the class of the terms there."""
+PLACES: dict[str, type[DenseTerm]] = {
+    'neck': FeatureTerm,
+    'backbone': FeatureTerm,
+    'head': SegmentationTerm,
+    'logits': SegmentationTerm,
+}
+"""What a term's ``on`` can be, and the class of the terms there: losses that compare two maps."""
+HEADS: dict[str, type[DenseTerm]] = {
+    'rpn': RPNTerm,
+    'roi': RoITerm,
+    'crosskd_roi': CrossRoITerm,
+    'crosskd': CrossRetinaTerm,
+}
+"""Losses on the heads of detectors, which have a place of their own."""
 
 
 def build_terms(configs: Sequence[Mapping]) -> nn.ModuleList:
@@ -27,11 +44,22 @@ def build_terms(configs: Sequence[Mapping]) -> nn.ModuleList:
         )
     terms = nn.ModuleList()
     for config in configs:
-        place = config.get('on', 'neck')
-        if place not in PLACES:
-            raise ValueError(f"loss {config['type']} is on '{place}'; choose from {', '.join(PLACES)}")
-        term = PLACES[place](**config)
+        term = _term_class(config)(**config)
         same = sum(earlier.kind == term.kind for earlier in terms)
         term.name += f'_{same + 1}' if same else ''
         terms.append(term)
     return terms
+
+
+def _term_class(config: Mapping) -> type[DenseTerm]:
+    """The class of a term, whose options are checked if it names all of them."""
+    if config['type'] in HEADS:
+        found = HEADS[config['type']]
+        known = list(inspect.signature(found).parameters)
+        if unknown := sorted(set(config) - set(known)):
+            raise ValueError(f"loss {config['type']} has no option '{unknown[0]}'; choose from {', '.join(known[1:])}")
+        return found
+    place = config.get('on', 'neck')
+    if place not in PLACES:
+        raise ValueError(f"loss {config['type']} is on '{place}'; choose from {', '.join(PLACES)}")
+    return PLACES[place]

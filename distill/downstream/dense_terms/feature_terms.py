@@ -108,8 +108,8 @@ class FeatureTerm(DenseTerm):
             if missing:
                 both = [stride for stride in mine if stride in its]
                 raise ValueError(
-                    f'loss {self.kind} compares maps of stride {missing[0]}, which the {self.on} of {network.name} does '
-                    f'not have: its strides are {_listed(keys)}; set strides to some that both have: '
+                    f'loss {self.kind} compares maps of stride {missing[0]}, which the {self.on} of {network.name} '
+                    f'does not have: its strides are {_listed(keys)}; set strides to some that both have: '
                     f'{_listed(both) or "none"}'
                 )
         return [(mine[stride], its[stride]) for stride in strides]

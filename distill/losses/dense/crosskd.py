@@ -4,8 +4,8 @@ The functions here are those of the comparison, on predictions that are already 
 whose head is a matter of the detector (`distill.downstream.dense_terms`). The student's own last layers get no gradient
 from them.
 
-Source: Wang et al., "CrossKD: Cross-Head Knowledge Distillation for Object Detection", CVPR 2024. The form for two
-stages is that of the authors' branch for Faster R-CNN, for which no figures are published.
+Source: Wang et al., "CrossKD: Cross-Head Knowledge Distillation for Object Detection", CVPR 2024. The parts of
+the form for two stages are in `distill.losses.dense.regions`.
 """
 
 import torch
@@ -112,44 +112,3 @@ def giou(cross: Tensor, teacher: Tensor, weight: Tensor, avg_factor: float | Ten
     hull = area((torch.minimum(from_s, from_t), torch.maximum(to_s, to_t))).clamp(min=eps)
     each = 1 - (overlap / union - (hull - union) / hull)
     return (each * weight).sum() / (avg_factor + AVG_FACTOR_EPS)
-
-
-@in_full_precision
-def roi_classes(cross: Tensor, teacher: Tensor, temperature: float = 3.0) -> Tensor:
-    """KL divergence of RoIs' classes, background among them: T² mean over RoIs of Σ_k q_k (log q_k − log p_k).
-
-    The published weight is 0.5.
-
-    Args:
-        cross: Logits from the student's features [R, K + 1].
-        teacher: Logits from the teacher's own [R, K + 1].
-        temperature: T; divides both logits.
-
-    Returns:
-        Scalar, in nats; 0 without RoIs.
-    """
-    rows = max(len(cross), 1)
-    return bins_kl(cross, teacher, cross.new_ones(len(cross)), rows, temperature)
-
-
-@in_full_precision
-def roi_deltas(cross: Tensor, teacher: Tensor, teacher_classes: Tensor) -> Tensor:
-    """Distance of RoIs' box deltas: Σ w |d_cross − d_teacher| / (4 Σ w), w the probability of the teacher's best class.
-
-    Only the deltas of the teacher's most probable class that is not background count; they are compared as the head
-    gives them, not decoded. The published weight is 1.
-
-    Args:
-        cross: Deltas from the student's features, [R, 4 K] or [R, 4] where all classes share them.
-        teacher: Deltas from the teacher's own, as `cross`.
-        teacher_classes: The teacher's logits of the RoIs [R, K + 1], background last.
-
-    Returns:
-        Scalar; 0 without RoIs.
-    """
-    weight, best = teacher_classes.softmax(dim=1)[:, :-1].max(dim=1)
-    if cross.shape[1] > 4:
-        index = best[:, None, None].expand(-1, 1, 4)
-        cross, teacher = (z.unflatten(1, (-1, 4)).gather(1, index)[:, 0] for z in (cross, teacher))
-    distance = ((cross - teacher).abs().sum(dim=1) * weight).sum()
-    return distance / (4 * weight.sum() + AVG_FACTOR_EPS)

@@ -35,7 +35,12 @@ def pixel_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0, keep: T
 
 @in_full_precision
 def pixel_dist(
-    student: Tensor, teacher: Tensor, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0
+    student: Tensor,
+    teacher: Tensor,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    temperature: float = 1.0,
+    keep: Tensor | None = None,
 ) -> Tensor:
     """Correlation with the teacher's classes, `distill.losses.logits.dist` with every pixel of the batch as a row.
 
@@ -51,9 +56,12 @@ def pixel_dist(
         beta: Weight of the relation between classes.
         gamma: Weight of the relation within a class.
         temperature: T; divides both logits.
+        keep: Pixels that are rows [N, H, W], bool; all by default.
 
     Returns:
         Scalar.
     """
     rows = (z.permute(0, 2, 3, 1).flatten(0, 2) for z in (student, teacher))
+    if keep is not None:
+        rows = (z[keep.flatten()] for z in rows)
     return dist(*rows, beta=beta, gamma=gamma, temperature=temperature)

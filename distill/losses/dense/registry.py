@@ -46,12 +46,14 @@ class Needs:
         boxes: Whether it takes `boxes` and `batch_shape`.
         grows: Whether it is a sum over positions (or a length), so that a map of twice the height and width gives more;
             such a loss may be divided by H·W.
+        keep: Whether it can leave out pixels, by `keep`.
         same_size: Whether heights and widths must agree; otherwise the loss resizes one of the maps.
     """
 
     adaptor: Literal['widths', 'always', 'own', 'none', 'classes']
     boxes: bool = False
     grows: bool = False
+    keep: bool = False
     same_size: bool = True
 
 
@@ -65,8 +67,8 @@ NEEDS: dict[str, Needs] = {
     'skd_pixel': Needs('classes'),
     'skd_pairwise': Needs('none'),
     'skd_patches': Needs('none'),
-    'pixel_kl': Needs('classes'),
-    'dist': Needs('classes'),
+    'pixel_kl': Needs('classes', keep=True),
+    'dist': Needs('classes', keep=True),
     'hcl': Needs('widths'),
     'attention_transfer': Needs('none', same_size=False),
 }
@@ -113,6 +115,7 @@ class DenseLoss(nn.Module):
         teacher: Tensor,
         boxes: Sequence[Tensor] | None = None,
         batch_shape: tuple[int, int] | None = None,
+        keep: Tensor | None = None,
     ) -> Tensor:
         """The unweighted loss.
 
@@ -121,11 +124,14 @@ class DenseLoss(nn.Module):
             teacher: Teacher's map [N, C', H', W'].
             boxes: Labelled boxes [n, 4] of each image in pixels of the padded batch, for losses that need them.
             batch_shape: Height and width of the padded batch in pixels, for losses that need boxes.
+            keep: Pixels that count [N, H, W], bool, for losses that can leave out others.
 
         Returns:
             Scalar.
         """
-        more = dict(boxes=boxes, batch_shape=batch_shape) if self.needs.boxes else {}
+        more: dict[str, Any] = dict(boxes=boxes, batch_shape=batch_shape) if self.needs.boxes else {}
+        if self.needs.keep:
+            more['keep'] = keep
         loss = self.loss(self.adaptor(student), teacher, **more, **self.options)
         return loss / teacher[0, 0].numel() if self.per_position else loss
 
@@ -133,7 +139,7 @@ class DenseLoss(nn.Module):
 def dense_loss_options(type: str) -> list[str]:
     """Names of the options that a loss takes."""
     parameters = inspect.signature(DENSE_LOSSES[type]).parameters.values()
-    return [p.name for p in parameters if p.default is not p.empty]
+    return [p.name for p in parameters if p.default is not p.empty and p.name != 'keep']
 
 
 def check_dense_loss(type: str, per_position: bool = False, **options: Any) -> None:
