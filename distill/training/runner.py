@@ -41,7 +41,12 @@ class Runner(MMEngineRunner):
     - A data set that cannot be read, that is empty or that is smaller than one batch is an error that names it.
     - A run that took no step is an error, not a success.
     - A checkpoint is checked before it is loaded or resumed; mmengine takes what fits and leaves the rest.
+
+    Attributes:
+        seen_before: Corruptions that the network of a loaded checkpoint saw in training.
     """
+
+    seen_before: Sequence[str] = ()
 
     def load_checkpoint(
         self,
@@ -79,6 +84,8 @@ class Runner(MMEngineRunner):
                 f"checkpoint '{filename}' does not fit the model: {note or error}; use the config it was trained with"
             ) from error
         self._has_loaded = True
+        meta = checkpoint.get('meta')
+        self.seen_before = list(meta.get(SEEN) or ()) if isinstance(meta, dict) else []
         self.logger.info(f'Load checkpoint from {filename}')
         return loaded
 
@@ -103,8 +110,10 @@ class Runner(MMEngineRunner):
             check_optimizer(optimizer.state, filename)
 
     def save_checkpoint(self, *args: Any, meta: dict | None = None, **kwargs: Any) -> None:
-        """Write a checkpoint, as mmengine does; its ``meta`` tells which corruptions the training set shows."""
-        kinds = seen_kinds(self.train_dataloader.dataset)
+        """Write a checkpoint, as mmengine does; its ``meta`` tells which corruptions the network saw in training."""
+        backbone = getattr(bare_model(self.model), 'backbone', None)
+        before = [*self.seen_before, *(getattr(backbone, 'seen_kinds', None) or ())]
+        kinds = seen_kinds(self.train_dataloader.dataset, before)
         super().save_checkpoint(*args, meta={**(meta or {}), SEEN: kinds} if kinds else meta, **kwargs)
 
     def train(self) -> nn.Module:

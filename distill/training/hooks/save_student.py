@@ -69,7 +69,7 @@ class SaveStudentHook(Hook):
             std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
             epoch=runner.epoch,
             seed=runner.seed,
-            seen_kinds=seen_kinds(dataset, model.student_record.seen_kinds) or None,
+            seen_kinds=seen_kinds(dataset, [*(model.student_record.seen_kinds or ()), *runner.seen_before]) or None,
             scores={self.metric: score},
         )
         save_student(self.path(runner), model.student, record)
