@@ -177,7 +177,7 @@ def describe_student(runner, epoch: int, scores: dict[str, float], size: list[in
         std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
         epoch=epoch,
         seed=runner.seed,
-        seen_kinds=seen_kinds(dataset, model.student_record.seen_kinds) or None,
+        seen_kinds=seen_kinds(dataset, [*(model.student_record.seen_kinds or ()), *runner.seen_before]) or None,
         scores=scores,
     )
 
