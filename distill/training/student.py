@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModel
+from torch import Tensor
 
 from backbones.checkpoint import build_model, resolve_model
 from backbones.layers.depthwise import speed_up_depthwise
