@@ -211,14 +211,14 @@ class FeatureTerms(nn.Module):
         return {name: term.weight for name, term in zip(self.names, self.terms, strict=True)}
 
     def forward(
-        self, pooled: Tensor, maps: Mapping[int | None, Tensor], targets: Mapping[str, Tensor]
+        self, pooled: Tensor | None, maps: Mapping[int | None, Tensor], targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The terms by name, without their weights.
 
         The head of a map runs on the coarser of the two grids; what it gives, or what it takes, is `resampled`.
 
         Args:
-            pooled: Student's embeddings [B, C].
+            pooled: Student's embeddings [B, C]; None if all terms are on the grid.
             maps: Student's maps [B, C, H, W] by layer.
             targets: What the teacher gives, by place: [B, D], [B, D', h, w], [B, K].
 
@@ -229,8 +229,9 @@ class FeatureTerms(nn.Module):
         for term, key in zip(self.terms, self.keys, strict=True):
             if key not in projected:
                 x = maps[term.layer] if term.on == 'grid' else pooled
+                assert x is not None
                 projected[key] = self._project(self.heads[key], x, targets[term.on])
-        with torch.autocast(pooled.device.type, enabled=False):
+        with torch.autocast(next(iter(targets.values())).device.type, enabled=False):
             ys = {place: (on_last_axis(y) if y.ndim == 4 else y).float() for place, y in targets.items()}
             standardised = {place: own(ys[place]) for place, own in self.statistics.items()}
             values = {}
@@ -246,5 +247,5 @@ class FeatureTerms(nn.Module):
             return head(x)
         size = (y.shape[2], y.shape[3])
         if x.shape[2] * x.shape[3] > size[0] * size[1]:
-            return head(on_last_axis(resampled(x, size)))
-        return on_last_axis(resampled(head(on_last_axis(x)).permute(0, 3, 1, 2), size))
+            return head(resampled(on_last_axis(x), size))
+        return resampled(head(on_last_axis(x)), size)

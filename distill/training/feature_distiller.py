@@ -86,6 +86,7 @@ class FeatureDistiller(StudentModel):
             )
         layers = set().union(*(terms.layers for terms in self.terms))
         self.layers = sorted(layers, key=lambda layer: -1 if layer is None else layer)
+        self.pools = any(terms.wanted - {'grid'} for terms in self.terms)
 
     @property
     def all_teachers(self) -> list[FeatureTeacher]:
@@ -123,14 +124,15 @@ class FeatureDistiller(StudentModel):
         views = self.data_preprocessor.view_batch(images, keys)
         asked = zip(self.teachers, self.terms, parts, strict=True)
         answers = [teacher(_part(views, part), terms.wanted) for teacher, terms, part in asked]
-        pooled, maps, _ = self.embed(self.student, images, None, self.layers)
+        pooled, maps, _ = self.embed(self.student, images, None, self.layers, False, self.pools)
         by_layer = dict(zip(self.layers, maps, strict=True))
         values = []
         for terms, answer, part in zip(self.terms, answers, parts, strict=True):
             own, own_maps = pooled, by_layer
             if part is not None:
                 places = part.to(images.device)
-                own, own_maps = pooled[places], {layer: one[places] for layer, one in by_layer.items()}
+                own = pooled[places] if pooled is not None else None
+                own_maps = {layer: one[places] for layer, one in by_layer.items()}
             values.append(terms(own, own_maps, {place: getattr(answer, place) for place in terms.wanted}))
         return self._weighted(values)
 
