@@ -49,7 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--images', type=Path, nargs='+', required=True, help='folders of images without labels')
     parser.add_argument('--limit', type=int, help='images of each folder at the most, spread evenly')
     parser.add_argument('--teacher-size', type=int, default=128, help='side in pixels that the teacher is shown')
-    parser.add_argument('--epochs', type=int, default=20)
+    parser.add_argument('--views', type=int, default=10, help='views of each image that the teacher is shown')
+    parser.add_argument('--epochs', type=int, default=20, help='of the distillations, which go through these views')
     parser.add_argument('--alone-epochs', type=int, default=40, help='of the students that are trained alone')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--students', nargs='+', choices=STUDENTS, default=list(STUDENTS))
@@ -152,8 +153,7 @@ def steps_of(args: argparse.Namespace) -> tuple[list[Step], Step]:
     lists = write_lists(args)
     cache = work / 'cache'
     first = write_config(work / 'configs' / 'cache.py', distillation(args, lists, args.students[0], 0, None))
-    # A cache holds as many views as an epoch a view; fewer epochs are gone through again.
-    command = ['cache', first, '--out', str(cache), '--views', str(args.epochs)]
+    command = ['cache', first, '--out', str(cache), '--views', str(args.views)]
     steps = [Step('cache', command, says='teacher on all views')]
     models = {}
     for seed in args.seeds:
