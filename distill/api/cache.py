@@ -114,8 +114,6 @@ def cache_teacher(
     init_default_scope('mmengine')
     join_processes(launcher)
     is_features = settings.model.get('type') == 'FeatureDistiller'
-    if is_features and teacher is not None:
-        raise ValueError(f'{settings.filename} names its teachers in model.teachers; set them there, and drop teacher')
     with networks(settings, None, teacher):
         remove_leftovers(folder)
         shown = progress and get_dist_info()[0] == 0

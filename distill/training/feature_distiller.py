@@ -86,6 +86,7 @@ class FeatureDistiller(StudentModel):
             )
         layers = set().union(*(terms.layers for terms in self.terms))
         self.layers = sorted(layers, key=lambda layer: -1 if layer is None else layer)
+        self.pools = any(terms.wanted - {'grid'} for terms in self.terms)
 
     @property
     def all_teachers(self) -> list[FeatureTeacher]:
@@ -95,7 +96,7 @@ class FeatureDistiller(StudentModel):
     def _widths(self, losses: Sequence[Mapping]) -> Widths:
         """Widths of the student; those of inner layers only if a loss asks for one, as not every model has them."""
         network: Any = self.student
-        asked = any(loss.get('student_layer') is not None for loss in losses)
+        asked = any(isinstance(loss, Mapping) and loss.get('student_layer') is not None for loss in losses)
         inner = layer_channels(network, 'student') if asked else []
         width = getattr(network, 'num_features', None)
         # Of a user's own network all that is known is the width of what it gives.
@@ -133,14 +134,15 @@ class FeatureDistiller(StudentModel):
         answers = [teacher(_part(views, part), terms.wanted) for teacher, terms, part in asked]
         shown = images if corrupted is None else corrupted
         copies = len(shown) // len(images)
-        pooled, maps, _ = self.embed(self.student, shown, None, self.layers)
+        pooled, maps, _ = self.embed(self.student, shown, None, self.layers, False, self.pools)
         by_layer = dict(zip(self.layers, maps, strict=True))
         values = []
         for terms, answer, part in zip(self.terms, answers, parts, strict=True):
             own, own_maps = pooled, by_layer
             if part is not None:  # Of each copy the same views.
                 places = torch.cat([part + copy * len(images) for copy in range(copies)]).to(images.device)
-                own, own_maps = pooled[places], {layer: one[places] for layer, one in by_layer.items()}
+                own = pooled[places] if pooled is not None else None
+                own_maps = {layer: one[places] for layer, one in by_layer.items()}
             answered = {place: repeated(getattr(answer, place), copies) for place in terms.wanted}
             values.append(terms(own, own_maps, answered))
         return self._weighted(values)

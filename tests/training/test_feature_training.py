@@ -182,6 +182,13 @@ def test_a_mistake_is_one_line_before_the_work_begins(config, data, tmp_path, ca
         assert message in lines[0]
 
 
+def test_classes_are_not_asked_of_a_student_that_has_none(config, data, tmp_path, capsys):
+    path = tmp_path / 'classes.py'
+    path.write_text(re.sub('val_dataloader = .*None', '', config.read_text()))
+    assert run(path, data, tmp_path / 'none') == 1
+    assert 'val_evaluator is TopK, and a student of features predicts no classes; set' in capsys.readouterr().err
+
+
 def test_without_validation_a_metric_is_told_to_be_of_no_use(config, data, tmp_path, capsys):
     assert run(config, data, tmp_path, epochs=1, options=['default_hooks.save_student.metric=top1_pct']) == 0
     assert 'the run has no validation, whose top1_pct would tell the best student' in capsys.readouterr().out
