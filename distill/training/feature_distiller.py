@@ -96,7 +96,7 @@ class FeatureDistiller(StudentModel):
     def _widths(self, losses: Sequence[Mapping]) -> Widths:
         """Widths of the student; those of inner layers only if a loss asks for one, as not every model has them."""
         network: Any = self.student
-        asked = any(loss.get('student_layer') is not None for loss in losses)
+        asked = any(isinstance(loss, Mapping) and loss.get('student_layer') is not None for loss in losses)
         inner = layer_channels(network, 'student') if asked else []
         width = getattr(network, 'num_features', None)
         # Of a user's own network all that is known is the width of what it gives.

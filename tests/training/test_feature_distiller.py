@@ -253,6 +253,8 @@ def test_a_network_of_a_users_own_is_taught_by_what_it_gives():
         ([dict(DINO, name='a.b', losses=COSINE)], "model.teachers.0.name is 'a.b'; give a name of letters"),
         ([dict(DINO, name=None, losses=COSINE)], 'model.teachers.0.name is None'),
         ([DINO], "teacher 'dino' serves no loss; add one"),
+        ([dict(DINO, losses=[dict(on='grid')])], "teacher 'dino' has the loss {'on': 'grid'} without a type"),
+        ([dict(DINO, losses=COSINE, warmup=0)], "teacher 'dino' has a warmup of 0 steps; give a whole number"),
         ([dict(DINO, share=1.5, losses=COSINE)], "teacher 'dino' has the share 1.5 of each batch; give a number in"),
         ([dict(DINO, weight='1', losses=COSINE)], "teacher 'dino' has the weight '1'; give a number"),
         ([dict(DINO, losses=[dict(type='cosin')])], "loss 'cosin' is unknown; choose from cosine, mse"),
