@@ -1,5 +1,6 @@
 """A cache of features: what it holds, and that it stands in for the teacher."""
 
+import copy
 import json
 import re
 import shutil
@@ -281,6 +282,14 @@ def test_impossible_caches_are_refused_before_anything_is_written(config, tmp_pa
     with pytest.raises(ValueError, match=message):
         distill.cache_teacher(config, tmp_path / 'cache', progress=False, **options)
     assert not (tmp_path / 'cache').exists()
+
+
+def test_a_run_of_unknown_epochs_must_say_how_many_views(config, tmp_path):
+    counted = copy.deepcopy(config)
+    counted.train_cfg = dict(type='IterBasedTrainLoop', max_iters=10)
+    with pytest.raises(ValueError, match='trains by iterations; say by --views how many of each image'):
+        distill.cache_teacher(counted, tmp_path / 'cache', progress=False)
+    assert distill.cache_teacher(counted, tmp_path / 'cache', views=1, progress=False).rows == 80
 
 
 def test_the_command_writes_what_the_call_does(config, cache, tmp_path, capsys):
