@@ -10,7 +10,6 @@ from torch import Tensor
 
 from distill.losses.dense.precision import in_full_precision
 
-
 TINY = torch.finfo(torch.float32).tiny
 """Keeps the deviation of a constant channel from being divided by."""
 
