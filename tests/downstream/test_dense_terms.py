@@ -100,7 +100,7 @@ def test_widths_that_differ_get_a_trained_convolution():
         ([dict(weight=1.0)], 'give a list of terms'),
         ([dict(type='pdk')], "loss 'pdk' is unknown; choose from pkd, cwd"),
         ([dict(type='pkd', tau=2)], "loss pkd has no option 'tau'"),
-        ([dict(type='pkd', on='head')], "loss pkd is on 'head'; choose from neck, backbone"),
+        ([dict(type='pkd', on='roof')], "loss pkd is on 'roof'; choose from neck, backbone"),
         ([dict(type='pkd', weight='6')], "loss pkd has the weight '6'; give a number"),
         ([dict(type='pkd', schedule=(500,))], 'give pairs of iteration and factor'),
         ([dict(type='pkd', schedule=((9, 1.0), (4, 0.0)))], 'give each once, in order'),

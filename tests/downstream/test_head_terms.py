@@ -1,35 +1,29 @@
-"""Terms on the heads of detectors and segmenters, in small models of the embedded scenes."""
+"""Terms on the heads of detectors, in small models of the embedded scenes."""
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from downstream_runs import FOLDER, ROOT
-from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
+from downstream_runs import ROOT
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.structures import InstanceData, PixelData
-from mmseg.structures import SegDataSample
+from term_runs import (
+    CLASSES,
+    DETECTORS,
+    SEGMENTERS,
+    build,
+    connected,
+    detection_samples,
+    frozen,
+    images,
+    runs,
+    values,
+)
 from torch import Tensor, nn
 
-from distill.downstream.dense_teacher import describe, watch
-from distill.downstream.dense_terms.base import Call, DenseTerm, Pass
+from distill.downstream.dense_terms.base import Call, Pass
 from distill.downstream.dense_terms.build import HEADS, build_terms
-from distill.losses.dense.pixel import pixel_kl
-from distill.training.experiment import import_modules
 
-SIZE, CLASSES = 64, 10
-DETECTORS = {
-    name: f'cascade_rcnn/cascade-mask-rcnn_{name}_fpn_tiny_shapes-coco.py' for name in ('resnet', 'robust-resnet-dw')
-}
-SEGMENTERS = {
-    'resnet': 'deeplabv3/deeplabv3_resnet_tiny_shapes-ade20k.py',
-    'robust-resnet-dw': 'deeplabv3/deeplabv3_robust-resnet-dw_tiny_shapes-ade20k.py',
-    'upernet': 'deeplabv3/upernet_swin_tiny_shapes-ade20k.py',
-}
 ROI = [
     dict(type='roi', masks=1.0, temperature=2.0),
     dict(type='roi', class_loss='dkd', boxes=0.0),
@@ -38,85 +32,9 @@ ROI = [
 DETECTION = [dict(type='rpn'), *ROI, dict(type='crosskd_roi')]
 
 
-def build(path: str, change: Callable[[Config], None] = lambda model: None, seed: int = 0) -> nn.Module:
-    """The model of a config after a change, with random weights."""
-    config = Config.fromfile(FOLDER / path, format_python_code=False)
-    import_modules(config)
-    change(config.model)
-    torch.manual_seed(seed)
-    with DefaultScope.overwrite_default_scope(config.default_scope):
-        return MODELS.build(config.model)
-
-
-def frozen(network: nn.Module) -> nn.Module:
-    return network.requires_grad_(False).eval()
-
-
 @pytest.fixture(scope='module')
 def detectors() -> dict[str, nn.Module]:
     return {name: build(path, seed=i) for i, (name, path) in enumerate(DETECTORS.items())}
-
-
-@pytest.fixture(scope='module')
-def segmenters() -> dict[str, nn.Module]:
-    return {name: build(path, seed=i) for i, (name, path) in enumerate(SEGMENTERS.items())}
-
-
-def images() -> Tensor:
-    return torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-
-
-def detection_samples() -> list:
-    shape = (SIZE, SIZE)
-    boxes = np.array([[4, 6, 30, 40], [20, 10, 60, 50]])
-    masks = np.zeros((2, *shape), np.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
-        mask[y1:y2, x1:x2] = 1
-    samples = []
-    for label in (1, 3):
-        sample = DetDataSample(metainfo=dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape, sample_idx=0))
-        sample.gt_instances = InstanceData(
-            bboxes=torch.tensor(boxes).float(), labels=torch.tensor([label, 5]), masks=BitmapMasks(masks, *shape)
-        )
-        sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
-        samples.append(sample)
-    return samples
-
-
-def segmentation_samples(ignored_columns: int = 0) -> list:
-    labels = torch.randint(CLASSES, (2, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(2))
-    labels[..., :ignored_columns] = 255
-    shape = dict(img_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE), batch_input_shape=(SIZE, SIZE))
-    samples = [SegDataSample(metainfo=shape) for _ in labels]
-    for sample, label in zip(samples, labels, strict=True):
-        sample.gt_sem_seg = PixelData(data=label)
-    return samples
-
-
-def connected(configs: list[dict], student: nn.Module, teacher: nn.Module) -> list[DenseTerm]:
-    terms = build_terms(configs)
-    networks = describe('student', student), describe('teacher', teacher)
-    for term in terms:
-        term.connect(*networks)
-    return list(terms)
-
-
-def runs(student: nn.Module, teacher: nn.Module, terms: list, samples: list, places=None, amp=False) -> tuple:
-    """What a student and a teacher make of a batch, as training lets a term see it."""
-    names = dict.fromkeys(name for term in terms for name in term.watched(student))
-    mine, its = Pass(student, images(), samples), Pass(teacher, images(), samples, places=places)
-    with torch.autocast('cpu', dtype=torch.bfloat16, enabled=amp):
-        with torch.no_grad(), watch(its, describe('teacher', teacher).neck_strides):
-            teacher.extract_feat(its.inputs)
-        with watch(mine, describe('student', student).neck_strides, list(names)):
-            student.loss(mine.inputs, samples)
-    return mine, its
-
-
-def values(configs: list[dict], student: nn.Module, teacher: nn.Module, samples: list, **more) -> list[dict]:
-    terms = connected(configs, student, teacher)
-    passes = runs(student, teacher, terms, samples, **more)
-    return [term(*passes) for term in terms]
 
 
 def test_rpn_by_hand_on_a_map_of_2_by_2():
@@ -264,8 +182,8 @@ def retina(model: Config) -> None:
     model.data_preprocessor.pad_mask = False
 
 
-def test_a_detector_that_cannot_give_a_loss_is_refused(detectors, segmenters):
-    cascade, segmenter = detectors['resnet'], segmenters['resnet']
+def test_a_detector_that_cannot_give_a_loss_is_refused(detectors):
+    cascade, segmenter = detectors['resnet'], build(SEGMENTERS['resnet'])
     one_stage = build(DETECTORS['resnet'], retina)
     other_anchors = build(DETECTORS['resnet'], lambda m: m.rpn_head.anchor_generator.update(ratios=[1.0]))
     other_stds = build(
@@ -287,6 +205,7 @@ def test_a_detector_that_cannot_give_a_loss_is_refused(detectors, segmenters):
         (dict(type='roi', masks=1.0), boxes_only, cascade, 'and the student .* has none; set masks=0'),
         (dict(type='roi', stages=(3,)), cascade, cascade, 'compares stage 3; .* set stages to some of 0, 1, 2'),
         (dict(type='pixel_kl', on='logits'), cascade, cascade, 'segmentation heads that end in conv_seg'),
+        (dict(type='fgd', on='backbone'), segmenter, cascade, 'needs labelled boxes, which the student'),
     ):
         with pytest.raises(ValueError, match=message) as caught:
             connected([config], student, frozen(copy.deepcopy(teacher)))
@@ -297,6 +216,7 @@ def test_a_detector_that_cannot_give_a_loss_is_refused(detectors, segmenters):
         (dict(type='roi', mask=1.0), "no option 'mask'; choose from classes, boxes, masks"),
         (dict(type='fgd', on='logits'), "does not work on='logits'; choose from pkd, cwd"),
         (dict(type='pixel_kl', on='head'), "does not work on='head'"),
+        (dict(type='pixel_kl'), "a map has none; set on='logits'"),
     ):
         with pytest.raises(ValueError, match=message):
             build_terms([config])
@@ -334,68 +254,3 @@ def test_crosskd_between_one_stage_detectors():
 def test_every_loss_on_heads_is_in_the_documentation():
     text = (ROOT / 'docs' / 'dense_losses.md').read_text()
     assert not [name for name in HEADS if f'| `{name}` |' not in text]
-
-
-SEGMENTATION = [
-    dict(type='pixel_kl', on='logits', temperature=2.0),
-    dict(type='cwd', on='logits', temperature=4.0),
-    dict(type='dist', on='logits'),
-    dict(type='skd_pairwise', on='head'),
-    dict(type='cwd', on='head', temperature=1.0),
-]
-
-
-def test_segmenters_lose_nothing_when_equal_and_learn_from_others(segmenters):
-    student = segmenters['resnet'].eval()
-    equal = frozen(copy.deepcopy(student))
-    for found in values(SEGMENTATION, student, equal, segmentation_samples()):
-        assert len(found) == 2
-        assert max(value.item() for value in found.values()) == pytest.approx(0, abs=1e-5)
-    # The head of a Swin with UPerNet has stride 4, ours stride 8.
-    for name in ('robust-resnet-dw', 'upernet'):
-        found = values(SEGMENTATION, student, frozen(segmenters[name]), segmentation_samples())
-        assert min(value.item() for terms in found for value in terms.values()) > 1e-7
-    found = values([dict(SEGMENTATION[0], auxiliary=0)], student, frozen(segmenters['upernet']), segmentation_samples())
-    assert list(found[0]) == ['loss_pixel_kl_decode']
-
-
-@pytest.mark.parametrize('amp', [False, True])
-def test_gradients_of_segmentation_terms(segmenters, amp):
-    student, teacher = segmenters['resnet'].train(), frozen(segmenters['robust-resnet-dw'])
-    terms = connected(SEGMENTATION, student, teacher)
-    passes = runs(student, teacher, terms, segmentation_samples(), amp=amp)
-    for term, on in zip(terms, [config['on'] for config in SEGMENTATION], strict=True):
-        student.zero_grad()
-        sum(term(*passes).values()).backward(retain_graph=True)
-        reached = {name for name, p in student.named_parameters() if p.grad is not None and p.grad.any()}
-        assert all(p.grad.isfinite().all() for p in student.parameters() if p.grad is not None)
-        for head in ('decode_head', 'auxiliary_head'):
-            assert (f'{head}.conv_seg.weight' in reached) == (on == 'logits')
-        assert any(name.startswith('backbone') for name in reached)
-    assert all(p.grad is None for p in teacher.parameters())
-
-
-def test_the_dropout_of_the_student_and_not_of_the_teacher(segmenters):
-    student = segmenters['resnet'].eval()
-    teacher = frozen(copy.deepcopy(student))
-    student.decode_head.dropout.train()
-    samples = segmentation_samples()
-    configs = [dict(type='cwd', on=on, auxiliary=0) for on in ('head', 'logits')]
-    before, after = (next(iter(found.values())).item() for found in values(configs, student, teacher, samples))
-    assert before == pytest.approx(0, abs=1e-6)
-    assert after > 1e-5
-
-
-def test_ignored_pixels_do_not_count(segmenters):
-    student, teacher = segmenters['resnet'].eval(), frozen(segmenters['robust-resnet-dw'])
-    (term,) = terms = connected([dict(type='pixel_kl', on='logits', auxiliary=0)], student, teacher)
-    half = segmentation_samples(ignored_columns=SIZE // 2)
-    mine, its = runs(student, teacher, terms, half)
-    logits = mine.calls['decode_head.conv_seg'][0].output, teacher.decode_head(its.features)
-    right = (z[..., z.shape[-1] // 2 :] for z in logits)
-    torch.testing.assert_close(term(mine, its)['loss_pixel_kl_decode'], pixel_kl(*right))
-    term.ignored = True
-    torch.testing.assert_close(term(mine, its)['loss_pixel_kl_decode'], pixel_kl(*logits))
-    term.ignored = False
-    mine.samples = segmentation_samples(ignored_columns=SIZE)
-    assert term(mine, its)['loss_pixel_kl_decode'].item() == 0

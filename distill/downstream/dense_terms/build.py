@@ -11,6 +11,7 @@ from distill.downstream.dense_terms.feature_terms import FeatureTerm
 from distill.downstream.dense_terms.roi_terms import CrossRoITerm, RoITerm
 from distill.downstream.dense_terms.rpn_terms import RPNTerm
 from distill.downstream.dense_terms.segmentation_terms import SegmentationTerm
+from distill.losses.dense import NEEDS
 
 PLACES: dict[str, type[DenseTerm]] = {
     'neck': FeatureTerm,
@@ -62,4 +63,6 @@ def _term_class(config: Mapping) -> type[DenseTerm]:
     place = config.get('on', 'neck')
     if place not in PLACES:
         raise ValueError(f"loss {config['type']} is on '{place}'; choose from {', '.join(PLACES)}")
+    if PLACES[place] is FeatureTerm and config['type'] in NEEDS and NEEDS[config['type']].adaptor == 'classes':
+        raise ValueError(f"loss {config['type']} compares classes, and a map has none; set on='logits'")
     return PLACES[place]

@@ -28,7 +28,7 @@ class CrossRetinaTerm(DenseTerm):
     the deviation of the teacher's (`align_scale`) and go through what is left of the teacher's frozen towers. The
     outcome is compared with the teacher's own predictions:
 
-    - classes: Σ w BCE(p, y) |p − y| / P over anchors and classes (`quality_focal`), w the weight that the detector
+    - classes: Σ w BCE(p, y) abs(p − y) / P over anchors and classes (`quality_focal`), w the weight that the detector
       gives the anchor (0 for those between object and background), P its number of positive anchors, at least 1;
     - boxes: Σ v (1 − GIoU) / P of the decoded boxes, v the teacher's largest score where w is not 0.
 

@@ -71,6 +71,8 @@ class FeatureTerm(DenseTerm):
 
     def connect(self, student: Network, teacher: Network) -> None:
         """Pair the maps and make the losses with what they train."""
+        if NEEDS[self.kind].boxes and hasattr(student.detector, 'decode_head'):
+            raise ValueError(f'loss {self.kind} needs labelled boxes, which {student.name} is trained without; use mgd')
         found = self._levels(student), self._levels(teacher)
         if self.on == 'neck':
             self.pairs = self._by_stride(student, teacher, *({key: key for key in levels} for levels in found))

@@ -214,6 +214,11 @@ class CrossRoITerm(DenseTerm):
         self.stages = mine.common_stages(its, self.stages, self.name)
         for stage in self.stages:
             for stride in its.strides(stage):
+                if stride not in teacher.levels:
+                    raise ValueError(
+                        f'loss {self.name}: the head of {teacher.name} says that it reads maps of stride {stride}, and '
+                        f'its neck has {", ".join(map(str, teacher.levels))}; correct its featmap_strides'
+                    )
                 if stride not in student.levels:
                     raise ValueError(
                         f'loss {self.name} gives the head of the teacher maps of stride {stride}, and the neck of the '

@@ -23,7 +23,7 @@ from distill.losses.dense.regions import objectness, weighted_l1
 class RPNTerm(DenseTerm):
     """What the two region proposal networks say about the same anchors: ``dict(type='rpn')``.
 
-    objectness · Σ BCE(p, y) |p − y|^β / Σ y + boxes · Σ y ‖d_s − d_t‖₁ / (4 Σ y), over all anchors of all levels and
+    objectness · Σ BCE(p, y) abs(p − y)^β / Σ y + boxes · Σ y ‖d_s − d_t‖₁ / (4 Σ y), over all anchors of all levels and
     images, with p and y the student's and the teacher's objectness and d their box deltas. Both parts are 0 where the
     two agree. Anchors on the padding take part. See `distill.losses.dense.regions`; no published setting has this form
     (the idea is that of Chen et al., "Learning Efficient Object Detection Models with Knowledge Distillation", 2017).

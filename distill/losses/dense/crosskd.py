@@ -44,7 +44,7 @@ def quality_focal(
 ) -> Tensor:
     """Binary cross entropy with the teacher's scores, focused on where they differ.
 
-    Σ w BCE(σ(cross), y) |σ(cross) − y|^β / avg_factor with y = σ(teacher), a sum over anchors and classes. The focal
+    Σ w BCE(σ(cross), y) abs(σ(cross) − y)^β / avg_factor with y = σ(teacher), a sum over anchors and classes. The focal
     factor has a gradient. At equal logits it is 0.
 
     Args:

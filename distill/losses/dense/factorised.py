@@ -66,7 +66,7 @@ class FBKD(nn.Module):
 
     w₁ ‖(t − A(s)) √M‖ + w₂ ‖pool(t) − L(pool(s))‖ + w₃ ‖mean_c t − K(mean_c s)‖ + w₄ ‖R_t(t) − B(R_s(s))‖, with
 
-    - M = H·W softmax over positions of mean_c |x| / 0.5, the mean of the student's and the teacher's, without gradient;
+    - M = H·W softmax over positions of mean_c abs(x) / 0.5, the mean of both networks', without gradient;
     - A, B trained 1×1 convolutions, L a linear layer over channels, K a 3×3 convolution, R a `NonLocal` block of each;
       the teacher's is trained too.
 
@@ -84,7 +84,7 @@ class FBKD(nn.Module):
         channel: w₂.
         spatial: w₃.
         relation: w₄.
-        temperature: Divides |x| in M.
+        temperature: Divides abs(x) in M.
         reduction: How many times narrower the relations are than the map.
         pool: Height and width of what is pooled into one position for φ and g, in cells.
     """

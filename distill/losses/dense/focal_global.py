@@ -13,14 +13,14 @@ from distill.losses.dense.precision import in_full_precision
 
 
 def spatial_attention(x: Tensor, temperature: float) -> Tensor:
-    """Where a map is large: H·W softmax over positions of mean_c |x| / T, [N, 1, H, W], with a mean of 1."""
+    """Where a map is large: H·W softmax over positions of mean_c abs(x) / T, [N, 1, H, W], with a mean of 1."""
     strength = x.abs().mean(dim=1, keepdim=True)
     shares = (strength.flatten(1) / temperature).softmax(dim=1)
     return shares.view_as(strength) * strength[0].numel()
 
 
 def channel_attention(x: Tensor, temperature: float) -> Tensor:
-    """Which channels of a map are large: C softmax over channels of mean_hw |x| / T, [N, C, 1, 1], with a mean of 1."""
+    """Which channels are large: C softmax over channels of mean_hw abs(x) / T, [N, C, 1, 1], with a mean of 1."""
     strength = x.abs().mean(dim=(2, 3), keepdim=True)
     return (strength / temperature).softmax(dim=1) * strength.shape[1]
 
@@ -95,7 +95,7 @@ class FGD(nn.Module):
     With x = A(s) (a 1×1 convolution, only where the widths differ), attention over positions a and over channels c:
 
     - L_fg = Σ (x − t)² a(t) c(t) m_fg and L_bg the same with m_bg, see `box_masks`;
-    - L_attention = Σ |c(x) − c(t)| + Σ |a(x) − a(t)|, with a gradient through the student's attention;
+    - L_attention = Σ abs(c(x) − c(t)) + Σ abs(a(x) − a(t)), with a gradient through the student's attention;
     - L_relation = Σ (R_s(x) − R_t(t))², R a `Context` of each. Both are trained, the teacher's too; at the start, when
       they are identities, the term is Σ (x − t)².
 

@@ -14,7 +14,7 @@ from distill.losses.dense.precision import in_full_precision
 
 @in_full_precision
 def objectness(student: Tensor, teacher: Tensor, beta: float = 1.0) -> Tensor:
-    """How much objectness differs: Σ_a BCE(p_a, y_a) |p_a − y_a|^β / Σ_a y_a, y = σ(teacher) and p = σ(student).
+    """How much objectness differs: Σ_a BCE(p_a, y_a) abs(p_a − y_a)^β / Σ_a y_a, y = σ(teacher) and p = σ(student).
 
     A sum over all anchors of all levels and images, divided by how many of them the teacher takes for an object: the
     many clear negatives neither drown the others nor shrink the loss. 0 at equal logits where β > 0. It is
