@@ -77,9 +77,10 @@ class FeatureWriter(ViewWriter):
         device: str = 'cpu',
         teacher: int | str = 0,
         tell: Callable[[str], None] = lambda line: None,
+        share: tuple[int, int] | None = None,
     ):
         given = live_features(config, teacher)
-        super().__init__(config, directory, views)
+        super().__init__(config, directory, views, share)
         self.tell = tell
         preprocessor = config.model.get('data_preprocessor') or dict(type='ViewPreprocessor')
         self._preprocessor: ViewPreprocessor = MODELS.build(preprocessor).to(device)

@@ -165,9 +165,10 @@ class CacheWriter(ViewWriter):
         device: str = 'cpu',
         number: int = 0,
         tell: Callable[[str], None] = lambda line: None,
+        share: tuple[int, int] | None = None,
     ):
         teacher = live_teacher(config, number)
-        super().__init__(config, directory, views)
+        super().__init__(config, directory, views, share)
         self.model = MODELS.build({**config.model, 'teacher': teacher}).to(device).eval()
         run = describe_run(self.dataset, self.sampler, self.preprocessor)
         num_classes = self.model.teacher.num_classes
