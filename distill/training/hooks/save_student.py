@@ -59,6 +59,8 @@ class SaveStudentHook(Hook):
         self.best = score
         model = unwrap(runner.model)
         preprocessor, dataset = model.data_preprocessor, runner.train_dataloader.dataset
+        # mmengine's own runner does not tell what a checkpoint has seen.
+        seen_before = [*(model.student_record.seen_kinds or ()), *getattr(runner, 'seen_before', ())]
         record = ModelRecord(
             model=model.student_record.model,
             model_kwargs=to_plain(model.student_record.model_kwargs),
@@ -69,7 +71,7 @@ class SaveStudentHook(Hook):
             std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
             epoch=runner.epoch,
             seed=runner.seed,
-            seen_kinds=seen_kinds(dataset, [*(model.student_record.seen_kinds or ()), *runner.seen_before]) or None,
+            seen_kinds=seen_kinds(dataset, seen_before) or None,
             scores={self.metric: score},
         )
         save_student(self.path(runner), model.student, record)
