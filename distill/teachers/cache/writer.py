@@ -109,8 +109,8 @@ class ViewWriter(ABC):
         barrier()
         if not (self.directory / MANIFEST).is_file():
             raise ValueError(
-                f"cache '{self.directory}' has no manifest yet, which the first share writes when it starts; begin with "
-                f'share 0/{self.world_size}'
+                f"cache '{self.directory}' has no manifest yet, which the first share writes when it starts; begin "
+                f'with share 0/{self.world_size}'
             )
 
     def _pairs(self, samples: int) -> list[np.ndarray]:
@@ -149,6 +149,7 @@ class CacheWriter(ViewWriter):
         device: Where the teacher runs.
         number: Number of the teacher, from 0, if the config has a list.
         tell: Called with a line about the space that the cache takes, before anything is written.
+        share: As for `ViewWriter`.
 
     Raises:
         ValueError: The config has no such live teacher or mixes by the batch, ``topk`` or ``views`` is impossible,

@@ -166,6 +166,8 @@ def describe_student(runner, epoch: int, scores: dict[str, float], size: list[in
     """
     model, dataset = unwrap(runner.model), runner.train_dataloader.dataset
     preprocessor, sources = model.data_preprocessor, [teacher.source for teacher in model.all_teachers]
+    # mmengine's own runner does not tell what a checkpoint has seen.
+    seen_before = [*(model.student_record.seen_kinds or ()), *getattr(runner, 'seen_before', ())]
     has_names = model.classifies and getattr(dataset, 'named', True)
     return ModelRecord(
         model=model.student_record.model,
@@ -177,7 +179,7 @@ def describe_student(runner, epoch: int, scores: dict[str, float], size: list[in
         std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
         epoch=epoch,
         seed=runner.seed,
-        seen_kinds=seen_kinds(dataset, [*(model.student_record.seen_kinds or ()), *runner.seen_before]) or None,
+        seen_kinds=seen_kinds(dataset, seen_before) or None,
         scores=scores,
     )
 
