@@ -9,7 +9,8 @@ from mmengine.config import Config
 
 from distill.jobs.steps import Workplace
 from distill.matrix.collect import collect, mean_and_interval, to_markdown, to_tables
-from distill.matrix.matrix import Matrix, Run, load_matrix
+from distill.matrix.load import load_matrix
+from distill.matrix.matrix import Matrix, Run
 from distill.matrix.plan import cache_name, evaluations, training, trainings
 from distill.matrix.timing import epochs_at_equal_time, longer_runs
 from distill.results.files import new_results, write_results
