@@ -70,7 +70,8 @@ def collect(matrix: Matrix, epochs_of_group: Mapping[str, int]) -> dict:
         group of students alone on corrupted images the difference to the student alone, under ``equal_epochs``.
     """
     scores = read_scores(matrix)
-    suites = list(next(iter(scores.values())))
+    # A teacher may find more than its students, such as masks.
+    suites = [suite for suite in next(iter(scores.values())) if all(suite in found for found in scores.values())]
     runs = [*matrix.alone(), *longer_runs(matrix, epochs_of_group), *matrix.taught()]
     transferred = {}
     for run in matrix.taught():

@@ -1,6 +1,5 @@
 """Read the config of a transfer experiment."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
@@ -28,11 +27,11 @@ def load_matrix(path: str, data_root: str | None = None, work_dir: str | None = 
     if data_root is not None:
         content['data_root'] = data_root
     content['work_dir'] = Path(work_dir or content.get('work_dir') or f'work_dirs/{Path(path).stem}')
-    students = content.get('students')
-    paths = [find(path, CONFIG) for path in students.values()] if isinstance(students, Mapping) else []
+    missing = {'data_root', 'students', 'teachers', 'losses'} - content.keys()
+    paths = [] if missing else [find(path, CONFIG) for path in content['students'].values()]
     kind = SceneMatrix if is_of_scenes(paths) else Matrix
     known = {name for name, field in kind.__dataclass_fields__.items() if field.init}
-    unknown, missing = content.keys() - known, {'data_root', 'students', 'teachers', 'losses'} - content.keys()
+    unknown = content.keys() - known
     if unknown or missing:
         wrong = f'unknown: {", ".join(sorted(unknown))}' if unknown else f'missing: {", ".join(sorted(missing))}'
         raise ValueError(

@@ -45,13 +45,16 @@ def image_interval(matrix: SceneMatrix, runs: Sequence[str], others: Sequence[st
         others: Names of the runs that they are compared with, seed by seed.
 
     Returns:
-        For the main score, its mPC and its rPC as far as they were measured: the two ends, in points.
+        For the main score, its mPC and its rPC as far as they were measured: the two ends, in points. An rPC is left
+        out where a clean score is 0 whatever images are drawn.
     """
     ours, theirs = ([_resampled(matrix, name) for name in some] for some in (runs, others))
     found = {}
     for suite in ours[0]:
-        score = difference(*(np.mean([one[suite] for one in some], axis=0) for some in (ours, theirs)))
-        found[suite] = [score.low, score.high]
+        first, second = (np.mean([one[suite] for one in some], axis=0) for some in (ours, theirs))
+        if np.isfinite(first - second)[1:].any():
+            score = difference(first, second)
+            found[suite] = [score.low, score.high]
     return found
 
 
