@@ -222,4 +222,4 @@ class Matrix:
 @functools.cache
 def read_config(path: str) -> Config:
     """A config by its path, which must not be changed."""
-    return Config.fromfile(path)
+    return Config.fromfile(path, import_custom_modules=False)

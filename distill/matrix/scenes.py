@@ -25,7 +25,7 @@ class SceneMatrix(Matrix):
     """The contents of a matrix config whose students are detectors, or segmenters.
 
     A student alone is trained by its config; a taught one by that config, whose model is wrapped in a `DenseDistiller`.
-    There is no validation on the way and no choice of the best: each run is judged as it ends, by ``test`` with the
+    There is one validation, at the end, and no choice of the best: each run is judged as it ends, by ``test`` with the
     arguments ``robustness`` such as ``--corruptions``.
 
     Teachers are ``dict(student=NAME)``, the arguments of ``model.teacher`` (``config`` and ``checkpoint``), or

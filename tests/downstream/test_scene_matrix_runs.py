@@ -13,7 +13,6 @@ STUDENT = """
 _base_ = '{base}'
 train_dataloader = dict(batch_size=2)
 default_hooks = dict(logger=dict(interval=1))
-visualizer = dict(vis_backends=[])
 param_scheduler = []
 """
 MATRIX = """
