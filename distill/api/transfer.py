@@ -17,7 +17,8 @@ from distill.jobs.engines import JOBS, check_engine, open_engine
 from distill.jobs.steps import Workplace, run_steps
 from distill.matrix.collect import collect, to_markdown, to_tables
 from distill.matrix.folder import alone_in
-from distill.matrix.matrix import Matrix, load_matrix
+from distill.matrix.load import load_matrix
+from distill.matrix.matrix import Matrix
 from distill.matrix.plan import evaluations, training, trainings
 from distill.matrix.timing import epochs_at_equal_time, longer_runs
 

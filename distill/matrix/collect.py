@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from distill.base.markdown import table
 from distill.matrix.matrix import Matrix, Run
-from distill.matrix.timing import longer_runs
+from distill.matrix.scene_scores import image_interval, read_scene_scores
+from distill.matrix.scenes import SceneMatrix
+from distill.matrix.timing import longer_runs, step_time_s
 from distill.results.files import read_results
 from distill.results.statistics import mean_and_half_width95
 
@@ -21,6 +23,8 @@ def read_scores(matrix: Matrix) -> dict[str, dict[str, float]]:
         Scores by run and suite; a corrupted suite's is the mean over kinds and severities. ``shape bias`` stands among
         the suites where images whose shape and texture disagree were judged.
     """
+    if isinstance(matrix, SceneMatrix):
+        return read_scene_scores(matrix)
     scores = {}
     for student in matrix.students:
         for run, suites in read_results(matrix.scores_folder(student))['classification'].items():
@@ -61,17 +65,23 @@ def collect(matrix: Matrix, epochs_of_group: Mapping[str, int]) -> dict:
         one seed), in percent. ``transferred``: for each group of taught runs student, teacher, loss and corruption, and
         under ``equal_epochs`` and ``equal_time`` for each suite the difference to the student alone in points, seed by
         seed, as `mean_and_interval` gives it; where the student trained on corrupted images, ``same_corruption`` has
-        the difference to the student alone on such images. ``augmented``: for each group of students alone on corrupted
-        images the difference to the student alone, under ``equal_epochs``.
+        the difference to the student alone on such images. Of detectors and segmenters ``images95`` stands beside the
+        interval over seeds: that of the images, which are drawn anew, the same for all seeds. ``augmented``: for each
+        group of students alone on corrupted images the difference to the student alone, under ``equal_epochs``.
     """
     scores = read_scores(matrix)
-    suites = list(next(iter(scores.values())))
+    # A teacher may find more than its students, such as masks.
+    suites = [suite for suite in next(iter(scores.values())) if all(suite in found for found in scores.values())]
     runs = [*matrix.alone(), *longer_runs(matrix, epochs_of_group), *matrix.taught()]
     transferred = {}
     for run in matrix.taught():
         if run.seed == matrix.seeds[0]:
             transferred[run.group] = _transfer(matrix, run, epochs_of_group.get(run.group), scores, suites)
     summary = {'seeds': list(matrix.seeds), 'suites': suites, 'groups': _groups(runs, scores, suites)}
+    if isinstance(matrix, SceneMatrix):
+        summary['unit'] = matrix.unit.word
+        for group in summary['groups'].values():
+            group['step_s'] = statistics.median(step_time_s(matrix.work_dir / 'runs' / name) for name in group['runs'])
     summary['transferred'] = transferred
     if matrix.corruptions:
         firsts = [run for run in matrix.alone() if run.corruption and run.seed == matrix.seeds[0]]
@@ -129,17 +139,22 @@ def _transfer(matrix: Matrix, run: Run, equal_time: int | None, scores: Scores, 
 
 def _differences(matrix: Matrix, run: Run, reference: Run, scores: Scores, suites: Sequence[str]) -> dict:
     """The differences of a group of runs to another, seed by seed, on each suite."""
-    pairs = [[scores[replace(one, seed=seed).name] for one in (run, reference)] for seed in matrix.seeds]
-    return {suite: mean_and_interval([a[suite] - b[suite] for a, b in pairs]) for suite in suites}
+    names = [[replace(one, seed=seed).name for one in (run, reference)] for seed in matrix.seeds]
+    pairs = [[scores[name] for name in pair] for pair in names]
+    found = {suite: mean_and_interval([a[suite] - b[suite] for a, b in pairs]) for suite in suites}
+    if isinstance(matrix, SceneMatrix):
+        for suite, interval in image_interval(matrix, *zip(*names, strict=True)).items():
+            found[suite]['images95'] = interval
+    return found
 
 
 def to_tables(summary: Mapping) -> list[tuple[str, list[list[str]]]]:
     """The summary as tables: titles, and rows of cells of which the first row names the columns."""
-    suites, count = summary['suites'], len(summary['seeds'])
+    suites, count, unit = summary['suites'], len(summary['seeds']), summary.get('unit', 'epochs')
     rows = [[name, *(_spread(group['scores'][suite]) for suite in suites)] for name, group in summary['groups'].items()]
     tables = [(f'Scores in percent, mean ± standard deviation over {count} seeds', [['runs', *suites], *rows])]
     comparisons = (
-        ('transferred', 'equal_epochs', 'Transferred, at equal epochs: points above the student alone'),
+        ('transferred', 'equal_epochs', f'Transferred, at equal {unit}: points above the student alone'),
         ('transferred', 'equal_time', 'Transferred, at equal time: points above the student alone'),
         (
             'transferred',
@@ -156,6 +171,9 @@ def to_tables(summary: Mapping) -> list[tuple[str, list[list[str]]]]:
         ]
         if rows:
             tables.append((f'{title}, ± half of the 95 % interval; * leaves out 0', [['runs', *suites], *rows]))
+    if times := {name: group['step_s'] for name, group in summary['groups'].items() if 'step_s' in group}:
+        rows = [[name, f'{step_s:.3f}'] for name, step_s in times.items()]
+        tables.append(('Time of a training step', [['runs', 'seconds'], *rows]))
     return tables
 
 
@@ -170,6 +188,10 @@ def _spread(score: Mapping) -> str:
 
 def _difference(difference: Mapping) -> str:
     mean, half = difference['mean'], difference['half_width95']
-    if half is None:
-        return f'{mean:+.1f}'
-    return f'{mean:+.1f} ± {half:.1f}' + (' *' if abs(mean) > half else '')
+    text = f'{mean:+.1f}'
+    if half is not None:
+        text += f' ± {half:.1f}' + (' *' if abs(mean) > half else '')
+    if 'images95' in difference:
+        low, high = difference['images95']
+        text += f' [{low:+.1f}, {high:+.1f}]'
+    return text

@@ -5,16 +5,19 @@ corruption. Where a teacher made training longer, the student is
 trained alone once more for that much longer. All of this is done once a seed.
 """
 
+import copy
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
 from mmengine.config import Config
 
 from distill.base.packaged import CONFIG, find
 from distill.corruptions.training import build_corruption
+from distill.training.length import EPOCHS, Unit
 
 ALONE = 'alone'
 
@@ -67,12 +70,13 @@ class Matrix:
         seeds: The seeds.
         corruptions: By name, what corrupts the images that students train on while teachers see clean ones: arguments
             of `distill.corruptions.training.TrainingCorruption`. For students alone it is an augmentation.
+        corrupted_losses: Names of the losses by which students also learn on corrupted images; None for all.
         cache: Arguments of tools/cache_teacher.py such as ``topk``; ``views`` is the number of epochs unless it is
             given. None asks the teachers anew in each run.
         epochs: Length of training, with which the schedules are stretched: a number for all students, or one by name.
             Students without a number keep the epochs of their configs.
         equal_time: Whether students are also trained alone for as long as they took with a teacher.
-        robustness: Further arguments of tools/robustness.py.
+        robustness: Further arguments of the command that judges, ``robustness``.
         work_dir: Folder of all runs and results.
 
     Raises:
@@ -87,27 +91,37 @@ class Matrix:
     work_dir: Path
     seeds: Sequence[int] = (0, 1, 2)
     corruptions: dict[str, dict] = field(default_factory=dict)
+    corrupted_losses: Sequence[str] | None = None
     cache: dict | None = None
     epochs: int | Mapping[str, int] | None = None
     equal_time: bool = True
     robustness: Sequence[str] = ()
 
+    unit: ClassVar[Unit] = EPOCHS
+    """What the length of a training is counted in."""
+    made_by: ClassVar[Mapping[str, Any]] = {}
+    """How corruptions are made, beside their own settings."""
+
     def __post_init__(self):
         for name, path in self.students.items():
             self.students[name] = find(path, CONFIG)
         for name, corruption in self.corruptions.items():
-            build_corruption(corruption, f'corruptions.{name}')
+            build_corruption(corruption, f'corruptions.{name}', **self.made_by)
         for name, teacher in self.teachers.items():
             if 'student' in teacher and teacher['student'] not in self.students:
                 raise ValueError(
                     f"teacher '{name}' is student '{teacher['student']}', and there is no such student; "
                     f'choose from {", ".join(self.students)}'
                 )
-        strangers = self.epochs.keys() - self.students.keys() if isinstance(self.epochs, Mapping) else ()
+        strangers = self.lengths.keys() - self.bases.keys() if isinstance(self.lengths, Mapping) else ()
         if strangers:
             raise ValueError(
-                f"epochs are given for '{min(strangers)}', and there is no such student; "
-                f'choose from {", ".join(self.students)}'
+                f"{self.unit.word} are given for '{min(strangers)}', and there is no such student; "
+                f'choose from {", ".join(self.bases)}'
+            )
+        if unknown := set(self.corrupted_losses or ()) - self.losses.keys():
+            raise ValueError(
+                f"corrupted_losses has '{min(unknown)}', which is no loss; choose from {', '.join(self.losses)}"
             )
         if not (self.students and self.teachers and self.losses and self.seeds):
             raise ValueError('a matrix needs students, teachers, losses and seeds; one of them is empty')
@@ -131,9 +145,22 @@ class Matrix:
             for teacher in self.teachers
             for student in self.students
             for loss in self.losses
-            for corruption in (None, *self.corruptions)
+            for corruption in (None, *(self.corruptions if self._is_corrupted(loss) else ()))
             if self.teachers[teacher].get('student') != student
         ]
+
+    def _is_corrupted(self, loss: str) -> bool:
+        return self.corrupted_losses is None or loss in self.corrupted_losses
+
+    @property
+    def bases(self) -> dict[str, str]:
+        """Training config without a teacher of all that the experiment trains, by name."""
+        return self.students
+
+    @property
+    def lengths(self) -> int | Mapping[str, int] | None:
+        """Lengths of the trainings in the matrix's unit, as its config gives them."""
+        return self.epochs
 
     def folder(self, run: Run) -> Path:
         """The folder of a run."""
@@ -160,14 +187,29 @@ class Matrix:
         student = self.teachers[name].get('student')
         return [Run(student, self.seeds[0]).name] if student is not None else []
 
+    def settings(self, run: Run, teacher: dict | None) -> dict[str, Any]:
+        """What the config of a run has in place of its base's, but for seed and length.
+
+        Args:
+            run: The run.
+            teacher: Arguments of ``model.teacher``; None for a student alone.
+        """
+        settings: dict[str, Any] = {}
+        if teacher is not None:
+            settings['model'] = {'teacher': teacher, 'losses': copy.deepcopy(self.losses[run.loss])}
+        if run.corruption is not None:
+            corrupt = copy.deepcopy(self.corruptions[run.corruption])
+            settings['train_dataloader'] = {'dataset': {'corrupt': corrupt}}
+        return settings
+
     def config(self, student: str) -> Config:
         """A student's training config, which must not be changed."""
-        return read_config(self.students[student])
+        return read_config(self.bases[student])
 
     def epochs_of(self, student: str) -> int:
-        """Epochs for which a student is trained."""
-        epochs = self.epochs.get(student) if isinstance(self.epochs, Mapping) else self.epochs
-        return epochs or self.config(student).train_cfg.max_epochs
+        """Length of a student's training in the matrix's unit, epochs unless it says otherwise."""
+        length = self.lengths.get(student) if isinstance(self.lengths, Mapping) else self.lengths
+        return length or self.config(student).train_cfg[self.unit.key]
 
     def cache_folder(self, teacher: str, student: str) -> Path:
         """The folder of a teacher's predictions; students that see the same views share it."""
@@ -180,34 +222,4 @@ class Matrix:
 @functools.cache
 def read_config(path: str) -> Config:
     """A config by its path, which must not be changed."""
-    return Config.fromfile(path)
-
-
-def load_matrix(path: str, data_root: str | None = None, work_dir: str | None = None) -> Matrix:
-    """Read a matrix config.
-
-    Args:
-        path: The config.
-        data_root: Data root in place of the config's.
-        work_dir: Work folder in place of the config's.
-
-    Raises:
-        FileNotFoundError: The config, a student's config or the data is not there.
-        ValueError: The config has a setting that no matrix has, lacks one, or contradicts itself.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"matrix '{path}' does not exist; see distill/matrices")
-    content = {key: value for key, value in Config.fromfile(path).to_dict().items() if not key.startswith('__')}
-    if data_root is not None:
-        content['data_root'] = data_root
-    content['work_dir'] = Path(work_dir or content.get('work_dir') or f'work_dirs/{Path(path).stem}')
-    known = set(Matrix.__dataclass_fields__)
-    unknown, missing = content.keys() - known, {'data_root', 'students', 'teachers', 'losses'} - content.keys()
-    if unknown or missing:
-        wrong = f'unknown: {", ".join(sorted(unknown))}' if unknown else f'missing: {", ".join(sorted(missing))}'
-        raise ValueError(
-            f"matrix '{path}' has settings that do not fit ({wrong}); a matrix has {', '.join(sorted(known))}"
-        )
-    if not Path(content['data_root']).is_dir():
-        raise FileNotFoundError(f"data root '{content['data_root']}' does not exist; make the data or pass --data-root")
-    return Matrix(**content)
+    return Config.fromfile(path, import_custom_modules=False)

@@ -1,12 +1,12 @@
 """The commands of a transfer experiment: caching, training and measuring, each with the commands that it needs."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from distill.jobs.steps import Step
 from distill.matrix.folder import write_config
 from distill.matrix.matrix import Matrix, Run
+from distill.matrix.scenes import SceneMatrix
 from distill.training.length import stretched
 
 
@@ -23,22 +23,19 @@ def trainings(matrix: Matrix) -> list[Step]:
 
 def training(matrix: Matrix, run: Run) -> Step:
     """Make the step that trains a run, and write its config."""
-    settings = {'randomness': {'seed': run.seed}}
-    needs = []
+    teacher, needs = None, []
     if run.teacher is not None:
         teacher, needs = matrix.teacher(run.teacher), matrix.teacher_needs(run.teacher)
         if matrix.cache is not None:
             teacher['cache'] = str(matrix.cache_folder(run.teacher, run.student))
             needs = [cache_name(matrix, run.teacher, run.student)]
-        settings['model'] = {'teacher': teacher, 'losses': copy.deepcopy(matrix.losses[run.loss])}
-    if run.corruption is not None:
-        corrupt = copy.deepcopy(matrix.corruptions[run.corruption])
-        settings['train_dataloader'] = {'dataset': {'corrupt': corrupt}}
-    epochs = run.epochs or matrix.epochs_of(run.student)
+    settings = {'randomness': {'seed': run.seed}, **matrix.settings(run, teacher)}
+    length = run.epochs or matrix.epochs_of(run.student)
     config = matrix.config(run.student)
-    if epochs != config.train_cfg.max_epochs:
-        settings |= stretched(config, epochs)[0]
-    path = _write_config(matrix, run.name, matrix.students[run.student], settings, matrix.folder(run))
+    if length != config.train_cfg[matrix.unit.key]:
+        changes = stretched(config, length, matrix.unit)[0]
+        settings |= changes | {'train_cfg': {**settings.get('train_cfg', {}), **changes['train_cfg']}}
+    path = _write_config(matrix, run.name, matrix.bases[run.student], settings, matrix.folder(run))
     options = ['--work-dir', str(matrix.folder(run)), '--resume', '--data-root', matrix.data_root]
     return Step(run.name, ['train', str(path), *options], needs)
 
@@ -60,13 +57,22 @@ def cache_name(matrix: Matrix, teacher: str, student: str) -> str:
 
 
 def evaluations(matrix: Matrix, runs: Sequence[Run]) -> list[Step]:
-    """The steps that measure the runs of each student side by side."""
+    """The steps that measure the runs: those of each student side by side; detectors and segmenters one by one."""
+    if isinstance(matrix, SceneMatrix):
+        return [testing(matrix, run) for run in runs]
     steps = []
     for student in matrix.students:
         models = [f'{run.name}={matrix.checkpoint(run)}' for run in runs if run.student == student]
         options = ['--data-root', matrix.data_root, '--out', str(matrix.scores_folder(student))]
         steps.append(Step(f'robustness {student}', ['robustness', *models, *options, *matrix.robustness]))
     return steps
+
+
+def testing(matrix: SceneMatrix, run: Run) -> Step:
+    """Make the step that tests the detector or segmenter of a run."""
+    options = ['--work-dir', str(matrix.scores_folder(run.name)), '--data-root', matrix.data_root, '--per-image']
+    command = ['test', matrix.named(run.student), str(matrix.checkpoint(run)), *options, *matrix.robustness]
+    return Step(f'test {run.name}', command)
 
 
 def _write_config(matrix: Matrix, name: str, base: str, settings: Mapping, products: Path) -> Path:

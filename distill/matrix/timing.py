@@ -19,6 +19,21 @@ def train_time_s(folder: Path) -> float:
     Raises:
         ValueError: The run has no log.
     """
+    steps = _step_times(folder)
+    return statistics.median(steps.values()) * max(steps)
+
+
+def step_time_s(folder: Path) -> float:
+    """Median time of a run's training steps by its log.
+
+    Raises:
+        ValueError: The run has no log.
+    """
+    return statistics.median(_step_times(folder).values())
+
+
+def _step_times(folder: Path) -> dict[int, float]:
+    """Time in seconds of the steps that a run's log has, by their number."""
     steps = {}
     for path in sorted(folder.glob('*/vis_data/scalars.json')):
         for line in path.read_text().splitlines():
@@ -27,7 +42,7 @@ def train_time_s(folder: Path) -> float:
                 steps[record['iter']] = record['time']
     if not steps:
         raise ValueError(f"'{folder}' has no training log; delete the folder to train again")
-    return statistics.median(steps.values()) * max(steps)
+    return steps
 
 
 def epochs_at_equal_time(matrix: Matrix, place: Workplace) -> dict[str, int]:

@@ -174,10 +174,28 @@ def paired_bootstrap(first: Sequence[PerImage], second: Sequence[PerImage], seed
     images = first[0].images
     if len(first) != len(second) or any(not np.array_equal(one.images, images) for one in (*first, *second)):
         raise ValueError('two models can be compared image by image only on the same images and in the same cells')
-    count = len(images)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    draws = np.concatenate([np.ones((1, count), dtype=drawn.dtype), drawn])
-    values = [np.mean([one.value(draws) for one in cells], axis=0) for cells in (first, second)]
-    difference, *resampled = 100 * (values[0] - values[1])
+    draws = drawn(len(images), seed)
+    return difference(*(np.mean([one.value(draws) for one in cells], axis=0) for cells in (first, second)))
+
+
+def drawn(count: int, seed: int = 0) -> np.ndarray:
+    """How often each of N images is drawn [1 + R, N]: once each in the first row, at random in the others.
+
+    Args:
+        count: Number of images.
+        seed: Of the draws.
+    """
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return np.concatenate([np.ones((1, count), dtype=draws.dtype), draws])
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> Score:
+    """The difference of two values with its 95 % interval, in points.
+
+    Args:
+        first: One value for all images and for each draw of them [1 + R], a fraction.
+        second: Another one for the same draws.
+    """
+    whole, *resampled = 100 * (first - second)
     low, high = np.nanpercentile(resampled, [2.5, 97.5]).tolist()
-    return Score(float(difference), low, high)
+    return Score(float(whole), low, high)

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from distill.base.packaged import find
 from distill.jobs.steps import Workplace
 from distill.matrix.collect import collect, mean_and_interval, to_markdown, to_tables
-from distill.matrix.matrix import Matrix, Run, load_matrix
+from distill.matrix.load import load_matrix
+from distill.matrix.matrix import Matrix, Run
 from distill.matrix.plan import cache_name, evaluations, training, trainings
+from distill.matrix.scenes import SceneMatrix
 from distill.matrix.timing import epochs_at_equal_time, longer_runs
 from distill.results.files import new_results, write_results
 from distill.results.schema import FILE_NAME
@@ -47,11 +50,12 @@ def test_every_command_of_a_plan_is_understood(path, cached, tmp_path):
         known.add(step.name)
         tool = importlib.import_module(f'distill.cli.{step.command[0]}')
         args = tool.build_parser().parse_args(step.command[1:])
-        assert Path(getattr(args, 'config', __file__)).is_file()
+        assert Path(find(getattr(args, 'config', __file__))).is_file()
     runs = {run.name for run in [*plan.alone(), *plan.taught()]}
     others = {step.name.split()[0] for step in steps if step.name not in runs}
     assert runs <= known
-    assert others == {'robustness', *(['cache'] if cached else [])}
+    judge = 'test' if isinstance(plan, SceneMatrix) else 'robustness'
+    assert others == {judge, *(['cache'] if plan.cache else [])}
 
 
 def test_each_student_learns_alone_and_from_every_teacher_but_itself(tmp_path):

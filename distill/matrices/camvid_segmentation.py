@@ -1,0 +1,13 @@
+"""A segmenter on a small ResNeSt teaches one on a small Robust-ResNet, on CamVid's streets.
+
+robust-backbones transfer camvid_segmentation --data-root PATH_OF_camvid_ade
+
+Hardware: one CPU core and more. Cost: not measured.
+"""
+
+_base_ = './shapes_segmentation.py'
+
+data_root = 'data/camvid_ade'
+students = dict(robust='deeplabv3_robust-resnet-dw_tiny_camvid')
+teachers = dict(resnest=dict(config='deeplabv3_resnest_tiny_camvid'))
+iters = dict(resnest=1500, robust=1000)
