@@ -303,3 +303,19 @@ def test_the_command_writes_what_the_call_does(config, cache, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert 'a view takes 520 bytes' in shown
     assert 'verified: the largest difference is 0' in shown
+
+
+def test_shares_of_the_files_are_the_cache_of_one_process(config, cache, tmp_path):
+    given = dict(dtype='float32', grid_dims=24, fit_views=64, progress=False)
+    with pytest.raises(ValueError, match=r'has no manifest yet, .* begin with share 0/2'):
+        distill.cache_teacher(config, tmp_path / 'shares', share=(1, 2), **given)
+    for number in (0, 1):
+        distill.cache_teacher(config, tmp_path / 'shares', share=(number, 2), **given)
+    assert not Manifest.read(tmp_path / 'shares').cache.grid.worst  # Known when all is written.
+    distill.cache_teacher(config, tmp_path / 'shares', **given)
+    distill.cache_teacher(config, tmp_path / 'engine', engine='local', jobs=2, **given)
+    for path in sorted(cache.glob('[0-9m]*')):
+        for other in ('shares', 'engine'):
+            assert (tmp_path / other / path.name).read_bytes() == path.read_bytes(), path
+    with pytest.raises(ValueError, match=r'share 2/2 does not exist'):
+        distill.cache_teacher(config, tmp_path / 'shares', share=(2, 2), **given)

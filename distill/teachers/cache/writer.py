@@ -58,7 +58,8 @@ class ViewWriter(ABC):
         self.dataset = DATASETS.build({key: value for key, value in self.loader.dataset.items() if key != 'corrupt'})
         self.sampler = DATA_SAMPLERS.build(self.loader.sampler, default_args=dict(dataset=self.dataset, seed=0))
         require_view_sampler(self.sampler)
-        self.rank, self.world_size = share or get_dist_info()
+        place: tuple[int, int] = share or get_dist_info()
+        self.rank, self.world_size = place
         self.plan: ViewPlan = self.sampler.plan
         if views is None:
             if 'max_epochs' not in config.train_cfg:
