@@ -148,6 +148,7 @@ def cache_teacher(
             writer = CacheWriter(settings, folder, views, topk, dtype, default_device(), place, tell, share)
         if engine is not None:
             told = dict(views=writer.views, topk=topk, dtype=dtype, grid_dims=grid_dims, grid_dtype=grid_dtype)
+            told |= dict(fit_views=fit_views)
             words = ['cache', str(_written(settings, folder)), *as_words(dict(told, out=folder, teacher=number))]
             spread(words, folder, engine, jobs, engine_options, say=tell)
         writer.write(bar)
