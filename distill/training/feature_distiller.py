@@ -178,6 +178,10 @@ def check_teachers(teachers: Sequence[Mapping[str, Any]]) -> list[str]:
         name = config.get('name')
         if not isinstance(name, str) or not name.replace('-', '_').isidentifier():
             raise ValueError(f'model.teachers.{place}.name is {name!r}; give a name of letters, digits, _ and -')
+        if 'loss' in name:
+            raise ValueError(
+                f"a teacher is called '{name}', and all that has 'loss' in its name is added up; rename it"
+            )
         if name in names:
             raise ValueError(f"two teachers are called '{name}' (model.teachers); give each a name of its own")
         check_weight(config.get('weight', 1.0), f"teacher '{name}'")

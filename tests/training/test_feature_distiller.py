@@ -252,6 +252,7 @@ def test_a_network_of_a_users_own_is_taught_by_what_it_gives():
         (dict(DINO, losses=COSINE), 'model.teachers is {.*; give a list of dicts'),
         ([dict(DINO, name='a.b', losses=COSINE)], "model.teachers.0.name is 'a.b'; give a name of letters"),
         ([dict(DINO, name=None, losses=COSINE)], 'model.teachers.0.name is None'),
+        ([dict(DINO, name='lossy', losses=COSINE)], "a teacher is called 'lossy', and all that has 'loss' in its name"),
         ([DINO], "teacher 'dino' serves no loss; add one"),
         ([dict(DINO, losses=[dict(on='grid')])], "teacher 'dino' has the loss {'on': 'grid'} without a type"),
         ([dict(DINO, losses=COSINE, warmup=0)], "teacher 'dino' has a warmup of 0 steps; give a whole number"),
