@@ -44,7 +44,7 @@ def mse(x: Tensor, y: Tensor) -> Tensor:
 
 
 def smooth_l1(x: Tensor, y: Tensor, beta: float = 2.0) -> Tensor:
-    """Mean of d²/2β where d = |x − y| is below β, and of d − β/2 elsewhere.
+    """Mean of d²/2β where ``d = |x − y|`` is below β, and of d − β/2 elsewhere.
 
     Source: Wei et al., "Contrastive Learning Rivals Masked Image Modeling in Fine-tuning via Feature Distillation",
     2022, with β = 2, on the teacher's features after a LayerNorm without weights (``statistics='layer_norm'``).
