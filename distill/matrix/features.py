@@ -25,7 +25,7 @@ from backbones.record import ModelRecord
 from distill.base.files import write_text
 from distill.base.folders import ClassFolders, find_images
 from distill.base.packaged import ROOT
-from distill.matrix.steps import Step, Workplace, run_steps
+from distill.jobs.steps import Step, Workplace, run_steps
 from distill.robustness.probe.labels import choose_labelled
 from distill.training.hooks.save_student import save_student
 
