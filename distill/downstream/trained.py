@@ -73,7 +73,7 @@ def load_trained(settings: Config, checkpoint: str, whose: str = '', advice: str
     _without_pretraining(settings.model)
     # A backbone whose name stands beside its weights alone is built from these.
     read_safely()
-    network = _build(settings)
+    network = build_network(settings)
     try:
         check_weights(network, checkpoint, **({'advice': advice} if advice else {}))
         content = prepare(read_checkpoint(checkpoint), network, checkpoint, resume=False)
@@ -95,7 +95,7 @@ def _without_pretraining(model: dict) -> None:
         part.pop('init_cfg', None)
 
 
-def _build(config: Config) -> nn.Module:
+def build_network(config: Config) -> nn.Module:
     """Build a model by OpenMMLab's own function, without weights, and without its guess of classes.
 
     The scope of this process, which that function would set for good, stays as it is.

@@ -15,7 +15,8 @@ from distill.downstream.graphs.cascade_rcnn import CascadeGraph
 from distill.downstream.graphs.deployed import inference_network, resize_of, scene_graph, takes_any_size
 from distill.downstream.graphs.preprocess import preprocess_of
 from distill.downstream.graphs.segmenter import SegmenterGraph
-from distill.downstream.inference import SceneModel, _build
+from distill.downstream.inference import SceneModel
+from distill.downstream.trained import build_network
 from distill.engines.scenes import as_input, objects_of
 
 OWN_BOXES = {
@@ -36,7 +37,7 @@ def scene_of(config: Config) -> SceneModel:
     config = copy.deepcopy(config)
     complete(config)
     torch.manual_seed(0)
-    network = _build(config).eval()
+    network = build_network(config).eval()
     for module in network.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)
