@@ -1,5 +1,6 @@
 """Every family exports and agrees with its model in the engines, as docs/deploy.md says."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from backbones.zoo import FAMILIES as ZOO
 from distill.engines import by_name
 
 PAGE = (Path(__file__).parents[2] / 'docs' / 'deploy.md').read_text()
+WHOLE_TABLE = pytest.mark.skipif(
+    'ALL_FAMILIES' not in os.environ, reason='takes a minute a family: ALL_FAMILIES=1 runs the whole table'
+)
 MISSING = [name for name in ENGINES if by_name(name).missing()]
 
 
@@ -22,7 +26,7 @@ def test_every_family_has_a_member_in_the_table():
 
 @pytest.mark.skipif(bool(MISSING), reason=f'not installed: {", ".join(MISSING)}')
 @pytest.mark.parametrize(
-    'name', [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in FAMILIES]
+    'name', [one if one in QUICK else pytest.param(one, marks=[pytest.mark.slow, WHOLE_TABLE]) for one in FAMILIES]
 )
 def test_the_engines_take_what_the_table_says(name):
     """Files are verified to 1e-4 where they are written; one that differs is a cell that says so."""
