@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ONEDL := .onedl
 ENGINES := onnx onnxscript onnxruntime openvino nncf MNN executorch
-MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist mypy faster_coco_eval argcomplete nbclient ipykernel $(ENGINES)
+MODULES := torch torchvision timm mmengine mmcv mmdet mmseg ftfy tensorboard matplotlib rich pytest xdist mypy faster_coco_eval argcomplete nbclient ipykernel submitit ray pyarrow datasets $(ENGINES)
 SITE := sphinx furo myst_nb sphinx_copybutton sphinx_design
 
 export PYTHONPATH := $(CURDIR)

@@ -343,7 +343,7 @@ def fixed_size(network: nn.Module) -> tuple[int, int] | None:
     patch_embed: Any = getattr(network, 'patch_embed', None)
     config: Any = getattr(network, 'pretrained_cfg', None) or {}
     if getattr(patch_embed, 'img_size', None):
-        size = patch_embed.img_size if patch_embed.strict_img_size else None
+        size = patch_embed.img_size if getattr(patch_embed, 'strict_img_size', False) else None
     else:
         size = config['input_size'][-2:] if config.get('fixed_input_size') else None
     return tuple(size) if size is not None else None

@@ -115,7 +115,9 @@ class TimmBackbone(BaseModule):
         # Any: no class holds timm's contract for all of its models.
         self.net: Any = speed_up_depthwise(_create(model, found.pretrained, model_kwargs))
         self._way = _find_way(model, plan, model_kwargs, out_indices, self.net)
+        self.seen_kinds: list[str] | None = None
         if found.file is not None:
+            self.seen_kinds = found.record.seen_kinds
             weights, source, _ = read_weights_for(self.net, found, checkpoint_prefix)
             fitted = fit_weights(self.net, _without_classifier(weights, self.net), source, resample_stem)
             load_all(self.net, fitted, source, model)

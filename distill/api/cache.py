@@ -15,7 +15,8 @@ from distill.api.checks import check_least
 from distill.api.configs import experiment_of
 from distill.api.networks import Given, networks
 from distill.api.session import call
-from distill.base.files import remove_leftovers
+from distill.api.spread import Share, as_words, check_share, spread
+from distill.base.files import remove_leftovers, write_text
 from distill.base.paths import check_can_write
 from distill.base.processes import default_device
 from distill.base.screen import screen
@@ -68,6 +69,10 @@ def cache_teacher(
     fit_views: int = FIT_VIEWS,
     verify: int = 0,
     launcher: str = 'none',
+    engine: str | None = None,
+    jobs: int | None = None,
+    engine_options: Mapping[str, Any] | None = None,
+    share: Share | None = None,
     progress: bool = True,
     cfg_options: Mapping[str, Any] | None = None,
     **overrides: Any,
@@ -91,6 +96,11 @@ def cache_teacher(
         fit_views: Views of the sample on which the components are found.
         verify: Compute so many pairs of views again and compare.
         launcher: How the processes were started; they share the files out among them.
+        engine: Spread the files over processes: ``local`` (this machine), ``slurm`` or ``ray``; None writes all here.
+        jobs: How many processes; None for 2 here and 64 on a cluster.
+        engine_options: Settings of the engine, as `distill.transfer` takes them.
+        share: Write the share ``(i, n)`` of the files only, from ``(0, n)``, which begins, to ``(n - 1, n)``; a call
+            without it writes what is missing, and completes the manifest.
         progress: Show a progress bar.
         cfg_options: Settings in place of the config's, as `train` takes them.
         **overrides: Settings in place of the config's, as `train` takes them.
@@ -109,15 +119,17 @@ def cache_teacher(
         if given not in known:
             raise ValueError(f"{name} '{given}' is unknown; choose from {', '.join(known)}")
     check_can_write(out, 'out', is_folder=True)
+    check_share(share)
+    if engine is not None and teacher is not None and not isinstance(teacher, (str, os.PathLike)):
+        raise ValueError('a network of this process is given as the teacher, which others lack; save it to a file')
     folder = Path(out)
     settings, _ = load_config(experiment_of(config, data_root, None, {**(cfg_options or {}), **overrides}, launcher))
     init_default_scope('mmengine')
     join_processes(launcher)
     is_features = settings.model.get('type') == 'FeatureDistiller'
-    if is_features and teacher is not None:
-        raise ValueError(f'{settings.filename} names its teachers in model.teachers; set them there, and drop teacher')
     with networks(settings, None, teacher):
-        remove_leftovers(folder)
+        if share is None:  # Other shares are writing.
+            remove_leftovers(folder)
         shown = progress and get_dist_info()[0] == 0
         console = screen(quiet=not shown)
 
@@ -130,10 +142,15 @@ def cache_teacher(
         writer: CacheWriter | FeatureWriter
         if is_features:
             stored = Stored(dtype, topk, grid_dims, grid_dtype, fit_views)
-            writer = FeatureWriter(settings, folder, views, stored, default_device(), number, tell)
+            writer = FeatureWriter(settings, folder, views, stored, default_device(), number, tell, share)
         else:
             place = _number(number)
-            writer = CacheWriter(settings, folder, views, topk, dtype, default_device(), place, tell)
+            writer = CacheWriter(settings, folder, views, topk, dtype, default_device(), place, tell, share)
+        if engine is not None:
+            told = dict(views=writer.views, topk=topk, dtype=dtype, grid_dims=grid_dims, grid_dtype=grid_dtype)
+            told |= dict(fit_views=fit_views)
+            words = ['cache', str(_written(settings, folder)), *as_words(dict(told, out=folder, teacher=number))]
+            spread(words, folder, engine, jobs, engine_options, say=tell)
         writer.write(bar)
         difference = writer.verify(verify) if verify and writer.rank == 0 else None
         error = writer.grid_error if isinstance(writer, FeatureWriter) else None
@@ -145,3 +162,10 @@ def _number(teacher: int | str) -> int:
     if not str(teacher).isdigit():
         raise ValueError(f"teacher '{teacher}' is no number; give 0 for the first")
     return int(teacher)
+
+
+def _written(settings: Config, folder: Path) -> Path:
+    """The config with all that was set beside it, as a file for other processes."""
+    path = folder / 'config.py'
+    write_text(path, settings.pretty_text)
+    return path

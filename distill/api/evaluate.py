@@ -23,6 +23,7 @@ from distill.base.files import remove_leftovers, write_json
 from distill.base.processes import cuda_or_cpu
 from distill.base.records import DEFINITIONS
 from distill.base.screen import counting_progress, screen
+from distill.report.tables import seen_notes
 from distill.results.provenance import command_line
 from distill.robustness.evaluate import Settings
 from distill.robustness.evaluate import evaluate as evaluate_runs
@@ -149,6 +150,7 @@ def evaluate(
         content = with_progress(runs, chosen, settings, progress, missing)
     keys, run_names = [suite.key for suite in chosen], [run.name for run in runs]
     notes = [*problem_lines(content, run_names), *missing_clean_lines(content, run_names, chosen)]
+    notes += seen_notes(content, runs=run_names)
     return Results(content, folder, run_names, keys, notes, missing, temporary)
 
 

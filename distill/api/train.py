@@ -149,7 +149,7 @@ def _shift_hooks(config: Config, interval: int | None) -> list[Hook]:
     if interval < 1:
         raise ValueError(f'shifts is {interval}; give 1 or more')
     if not trains_classifier(config):
-        raise ValueError(f'{config.filename} trains no student; drop --shifts and use tools/test.py --corruptions')
+        raise ValueError(f'{config.filename} trains no classifier; drop --shifts and use tools/test.py --corruptions')
     if 'teachers' in config.model:
         raise ValueError(f'{config.filename} trains a student without classes, which no shift can count; drop --shifts')
     from distill.training.hooks.shift_scores import ShiftScoresHook

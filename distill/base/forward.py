@@ -165,12 +165,10 @@ def as_map(network: Any, features: Tensor, images: Tensor) -> Tensor:
     Raises:
         ValueError: The features lie in no map.
     """
-    if features.ndim == 4:
+    if isinstance(features, Tensor) and features.ndim == 4:
         return features.permute(0, 3, 1, 2) if getattr(network, 'output_fmt', 'NCHW') == 'NHWC' else features
     if not is_of_tokens(network):
-        raise ValueError(
-            f'the features of {type(network).__name__} {tuple(features.shape)} lie in no map; name one of its layers'
-        )
+        raise ValueError(f'what {type(network).__name__} gives at its end is no map; name one of its layers (layer=-1)')
     height, width = network.patch_embed.dynamic_feat_size(images.shape[-2:])
     return features[:, network.num_prefix_tokens :].unflatten(1, (height, width)).permute(0, 3, 1, 2)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from distill.cli.arguments import add_config_arguments, check_at_least, check_can_write, check_config_arguments
 from distill.cli.command import prepare_torch, run_command
+from distill.cli.engine_arguments import add_engine_arguments, engine_arguments, share_argument
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,6 +41,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--fit-views', type=int, default=256, metavar='N', help='views of the sample on which the '
                         'components are found (default: %(default)s)')  # fmt: skip
     parser.add_argument('--verify', type=int, default=0, metavar='N', help='compute N pairs of views again and compare')
+    add_engine_arguments(parser, 'shares of the files', alone=True)
+    parser.add_argument('--share', type=share_argument, metavar='I/N', help='write this share of the files only, from '
+                        '0/N, which begins, to N-1/N; the command without it then completes the cache')  # fmt: skip
     return parser
 
 
@@ -56,6 +60,7 @@ def check(args: argparse.Namespace) -> None:
     if isinstance(args.teacher, int):
         check_at_least(args, 0, 'teacher')
     check_can_write(args.out, '--out', is_folder=True)
+    engine_arguments(args)
 
 
 def run(args: argparse.Namespace) -> dict:
@@ -67,10 +72,13 @@ def run(args: argparse.Namespace) -> dict:
     from distill.api.cache import cache_teacher
 
     names = ('views', 'topk', 'dtype', 'grid_dims', 'grid_dtype', 'fit_views', 'verify', 'launcher', 'cfg_options')
-    given = {name: getattr(args, name) for name in names}
+    given = {name: getattr(args, name) for name in (*names, 'share')} | engine_arguments(args)
     cache = cache_teacher(args.config, args.out, args.data_root, number=args.teacher, **given)
     result = {'cache': str(cache.path), 'rows': cache.rows, 'bytes': cache.size}
     console = Console(quiet=cache.rank > 0)
+    if args.share is not None:
+        console.print(f'{args.out}: share {args.share[0]}/{args.share[1]} is written')
+        return result
     console.print(f'{args.out}: {result["rows"]} views, {result["bytes"] / 2**20:.1f} MiB')
     if cache.grid_error is not None:
         result['grid_error'] = dict(cache.grid_error)

@@ -62,10 +62,11 @@ def run(args: argparse.Namespace) -> dict:
     from distill.base.screen import result_table
     from distill.downstream.complete import complete
     from distill.downstream.flops import COUNTED, count_parts, default_shape
+    from distill.downstream.student_config import student_alone
     from distill.training.experiment import read_config
 
     config, notes = read_config(experiment_of(args))
-    for note in notes + complete(config):
+    for note in notes + student_alone(config) + complete(config):
         Console(stderr=True).print(note)
     shape = tuple(args.shape or default_shape(config))
     check_shape(shape)

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_array
 
 TOLERANCE = 1e-3
@@ -67,7 +66,7 @@ def glass_blur(x: np.ndarray, constants: tuple[float, int, int], rng: np.random.
     height, width = x.shape[:2]
     draw = rng.integers(4 * reach**2, size=(iterations, height - 2 * reach, width - 2 * reach), dtype=np.uint8)
     dy, dx = np.divmod(np.arange(4 * reach**2), 2 * reach) - np.intp(reach)
-    return glass_blur_from(x, sigma, reach, (dy * width + dx)[draw])
+    return _glass_blur(x, sigma, reach, _to_sources(dy * width + dx, height * width)[draw])
 
 
 def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) -> np.ndarray:
@@ -86,6 +85,15 @@ def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) 
         steps: For each iteration dy * W + dx of the pixels walked over, those of rows reach + 1 to H - reach and
             columns reach + 1 to W - reach, [iterations, H - 2 * reach, W - 2 * reach].
     """
+    return _glass_blur(x, sigma, reach, _to_sources(steps, x.shape[0] * x.shape[1]))
+
+
+def _to_sources(steps: np.ndarray, count: int) -> np.ndarray:
+    """Displacements in an image of `count` pixels, less `count` where the walk has passed the source."""
+    return np.where(steps > 0, steps - count, steps)
+
+
+def _glass_blur(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) -> np.ndarray:
     height, width = x.shape[:2]
     count = height * width
     walked = slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1)
@@ -95,7 +103,6 @@ def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) 
         after = np.arange(count, 2 * count)
         moved = after.reshape(height, width)[walked]
         moved += step
-        np.subtract(moved, count, out=moved, where=step > 0)
         unknown = np.flatnonzero(after < count)
         while len(unknown):
             found = after.take(after.take(unknown))
@@ -107,11 +114,57 @@ def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) 
 
 
 def _exact_gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
-    """`gaussian` of an image, uint8 [H, W, 3], by scikit-image's own operations in doubles."""
-    x = x / 255
-    gaussian_filter(x, (sigma, sigma, 0), mode='nearest', truncate=4, output=x)
-    x *= 255
-    return np.minimum(x, 255, out=x).astype(np.uint8)
+    """`gaussian` of an image, uint8 [H, W, 3], to the bit as scikit-image's operations in doubles give it.
+
+    The fraction of a level is dropped, so that a rounding error decides where the sum is a whole level. Single
+    precision tells all others; the doubles are worked out for the pixels that it cannot tell, in scipy's order. An area
+    of one level has one answer.
+    """
+    size = 2 * int(4 * sigma + 0.5) + 1
+    single = gaussian(x.astype(np.float32), sigma)
+    out = single.astype(np.uint8)
+    unsure = cv2.absdiff(single, np.rint(single)) < TOLERANCE
+    square = np.ones((size, size), np.uint8)
+    is_flat = cv2.erode(x, square) == cv2.dilate(x, square)  # Beyond the edge there is nothing for either.
+    flat, others = np.flatnonzero(unsure & is_flat), np.flatnonzero(unsure & ~is_flat)
+    weights = _gaussian_weights(sigma)
+    out.put(flat, _flat_levels(sigma).take(x.take(flat)))
+    if len(others):
+        rows, columns, channels = np.unravel_index(others, x.shape)
+        reach = np.arange(size) - size // 2
+        inside = [(at[:, None] + reach).clip(0, side - 1) for at, side in ((rows, x.shape[0]), (columns, x.shape[1]))]
+        around = x[inside[0][:, :, None], inside[1][:, None], channels[:, None, None]] / 255
+        out.put(others, _to_levels(_weighted(_weighted(around, weights), weights)))
+    return out
+
+
+@lru_cache(maxsize=8)
+def _gaussian_weights(sigma: float) -> np.ndarray:
+    """scipy's Gaussian kernel, cut off at 4 `sigma`."""
+    reach = int(4 * sigma + 0.5)
+    weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-reach, reach + 1) ** 2)
+    return weights / weights.sum()
+
+
+@lru_cache(maxsize=8)
+def _flat_levels(sigma: float) -> np.ndarray:
+    """What a Gaussian makes of an area of each grey level, uint8 [256]."""
+    weights = _gaussian_weights(sigma)
+    area = np.broadcast_to(np.arange(256)[:, None, None] / 255, (256, len(weights), len(weights)))
+    return _to_levels(_weighted(_weighted(area, weights), weights))
+
+
+def _weighted(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sum of x [N, taps, …] times weights over the taps, in the order in which scipy adds them up."""
+    middle = len(weights) // 2
+    total = x[:, middle] * weights[middle]
+    for tap in range(middle):
+        total += (x[:, tap] + x[:, -1 - tap]) * weights[tap]
+    return total
+
+
+def _to_levels(x: np.ndarray) -> np.ndarray:
+    return np.minimum(x * 255, 255).astype(np.uint8)
 
 
 def motion(x: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from distill.base.records import EXTRA_KINDS, GROUPS, KINDS, SEVERITIES
 from distill.corruptions.augmix import AugMix
 from distill.corruptions.further import FURTHER
 from distill.corruptions.prime import Prime
-from distill.corruptions.table import corrupt
+from distill.corruptions.table import MIN_SIZE_PX, corrupt
 
 MIXTURES = ('augmix', 'prime')
 DEFAULT_KINDS = (*EXTRA_KINDS, *FURTHER)
@@ -80,6 +80,22 @@ class TrainingCorruption:
                 raise ValueError(f"{name} has no setting '{strange[0]}'; choose from {', '.join(known)}")
         augmix, prime = AugMix(**self.augmix), Prime(**self.prime)
         return (augmix, prime) if self.geometry else (replace(augmix, geometry=False), replace(prime, warp=0))
+
+    def check_side(self, side: int) -> None:
+        """Check that images are large enough.
+
+        Args:
+            side: Shorter side of the images, in pixels.
+
+        Raises:
+            ValueError: They are too small for a kind.
+        """
+        needing = [kind for kind in self.kinds if kind in KINDS + EXTRA_KINDS]
+        if needing and side < MIN_SIZE_PX:
+            raise ValueError(
+                f"corruption '{needing[0]}' wants images of at least {MIN_SIZE_PX} pixels and these have {side}; "
+                f'choose from {", ".join((*FURTHER, *MIXTURES))}'
+            )
 
     @property
     def seen(self) -> list[str]:

@@ -79,34 +79,23 @@ class ViewPreprocessor(BaseDataPreprocessor):
         # Keys and seeds stay on the CPU: the cache and the generators that they are for are there.
         images, targets = self.cast_data(list(data[:2]))
         keys, seeds = (torch.stack(list(data[2:4]), dim=1), data[4]) if len(data) > 2 else (None, None)
-        images = self._normalised(images)
-        # Images without labels are mixed alone. Asked on the CPU, where it makes no device wait.
-        labelled = self.mixup is None or not training or not bool((data[1] < 0).any())
-        if len(data) < 6:
-            if training:
-                images, targets = self._augment_labelled(images, targets, keys, seeds, labelled)
-            return dict(images=images, targets=targets, keys=keys)
-        copies = [self._normalised(copy) for copy in self.cast_data(data[5]).unbind(1)]
-        if training:
-            # timm's modes draw from numpy's generator, which each copy finds as its view has found it.
-            state = np.random.get_state()
-            images, mixed = self._augment_labelled(images, targets, keys, seeds, labelled)
-            for place, copy in enumerate(copies):
-                np.random.set_state(state)
-                copies[place] = self._augment_labelled(copy, targets, keys, seeds, labelled)[0]
-            targets = mixed
-        corrupted = copies[0] if len(copies) == 1 else torch.cat(copies)
-        return dict(images=images, targets=targets, keys=keys, corrupted=corrupted)
+        images = normalise(images.to(memory_format=self.memory_format), self.mean, self.std)
+        corrupted = self._corrupted(data, training) if len(data) > 5 else {}
+        if training and self.mixup is not None and bool((data[1] < 0).any()):  # Images without labels are mixed alone.
+            images, _ = self._augment(images, targets.clamp(min=0), keys, seeds)
+        elif training:
+            images, targets = self._augment(images, targets, keys, seeds)
+        return dict(images=images, targets=targets, keys=keys, **corrupted)
 
-    def _augment_labelled(
-        self, images: Tensor, targets: Tensor, keys: Tensor | None, seeds: Tensor | None, labelled: bool
-    ) -> tuple[Tensor, Tensor]:
-        if labelled:
-            return self._augment(images, targets, keys, seeds)
-        return self._augment(images, targets.clamp(min=0), keys, seeds)[0], targets
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        return normalise(images.to(memory_format=self.memory_format), self.mean, self.std)
+    def _corrupted(self, data: Sequence[Tensor], training: bool) -> dict:
+        """The corrupted copies of a batch of views, prepared as the views themselves will be."""
+        # timm's modes of mixing draw from numpy's generator, which the views shall find as each copy has found it.
+        state = np.random.get_state()
+        copies = []
+        for copy in data[5].unbind(1):
+            copies.append(self.forward([copy, *data[1:5]], training)['images'])
+            np.random.set_state(state)
+        return {'corrupted': copies[0] if len(copies) == 1 else torch.cat(copies)}
 
     def view_batch(self, images: Tensor, keys: Tensor | None = None) -> ViewBatch:
         """The images of a prepared batch as a teacher is shown them.

@@ -24,6 +24,10 @@ HEADERS = 500
 """Images whose headers are looked at before training, spread evenly: less than a second, on a disk of its own."""
 
 
+VIEW_PX = 224
+"""Side of a view where a transform gives none: timm's default."""
+
+
 @DATASETS.register_module()
 class Views(Dataset):
     """Augmented views of an image set.
@@ -86,6 +90,9 @@ class Views(Dataset):
         sources: Sequence[Mapping] | None = None,
     ):
         self.corruption = build_corruption(corrupt, 'dataset.corrupt')
+        if self.corruption is not None:
+            size = (transform or {}).get('input_size', VIEW_PX)
+            self.corruption.check_side(size if isinstance(size, int) else min(size[-2:]))
         if on_broken not in ('raise', 'skip'):
             raise ValueError(f"on_broken is '{on_broken}'; choose from raise, skip")
         self.labelled = labels

@@ -10,6 +10,8 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from distill.base.seeding import seed_everything
+from distill.data.shards import NO_LABEL
+from distill.data.stream_views import StreamViews
 from distill.downstream.pictures import draw_boxes, draw_labels, enlarge, side_by_side
 from distill.training.experiment import SCOPES
 from distill.training.runner import named_data
@@ -37,6 +39,9 @@ def browse(config: Config, split: str, count: int, seed: int) -> Iterator[tuple[
         dataset = DATASETS.build(settings)
     if config.get('default_scope') in SCOPES:
         check_scenes(dataset)
+    if isinstance(dataset, StreamViews):  # Its first images, since nobody knows how many there are.
+        yield from (draw_views(dataset, place) for place in range(count))
+        return
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int).tolist()
     for index in chosen:
         if config.get('default_scope') in SCOPES:
@@ -78,10 +83,17 @@ def draw_scene(sample: dict, classes: tuple[str, ...], index: int) -> tuple[str,
 
 
 def draw_views(dataset, index: int) -> tuple[str, Tensor]:
-    """Draw some views of an image of a `Views` set in a row, below them corrupted copies; the name has the class."""
-    views = [dataset[index, view] for view in range(VIEWS)]
+    """Draw some views of an image of a `distill.data.views.Views` set in a row, below them corrupted
+    copies if there are any; the name has the class.
+
+    A stream shows one view of an image in a pass, and that alone is drawn.
+    """
+    is_stream = isinstance(dataset, StreamViews)
+    views = [dataset[index]] if is_stream else [dataset[index, view] for view in range(VIEWS)]
     images = [enlarge(torch.as_tensor(np.asarray(image)), MIN_SIDE)[0] for image, *_ in views]
+    label = views[0][1]
+    name = f'{index:06d}' if label == NO_LABEL else f'{index:06d}_{dataset.classes[label]}'
     rows = [side_by_side(images)]
     if getattr(dataset, 'corruption', None) is not None:
         rows.append(side_by_side([enlarge(view[5][0], MIN_SIDE)[0] for view in views]))
-    return f'{index:06d}_{dataset.classes[views[0][1]]}', torch.cat(rows, dim=1)
+    return name, torch.cat(rows, dim=1)

@@ -17,21 +17,20 @@ from mmengine.dist import broadcast_object_list
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 
-from backbones.weights.checkpoint_file import read_checkpoint
 from distill.base.files import read_json, write_json
 from distill.base.records import KINDS, SEVERITIES, Cell, cells_of
 from distill.corruptions import frost_source
-from distill.downstream.artefact import build_tested, is_artefact, tested_sha256
+from distill.downstream.artefact import build_tested, tested_sha256
 from distill.downstream.corruption_report import write_report
 from distill.downstream.per_image import KeepPerImage
 from distill.downstream.scores import main_scores, task_scores
+from distill.downstream.seen import seen_in_training
 from distill.downstream.transforms import Corrupt
 from distill.results.cells import cells_to_json
 from distill.results.per_image import CLEAN, cell_key, per_image_file
 from distill.results.provenance import library_versions
 from distill.robustness.suite_table import ON_THE_FLY
 from distill.training.runner import named_data
-from distill.training.seen import SEEN
 
 
 @dataclass(frozen=True)
@@ -192,13 +191,6 @@ def limit_metrics(runner: Runner) -> None:
     for metric in runner.test_loop.evaluator.metrics:
         if hasattr(metric, 'img_ids'):
             metric.img_ids = [dataset.get_data_info(index)['img_id'] for index in range(len(dataset))]
-
-
-def seen_in_training(path: str) -> list[str]:
-    """The corruptions that a checkpoint's network saw in training, as its run has noted; none for an exported file."""
-    meta = None if is_artefact(path) else read_checkpoint(path).get('meta')
-    found = meta.get(SEEN) if isinstance(meta, Mapping) else None
-    return [str(kind) for kind in found or ()]
 
 
 def summarise(

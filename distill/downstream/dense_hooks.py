@@ -39,6 +39,10 @@ class CheckTeacherHook(Hook):
                 teacher.order_classes(class_names(dataset), where)
             except ValueError as error:
                 raise ValueError(f'loss {first(needing)} compares classes: {error}') from None
+        terms = ', '.join(f'{term.name} (weight {term.full_weight:g})' for term in model.distillation.terms)
+        runner.logger.info(
+            f"{teacher.described.name} is '{teacher.source['checkpoint']}'; the student learns by {terms}"
+        )
         if not runner._resume and same_weights(model, teacher.network):
             raise ValueError(
                 f"the teacher '{teacher.source['checkpoint']}' has the very weights that the student begins with, from "
@@ -61,7 +65,7 @@ class SaveDenseStudentHook(Hook):
     Beside each checkpoint that a run can resume, ``student_last.pth`` in the work directory is the student of the
     newest one. A checkpoint that is written without an optimizer, as the best one of ``save_best`` is, holds the
     student alone. With `EMAHook` it is the average in either case. Both files are plain checkpoints of the student's
-    own config, for mmdet's and mmseg's tools too.
+    own config, for mmdet's and mmseg's tools too. The ``meta`` of all names the teacher.
     """
 
     # After EMAHook, which puts the average in place of the weights, and StopOnBadLossHook, which may refuse them.
@@ -69,6 +73,9 @@ class SaveDenseStudentHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Write the student, or leave it alone in the checkpoint."""
+        model: Any = bare_model(runner.model)
+        if isinstance(model, Distilled):
+            checkpoint['meta']['teacher'] = dict(model.distillation.teacher.source)
         student = student_weights(checkpoint['state_dict'])
         if 'optimizer' not in checkpoint:
             checkpoint['state_dict'] = student

@@ -13,6 +13,7 @@ from PIL import Image
 
 from distill.downstream.graphs.deployed import SceneGraph, palette_of
 from distill.downstream.inference import DETECTION, SceneModel
+from distill.downstream.seen import seen_in_training
 from distill.engines import Converter, Engine, Names, by_name
 from distill.engines.artefact import Manifest, Verification, artefact_sha256
 from distill.engines.onnx_runtime import add_metadata
@@ -21,6 +22,7 @@ from distill.engines.tracing import exported_program
 from distill.export.compare_scenes import SceneComparison, compare_labels, compare_objects
 from distill.export.files import Exported, Wish, versions
 from distill.export.verify import first_differing_layer
+from distill.training.seen import SEEN
 
 AGREEMENT = {'detection': 0.99, 'segmentation': 0.999}
 """The least share of objects or pixels that agree."""
@@ -169,6 +171,8 @@ class Job:
         if self.detects:
             details['score_threshold'] = float(scene.network.test_cfg.rcnn.score_thr)
             details['mask_threshold'] = self.threshold
+        if seen := seen_in_training(self.about['checkpoint']):
+            details[SEEN] = seen
         if graph.largest is not None:
             details['largest'] = list(graph.largest)
             details['fixed_because'] = 'the network sees one size, up to which images are filled up'

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from distill.engines import Dynamic, Engine, Names, Transparent
+from distill.engines import Converter, Dynamic, Engine, Names, Transparent
 from distill.engines.onnx_runtime import lowered
 from distill.engines.portions import run_images
 from distill.engines.tracing import exported_program, values_of
@@ -169,8 +169,8 @@ def first_differing_layer(
     """
     if not isinstance(engine, Transparent):
         return f'{engine.name} does not tell what is computed inside'
-    # All engines that tell what is computed inside start from ONNX.
-    program = lowered(program, names)
+    if engine.name == 'onnx' or isinstance(engine, Converter):  # The values have the names of the ONNX file.
+        program = lowered(program, names)
     layers = _layers(program)
     expected = {
         name: value

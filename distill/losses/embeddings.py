@@ -4,8 +4,10 @@ They are pure functions in fp32 of the student's projected features and the teac
 [B, H, W, D] of the positions of maps of one size. Each is the mean over images or over images and positions.
 """
 
+import functools
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -42,7 +44,7 @@ def mse(x: Tensor, y: Tensor) -> Tensor:
 
 
 def smooth_l1(x: Tensor, y: Tensor, beta: float = 2.0) -> Tensor:
-    """Mean of d²/2β where d = |x − y| is below β, and of d − β/2 elsewhere.
+    """Mean of d²/2β where ``d = |x − y|`` is below β, and of d − β/2 elsewhere.
 
     Source: Wei et al., "Contrastive Learning Rivals Masked Image Modeling in Fine-tuning via Feature Distillation",
     2022, with β = 2, on the teacher's features after a LayerNorm without weights (``statistics='layer_norm'``).
@@ -145,23 +147,36 @@ def resampled(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Sample a map at the centres of the cells of another grid over the same image.
 
     Bilinear between the centres of cells (``align_corners=False``): cell i of n lies at (i + ½)/n of the image's side
-    in both grids, so that a feature stays where it is in the image. A finer map is smoothed to the coarser grid
-    (``antialias``), as no cell of it should go unseen.
+    in both grids, so that a feature stays where it is in the image. A finer map is smoothed to the coarser grid, as no
+    cell of it should go unseen. This is done by matrix products, whose gradient on a GPU is the same each time; that of
+    torch's own function is not.
 
     Differs from NVIDIA's public code in the TAO toolkit, which puts the corner cells of both grids at one place
     (``align_corners=True``) and so moves the others against the image.
 
     Args:
-        x: Map [B, C, H, W].
+        x: Map [B, H, W, C].
         size: Height and width of the other grid.
 
     Returns:
-        Map [B, C, height, width].
+        Map [B, height, width, C] in fp32.
     """
-    if tuple(x.shape[2:]) == tuple(size):
+    if tuple(x.shape[1:3]) == tuple(size):
         return x
-    is_finer = x.shape[2] > size[0] or x.shape[3] > size[1]
-    return F.interpolate(x, size, mode='bilinear', align_corners=False, antialias=is_finer)
+    with torch.autocast(x.device.type, enabled=False):
+        rows, columns = (_sampling(x.shape[axis + 1], size[axis], x.device) for axis in (0, 1))
+        x = columns @ x.float()
+        return (rows @ x.flatten(2)).unflatten(2, (size[1], -1))
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _sampling(cells: int, others: int, device: torch.device) -> Tensor:
+    """Weights [others, cells] of the cells of an axis in each cell of another grid; those of a row sum to 1."""
+    ours, theirs = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in (cells, others))
+    distance = (theirs[:, None] - ours).abs() * min(cells, others)
+    weights = (1 - distance).clamp(min=0)
+    return (weights / weights.sum(dim=1, keepdim=True)).float().to(device)
 
 
 EMBEDDING_LOSSES: dict[str, Callable[..., Tensor]] = {

@@ -123,6 +123,52 @@ def losses_on(place: str) -> dict[str, Callable[..., Tensor]]:
     return {**{name: EMBEDDING_LOSSES[name] for name in EMBEDDING_LOSSES if name != 'pseudo_classes'}, **FEATURE_LOSSES}
 
 
+def check_settings(name: str, losses: Sequence[Mapping], statistics: str, warmup: int) -> None:
+    """Check what a config says of a teacher's losses and statistics.
+
+    Args:
+        name: Name of the teacher, for errors.
+        losses: Arguments of `FeatureTerm`.
+        statistics: How the teacher's features are standardised.
+        warmup: Steps over which statistics are gathered.
+
+    Raises:
+        ValueError: There is no loss, one has no type, or a value is none of its choices.
+    """
+    if not losses:
+        raise ValueError(f"teacher '{name}' serves no loss; add one to its losses, such as dict(type='cosine')")
+    for loss in losses:
+        if not isinstance(loss, Mapping) or 'type' not in loss:
+            raise ValueError(f"teacher '{name}' has the loss {loss!r} without a type; give dict(type='cosine')")
+    if statistics not in STATISTICS:
+        raise ValueError(
+            f"teacher '{name}' has the statistics '{statistics}', which are unknown; choose from "
+            f'{", ".join(STATISTICS)}'
+        )
+    if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 1:
+        raise ValueError(f"teacher '{name}' has a warmup of {warmup!r} steps; give a whole number of 1 or more")
+
+
+def _widths(term: FeatureTerm, name: str, student: Widths, teacher: Widths) -> tuple[int, int]:
+    """The widths of what a loss compares, of the student and of the teacher."""
+    given = {'pooled': teacher.pooled, 'grid': teacher.maps.get(None), 'logits': teacher.logits or None}
+    width = given[term.on]
+    if width is None:
+        there = ', '.join(place for place in PLACES if given[place]) or 'nothing'
+        raise ValueError(
+            f"loss {term.kind} is on {term.on}, which teacher '{name}' does not give; set on to one of: {there}"
+        )
+    own = student.maps[term.layer] if term.on == 'grid' else student.pooled
+    if own is None:
+        raise ValueError(f'loss {term.kind} is on {term.on}, which the student does not give; set on to pooled')
+    if term.head == 'none' and own != width and term.kind not in RELATIONS:
+        raise ValueError(
+            f"loss {term.kind} compares {own} channels of the student with {width} of teacher '{name}' without "
+            "a head; set head='linear' or 'mlp'"
+        )
+    return own, width
+
+
 class FeatureTerms(nn.Module):
     """All losses of one teacher.
 
@@ -151,37 +197,15 @@ class FeatureTerms(nn.Module):
         warmup: int = WARMUP_STEPS,
     ):
         super().__init__()
-        if not losses:
-            raise ValueError(f"teacher '{name}' serves no loss; add one to its losses, such as dict(type='cosine')")
-        if statistics not in STATISTICS:
-            raise ValueError(
-                f"teacher '{name}' has the statistics '{statistics}', which are unknown; choose from "
-                f'{", ".join(STATISTICS)}'
-            )
-        if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 1:
-            raise ValueError(f"teacher '{name}' has a warmup of {warmup!r} steps; give a whole number of 1 or more")
+        check_settings(name, losses, statistics, warmup)
         self.terms = nn.ModuleList(FeatureTerm(**loss) for loss in losses)
         self.heads, self.statistics = nn.ModuleDict(), nn.ModuleDict()
         self.keys: list[str] = []
         for term in self.terms:
-            given = {'pooled': teacher.pooled, 'grid': teacher.maps.get(None), 'logits': teacher.logits or None}
-            width = given[term.on]
-            if width is None:
-                there = ', '.join(place for place in PLACES if given[place]) or 'nothing'
-                raise ValueError(
-                    f"loss {term.kind} is on {term.on}, which teacher '{name}' does not give; set on to one of: {there}"
-                )
             if term.layer is not None:
                 inner = [chs or 0 for layer, chs in student.maps.items() if layer is not None]
                 term.layer = find_layer(term.layer, inner, 'student')
-            own = student.maps[term.layer] if term.on == 'grid' else student.pooled
-            if own is None:
-                raise ValueError(f'loss {term.kind} is on {term.on}, which the student does not give; set on to pooled')
-            if term.head == 'none' and own != width and term.kind not in RELATIONS:
-                raise ValueError(
-                    f"loss {term.kind} compares {own} channels of the student with {width} of teacher '{name}' without "
-                    "a head; set head='linear' or 'mlp'"
-                )
+            own, width = _widths(term, name, student, teacher)
             place = term.on if term.layer is None else f'{term.on}_{term.layer}'
             key = f'{place}_{term.head}' + (f'_{term.hidden}' if term.hidden else '')
             self.keys.append(key)
@@ -211,14 +235,14 @@ class FeatureTerms(nn.Module):
         return {name: term.weight for name, term in zip(self.names, self.terms, strict=True)}
 
     def forward(
-        self, pooled: Tensor, maps: Mapping[int | None, Tensor], targets: Mapping[str, Tensor]
+        self, pooled: Tensor | None, maps: Mapping[int | None, Tensor], targets: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The terms by name, without their weights.
 
         The head of a map runs on the coarser of the two grids; what it gives, or what it takes, is `resampled`.
 
         Args:
-            pooled: Student's embeddings [B, C].
+            pooled: Student's embeddings [B, C]; None if all terms are on the grid.
             maps: Student's maps [B, C, H, W] by layer.
             targets: What the teacher gives, by place: [B, D], [B, D', h, w], [B, K].
 
@@ -229,8 +253,9 @@ class FeatureTerms(nn.Module):
         for term, key in zip(self.terms, self.keys, strict=True):
             if key not in projected:
                 x = maps[term.layer] if term.on == 'grid' else pooled
+                assert x is not None
                 projected[key] = self._project(self.heads[key], x, targets[term.on])
-        with torch.autocast(pooled.device.type, enabled=False):
+        with torch.autocast(next(iter(targets.values())).device.type, enabled=False):
             ys = {place: (on_last_axis(y) if y.ndim == 4 else y).float() for place, y in targets.items()}
             standardised = {place: own(ys[place]) for place, own in self.statistics.items()}
             values = {}
@@ -246,5 +271,5 @@ class FeatureTerms(nn.Module):
             return head(x)
         size = (y.shape[2], y.shape[3])
         if x.shape[2] * x.shape[3] > size[0] * size[1]:
-            return head(on_last_axis(resampled(x, size)))
-        return on_last_axis(resampled(head(on_last_axis(x)).permute(0, 3, 1, 2), size))
+            return head(resampled(on_last_axis(x), size))
+        return resampled(head(on_last_axis(x)), size)

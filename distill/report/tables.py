@@ -205,11 +205,17 @@ def summary_table(results: Results) -> Table | None:
     return Table('All runs', columns, [mark_best(columns, rows)], notes)
 
 
-def seen_notes(results: Results, suites: list[str] | None = None) -> list[str]:
-    """A line for each run that saw kinds in training which it is judged by."""
+def seen_notes(results: Results, suites: list[str] | None = None, runs: list[str] | None = None) -> list[str]:
+    """A line for each run that saw kinds in training which it is judged by.
+
+    Args:
+        results: Contents of ``results.json``.
+        suites: Corrupted suites; all by default.
+        runs: Runs that were judged; all by default.
+    """
     notes = []
     for suite in corrupted_suites(results) if suites is None else suites:
-        for run in judged_runs(results):
+        for run in judged_runs(results) if runs is None else runs:
             counted = [kind for kind in seen_kinds(results, run, suite) if kind in KINDS]
             if counted:
                 names = ', '.join(kind.replace('_', ' ') for kind in counted)

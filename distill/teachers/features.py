@@ -135,7 +135,7 @@ class LiveFeatures(NetworkTeacher, FeatureTeacher):
 
     def _check_size(self, size: tuple[int, int]) -> None:
         """Check that the patches of the network, if it has some, fit images of a size (height, width)."""
-        patches = getattr(self.network, 'patch_embed', None)
+        patches: Any = getattr(self.network, 'patch_embed', None)
         if getattr(patches, 'dynamic_img_pad', True):
             return  # It pads, or is none of timm's layers of patches, which drop what is left over.
         patch = patches.patch_size

@@ -10,7 +10,7 @@ from distill.base.forward import compiled, layer_channels
 from distill.losses.terms import build_losses
 from distill.teachers.build import build_teacher
 from distill.teachers.protocol import Prediction, Teacher
-from distill.training.student import StudentModel
+from distill.training.student import StudentModel, repeated
 
 
 @MODELS.register_module()
@@ -181,10 +181,3 @@ class Distiller(StudentModel):
             )
             for loss in self.losses
         }
-
-
-def repeated(values: Tensor | None, times: int) -> Tensor | None:
-    """Values [B, …] once for each copy of their views [times · B, …]; None stays None."""
-    if values is None or times == 1:
-        return values
-    return values.repeat(times, *[1] * (values.ndim - 1))

@@ -16,7 +16,7 @@ from distill.losses.terms import check_weight
 from distill.teachers.build import OF_TRAINING, build_feature_teacher
 from distill.teachers.protocol import FeatureTeacher
 from distill.training.shares import Shares
-from distill.training.student import StudentModel
+from distill.training.student import StudentModel, repeated
 
 
 @MODELS.register_module()
@@ -86,6 +86,7 @@ class FeatureDistiller(StudentModel):
             )
         layers = set().union(*(terms.layers for terms in self.terms))
         self.layers = sorted(layers, key=lambda layer: -1 if layer is None else layer)
+        self.pools = any(terms.wanted - {'grid'} for terms in self.terms)
 
     @property
     def all_teachers(self) -> list[FeatureTeacher]:
@@ -95,20 +96,28 @@ class FeatureDistiller(StudentModel):
     def _widths(self, losses: Sequence[Mapping]) -> Widths:
         """Widths of the student; those of inner layers only if a loss asks for one, as not every model has them."""
         network: Any = self.student
-        asked = any(loss.get('student_layer') is not None for loss in losses)
+        asked = any(isinstance(loss, Mapping) and loss.get('student_layer') is not None for loss in losses)
         inner = layer_channels(network, 'student') if asked else []
         width = getattr(network, 'num_features', None)
         # Of a user's own network all that is known is the width of what it gives.
         pooled = getattr(network, 'head_hidden_size', None) or width or network.num_classes
         return Widths(pooled, {None: width, **dict(enumerate(inner))})
 
-    def forward(self, images: Tensor, targets: Tensor | None = None, keys: Tensor | None = None, mode: str = 'tensor'):
+    def forward(
+        self,
+        images: Tensor,
+        targets: Tensor | None = None,
+        keys: Tensor | None = None,
+        corrupted: Tensor | None = None,
+        mode: str = 'tensor',
+    ):
         """Run the student, and in ``loss`` mode its teachers beside it.
 
         Args:
             images: Normalised views [B, 3, H, W].
             targets: Labels [B], which are handed on, if there are any.
             keys: Index and view of each image [B, 2].
+            corrupted: Corrupted copies of the views [copies · B, 3, H, W], which the student sees in ``loss`` mode.
             mode: ``loss``, ``predict`` or ``tensor``.
 
         Returns:
@@ -123,15 +132,19 @@ class FeatureDistiller(StudentModel):
         views = self.data_preprocessor.view_batch(images, keys)
         asked = zip(self.teachers, self.terms, parts, strict=True)
         answers = [teacher(_part(views, part), terms.wanted) for teacher, terms, part in asked]
-        pooled, maps, _ = self.embed(self.student, images, None, self.layers)
+        shown = images if corrupted is None else corrupted
+        copies = len(shown) // len(images)
+        pooled, maps, _ = self.embed(self.student, shown, None, self.layers, False, self.pools)
         by_layer = dict(zip(self.layers, maps, strict=True))
         values = []
         for terms, answer, part in zip(self.terms, answers, parts, strict=True):
             own, own_maps = pooled, by_layer
-            if part is not None:
-                places = part.to(images.device)
-                own, own_maps = pooled[places], {layer: one[places] for layer, one in by_layer.items()}
-            values.append(terms(own, own_maps, {place: getattr(answer, place) for place in terms.wanted}))
+            if part is not None:  # Of each copy the same views.
+                places = torch.cat([part + copy * len(images) for copy in range(copies)]).to(images.device)
+                own = pooled[places] if pooled is not None else None
+                own_maps = {layer: one[places] for layer, one in by_layer.items()}
+            answered = {place: repeated(getattr(answer, place), copies) for place in terms.wanted}
+            values.append(terms(own, own_maps, answered))
         return self._weighted(values)
 
     def _weighted(self, values: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -165,6 +178,10 @@ def check_teachers(teachers: Sequence[Mapping[str, Any]]) -> list[str]:
         name = config.get('name')
         if not isinstance(name, str) or not name.replace('-', '_').isidentifier():
             raise ValueError(f'model.teachers.{place}.name is {name!r}; give a name of letters, digits, _ and -')
+        if 'loss' in name:
+            raise ValueError(
+                f"a teacher is called '{name}', and all that has 'loss' in its name is added up; rename it"
+            )
         if name in names:
             raise ValueError(f"two teachers are called '{name}' (model.teachers); give each a name of its own")
         check_weight(config.get('weight', 1.0), f"teacher '{name}'")

@@ -47,8 +47,12 @@ class Runner(MMEngineRunner):
     - A run that took no step is an error, not a success.
     - A checkpoint is checked before it is loaded or resumed; mmengine takes what fits and leaves the rest.
     - What was chosen by measuring is told, stands in checkpoints, and is taken up when a run is resumed.
+
+    Attributes:
+        seen_before: Corruptions that the network of a loaded checkpoint saw in training.
     """
 
+    seen_before: Sequence[str] = ()
     _told_ways: frozenset[str] = frozenset()
 
     def load_checkpoint(
@@ -90,6 +94,8 @@ class Runner(MMEngineRunner):
                 f"checkpoint '{filename}' does not fit the model: {note or error}; use the config it was trained with"
             ) from error
         self._has_loaded = True
+        meta = checkpoint.get('meta')
+        self.seen_before = list(meta.get(SEEN) or ()) if isinstance(meta, dict) else []
         self.logger.info(f'Load checkpoint from {filename}')
         return loaded
 
@@ -116,10 +122,12 @@ class Runner(MMEngineRunner):
     def save_checkpoint(self, *args: Any, meta: dict | None = None, **kwargs: Any) -> None:
         """Write a checkpoint, as mmengine does, whose ``meta`` tells more.
 
-        That is which corruptions the training set shows, and the ways of gradients that were chosen by measuring.
+        That is which corruptions the network saw in training, and the ways of gradients that were chosen by measuring.
         """
         more: dict = {}
-        if kinds := seen_kinds(self.train_dataloader.dataset):
+        backbone = getattr(bare_model(self.model), 'backbone', None)
+        before = [*self.seen_before, *(getattr(backbone, 'seen_kinds', None) or ())]
+        if kinds := seen_kinds(self.train_dataloader.dataset, before):
             more[SEEN] = kinds
         if ways := cpu_ways.chosen():
             more[WAYS_KEY] = ways

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModel
+from torch import Tensor
 
 from backbones.checkpoint import build_model, resolve_model
 from backbones.layers.depthwise import speed_up_depthwise
@@ -65,3 +66,10 @@ class StudentModel(BaseModel):
         for teacher in self.all_teachers:
             teacher.apply(fn)
         return super()._apply(fn, *args, **kwargs)
+
+
+def repeated(values: Tensor | None, times: int) -> Tensor | None:
+    """Values [B, …] once for each copy of their views [times · B, …]; None stays None."""
+    if values is None or times == 1:
+        return values
+    return values.repeat(times, *[1] * (values.ndim - 1))

@@ -44,7 +44,7 @@ def test_a_file_of_the_user_comes_first(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'error', 'message'),
     [
-        ('robust-resnet-tiny', ValueError, r'is ambiguous, it fits .*robust-resnet-tiny_shapes.*; give more'),
+        ('robust-resnet-tiny', ValueError, r'is ambiguous, it fits .*robust-resnet-tiny_cifar10.*; give more'),
         ('deti-mini_shapse', FileNotFoundError, 'as a file or as a name; did you mean deit-mini_shapes'),
         ('zzz', FileNotFoundError, 'does not exist, as a file or as a name; `robust-backbones configs` lists'),
         ('', FileNotFoundError, 'does not exist'),

@@ -76,6 +76,10 @@ def test_the_order_of_copies_is_that_of_timms_splits(sets):
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_kind_of_the_benchmark_is_refused_before_the_data_are_read(tmp_path):
+def test_what_cannot_be_is_refused_before_the_data_are_read(tmp_path):
     with pytest.raises(ValueError, match="corruption 'fog' is one of the kinds that students are judged by"):
         Views(str(tmp_path / 'nothing'), corrupt=dict(kinds=('fog',)))
+    with pytest.raises(
+        ValueError, match="'spatter' wants images of at least 32 pixels and these have 24; choose from pos"
+    ):
+        Views(str(tmp_path / 'nothing'), transform=dict(input_size=24), corrupt=dict(kinds=('prime', 'spatter')))

@@ -1,7 +1,9 @@
 """Training sets without labels: folders, lists, tar files, shards, Hugging Face data sets, and several with weights."""
 
 import collections
+import json
 import tarfile
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from distill.data.preprocessor import ViewPreprocessor
 from distill.data.readers import list_sha256
 from distill.data.sampler import ViewSampler
 from distill.data.views import Views
+from distill.teachers.cache.describe import describe_run
+from distill.teachers.cache.manifest import Layout, Manifest, ViewSettings, require_equal
 
 TRANSFORM = dict(input_size=16, is_training=True)
 
@@ -262,3 +266,19 @@ def test_weights_are_shares_of_every_epoch(photos):
     assert list_sha256(plain.reader) == list_sha256(views.reader)
     with pytest.raises(ValueError, match=r'weights are drawn, not shown in order; set sampler.shuffle=True'):
         ViewSampler(views, shuffle=False)
+
+
+def test_the_manifest_of_a_cache_knows_the_weights(photos):
+    sources = [dict(root=str(photos / 'a'), weight=3), dict(root=str(photos), weight=1)]
+    views = Views(sources=sources, labels=False, transform=TRANSFORM, seed=2)
+    sampler = ViewSampler(views, seed=0)
+    run = describe_run(views, sampler, ViewPreprocessor())
+    written = json.loads(json.dumps(asdict(run.views)))
+    layout = Layout(views=4, num_classes=2, topk=2, dtype='float32')
+    manifest = Manifest(layout, {}, replace(run, views=ViewSettings(**written)))
+    rows = np.arange(4 * sampler.plan.rows_per_epoch)
+    assert manifest.plan.rows_per_epoch == sampler.plan.rows_per_epoch
+    np.testing.assert_array_equal(manifest.plan.keys(rows), sampler.plan.keys(rows))
+    other = Views(sources=[dict(sources[0], weight=2), sources[1]], labels=False, transform=TRANSFORM, seed=2)
+    with pytest.raises(ValueError, match=r'does not fit: views\.sources'):
+        require_equal(run, describe_run(other, ViewSampler(other, seed=0), ViewPreprocessor()), photos)

@@ -10,6 +10,7 @@ from pathlib import Path
 import mmdet
 import pytest
 import torch
+from distilled_runs import write_config
 from downstream_runs import CONFIGS, FOLDER, arguments, options
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
@@ -19,6 +20,7 @@ from distill.cli.test import main as run_test
 from distill.cli.train import main as train
 from distill.downstream.complete import HOOKS, complete
 from distill.downstream.seeding import SeededSamples
+from distill.downstream.student_config import student_alone
 from distill.training.experiment import Experiment, load_config, move_data_root
 from distill.training.runner import Runner
 
@@ -351,3 +353,16 @@ def test_all_data_sets_of_a_detector_get_one_order_of_classes(user_config, tmp_p
     assert len(complete(config)) == 2
     assert config.train_dataloader.dataset.metainfo.classes == config.val_dataloader.dataset.metainfo.classes
     assert config.train_dataloader.dataset.metainfo.classes == order[::-1]
+
+
+@pytest.mark.parametrize(('task', 'score'), [('det', 'auto'), ('seg', 'mIoU')])
+def test_a_config_that_distils_gets_its_hooks_and_keeps_the_best_student(task, score, tmp_path):
+    config = Config.fromfile(write_config(task, tmp_path, tmp_path / 'teacher.pth'))
+    assert complete(config) == [
+        "added default_hooks.check_teacher=dict(type='CheckTeacherHook')",
+        "added default_hooks.save_student=dict(type='SaveDenseStudentHook')",
+        f"added default_hooks.checkpoint.save_best='{score}'",
+    ]
+    assert complete(config) == []
+    student_alone(config)
+    assert config.model == Config.fromfile(FOLDER / CONFIGS[task]).model

@@ -147,6 +147,10 @@ def test_training_on_a_kind_of_the_benchmark_is_told_by_checkpoint_and_results(d
     assert train([*command, *options('seg', 1)]) == 0
     checkpoint = tmp_path / 'run' / 'iter_1.pth'
     assert torch.load(checkpoint, weights_only=True)['meta']['seen_kinds'] == ['fog', 'augmix']
+    # A run that goes on from these weights says so too.
+    more = [*options('seg', 1), f'load_from={checkpoint}']
+    assert train([str(leaf), *arguments('seg', data, tmp_path / 'on')[1:], *more]) == 0
+    assert torch.load(tmp_path / 'on' / 'iter_1.pth', weights_only=True)['meta']['seen_kinds'] == ['fog', 'augmix']
     limits = ['--corruptions', 'fog', 'contrast', '--severities', '3']
     tested = [str(leaf), str(checkpoint), *arguments('seg', data, tmp_path / 'test')[1:]]
     assert run_test([*tested, *limits]) == 0

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,16 @@ pytest.importorskip('openvino')
 
 from distill.cli.export import main as export
 from distill.cli.test import main as run_test
+from distill.downstream.graphs.deployed import scene_graph
 from distill.downstream.inference import load_scene_model
+from distill.engines import by_name
 from distill.engines.artefact import Manifest
 from distill.engines.scenes import SceneArtefact
 from distill.export import dense_job
 from distill.export.compare_scenes import Objects, compare_labels, compare_objects
+from distill.export.dense_job import ShownImage
+from distill.export.files import Wish
+from distill.export.quantise.artefact import Options, quantise
 from distill.predict import load_predictor
 
 pytestmark = pytest.mark.slow
@@ -135,6 +141,70 @@ def test_the_script_of_the_documentation_needs_three_packages(exported, tmp_path
     scores = [float(line.split()[-5]) for line in done.stdout.splitlines()]
     assert len(scores) == pytest.approx(len(expected.scores), abs=1)
     np.testing.assert_allclose(scores[:3], expected.scores[:3], atol=0.01)
+
+
+def coordinates(path: Path) -> set[str]:
+    """Kinds of the operations that the coordinates of an ONNX detector come from, up to the layers' outputs."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    left = [one.input[1] for one in graph.node if one.op_type == 'RoiAlign']
+    left += [one.input[0] for one in graph.node if one.op_type == 'NonMaxSuppression']
+    seen, kinds = set(), set()
+    while left:
+        node = made_by.get(left.pop())
+        if node is None or node.name in seen:
+            continue
+        seen.add(node.name)
+        of_layer = node.op_type == 'QuantizeLinear' and made_by[node.input[0]].op_type in ('Conv', 'Gemm')
+        kinds.add('layer' if of_layer else node.op_type)
+        left += [] if of_layer or node.op_type in ('Shape', 'TopK') else node.input
+    return kinds
+
+
+@pytest.mark.parametrize('task', ['mask', 'seg'])
+def test_int8_of_a_whole_model(exported, data, tmp_path, task):
+    images = data / ('coco/train2017' if task == 'mask' else 'ade20k/images/training')
+    for suffix in ('.onnx', *(['.xml'] if find_spec('nncf') else [])):
+        path, out = exported[task].with_suffix(suffix), tmp_path / f'int8{suffix}'
+        found = quantise(path, out, Options(calibration=images, shift='both', threads=1))
+        assert (found.precision, found.calibration['images']) == ('int8', 8)
+        assert 'RGB' in found.details['channels']
+        assert found.details['quantised']['compared'] == 8
+        if task == 'seg':
+            assert found.details['quantised']['agreement_pct'] > 80
+        size = (50, 90)
+        assert SceneArtefact(out, threads=1).show(np.asarray(picture(size)), size) is not None
+    if task == 'mask':
+        kinds = coordinates(tmp_path / 'int8.onnx')
+        assert {'layer', 'Exp', 'Mul'} <= kinds
+        assert 'QuantizeLinear' not in kinds
+    with pytest.raises(ValueError, match='an accuracy drop is measured of a classifier') as caught:
+        quantise(path, out, Options(calibration=images, accuracy_drop=1.0, labelled=images))
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(('task', 'layer'), [('mask', 'network.roi_head.bbox_head.1'), ('seg', 'network.decode_head')])
+def test_the_first_layer_that_differs_is_named(trained, data, tmp_path, monkeypatch, task, layer):
+    import onnx
+
+    monkeypatch.setitem(dense_job.AGREEMENT, 'segmentation', 1.1)  # After one iteration each pixel has the same label.
+
+    scene = load_scene_model(trained[task], FOLDER / CONFIGS[task], 'cpu')
+    files = sorted((data / ('coco/val2017' if task == 'mask' else 'ade20k/images/validation')).iterdir())
+    shown = [ShownImage.of(scene, files[0])]
+    about = {'checkpoint': '', 'resize': None, 'images': data}
+    job = dense_job.Job(scene, scene_graph(scene, True), shown, Wish(('onnx',)), about)
+    path = job._onnx(tmp_path)
+    model = onnx.load(path)
+    tensor = next(one for one in model.graph.initializer if one.name.startswith(layer) and one.name.endswith('.weight'))
+    told = f"the first of its layers that differs is '{tensor.name.removesuffix('.weight')}'"
+    tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 1.5, tensor.name))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match='it finds something else than the model') as caught:
+        job._verify(by_name('onnx'), path)
+    assert told in str(caught.value)
 
 
 def test_what_differs_is_not_left_behind(trained, data, tmp_path, monkeypatch, capsys):

@@ -38,10 +38,11 @@ def first_step():
     MessageHub.get_current_instance().update_info('iter', 0)
 
 
-def build(task: str, teacher: Path | None, losses: list[dict] | None = None) -> nn.Module:
+def build(task: str, teacher: Path | None, losses: list[dict] | None = None, **more) -> nn.Module:
     """A student with all that draws random numbers, alone or with its teacher."""
     settings = Config.fromfile(FOLDER / CONFIGS[task], format_python_code=False).model
     settings.backbone.drop_path_rate = 0.3
+    settings.update(more)
     if teacher is not None:
         settings = dict(
             type='DenseDistiller',
@@ -108,6 +109,15 @@ def test_the_students_own_losses_are_those_that_it_has_alone(task, teachers):
     assert all(np.isfinite(value) and value > 0 for value in terms.values())
     sum(value for name, value in found.items() if 'loss' in name).backward()
     assert [name for name, p in distilled.named_parameters() if p.grad is None] == []
+
+
+def test_what_the_terms_train_is_not_initialised_with_the_student(teachers):
+    initial = dict(init_cfg=dict(type='Normal', layer='Conv2d', std=0.01))
+    losses = [dict(type='l2', strides=(8,))]
+    alone, distilled = build('det', None, **initial), build('det', teachers['det'], losses, **initial)
+    own = student_weights(distilled.state_dict())
+    assert [name for name, value in alone.state_dict().items() if not torch.equal(value, own[name])] == []
+    assert distilled.distillation.terms[0].losses[0].adaptor.weight.std() > 0.05
 
 
 @pytest.mark.parametrize('task', TASKS)

@@ -91,6 +91,7 @@ def test_the_saved_students_are_plain_ones_of_their_own_config(whole, data, tmp_
         content = torch.load(path, weights_only=True)
         network.load_state_dict(content['state_dict'], strict=True)
         assert len(content['meta']['dataset_meta']['classes']) == 10
+        assert content['meta']['teacher']['checkpoint'].endswith('det.pth')
         line = command(FOLDER / CONFIGS['det'], 'det', data, tmp_path / path.stem)
         assert run_test([line[0], str(path), *line[1:], '--cfg-options', *ONE_PROCESS]) == 0
     # What was validated is saved: the average.

@@ -224,6 +224,9 @@ def test_cost_of_students_and_segmenters(tmp_path):
     auxiliary = next(part for part in result['parts'] if part['name'] == 'auxiliary_head')
     assert result['shape'] == [64, 64]
     assert auxiliary['params'] > 0 == auxiliary['gmacs']
+    taught = ROOT / 'downstream_configs/distilled/deeplabv3_robust-resnet-dw_tiny_shapes-ade20k_from-resnest_cwd.py'
+    assert get_flops([str(taught), '--out', str(out)]) == 0
+    assert json.loads(out.read_text())['parts'] == result['parts']
 
 
 def test_a_backbone_that_only_its_record_names_is_counted(tmp_path):

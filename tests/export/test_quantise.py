@@ -15,6 +15,7 @@ from distill.engines.artefact import Manifest, artefact_sha256
 from distill.engines.installed import missing_modules
 from distill.export.quantise.artefact import Options, default_out, quantise
 from distill.export.quantise.calibration import read_calibration
+from distill.export.quantise.quantiser import Operation, off_the_path
 from distill.export.quantise.sensitivity import fewest_kept
 
 SIZE_PX, CLASSES = 32, ['a', 'b', 'c', 'd']
@@ -137,6 +138,26 @@ def test_the_fewest_that_hold_a_limit():
     assert fewest_kept(len(drops), lambda count: drops[count], 9) == 0
     with pytest.raises(ValueError, match=r'no int8 artefact loses 1\.0 points or less'):
         fewest_kept(4, lambda count: 5.0, 1.0)
+
+
+def test_what_a_detector_computes_with_coordinates_stays_in_fp32():
+    made_of = {
+        'scale': ('Div', 'images'),
+        'conv': ('Conv', 'scale'),
+        'deltas': ('Conv', 'conv'),
+        'decode': ('Mul', 'deltas', 'anchors'),
+        'best': ('TopK', 'decode'),
+        'regions': ('Concat', 'best'),
+        'pool': ('RoiAlign', 'conv', 'regions'),
+        'rows': ('Gather', 'pool', 'order'),
+        'order': ('CumSum', 'regions'),
+        'both': ('Where', 'order', 'rows', 'pool'),
+        'linear': ('Gemm', 'both'),
+        'scores': ('Softmax', 'linear'),
+    }
+    operations = {name: Operation(kind, tuple(inputs)) for name, (kind, *inputs) in made_of.items()}
+    off = off_the_path(operations, ['conv', 'deltas', 'linear'])
+    assert off == ['decode', 'best', 'regions', 'order', 'scores']
 
 
 def test_shifted_images_are_of_kinds_that_the_benchmark_does_not_hold(folder):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from photos import photo
+from scipy.ndimage import gaussian_filter
 
 from distill.base.records import cells_of
 from distill.benchmarks import corruptions as benchmark
@@ -15,6 +16,7 @@ from distill.corruptions import (
     EXTRA_KINDS,
     KINDS,
     SEVERITIES,
+    blurs,
     check_choices,
     corrupt,
     generator,
@@ -121,3 +123,17 @@ def test_mistakes_are_named(changes, message):
     with pytest.raises(ValueError, match=message) as error:
         corrupt(**arguments | changes)
     assert '\n' not in str(error.value)
+
+
+def test_the_gaussian_of_glass_blur_is_scipys_to_the_bit():
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (8, 8, 3), np.uint8).repeat(7, axis=0).repeat(9, axis=1)
+    ramp = np.tile(np.arange(0, 128, 2, dtype=np.uint8)[None, :, None], (40, 1, 3))
+    noise = rng.integers(0, 256, (33, 40, 3), np.uint8)
+    # Flat areas are the hard ones: their sums are whole levels up to the last bit.
+    flat = [np.full((20, 20, 3), level, np.uint8) for level in range(0, 256, 5)]
+    for sigma in (0.7, 0.9, 1, 1.1, 1.5):
+        for x in (blocks, ramp, noise, *flat):
+            expected = gaussian_filter(x / 255, (sigma, sigma, 0), mode='nearest', truncate=4) * 255
+            found = blurs._exact_gaussian(x, sigma)
+            assert np.array_equal(found, np.minimum(expected, 255).astype(np.uint8)), sigma

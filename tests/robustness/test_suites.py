@@ -104,7 +104,7 @@ def test_a_model_with_the_classes_in_another_order_gets_the_same_scores(tree, tm
     """Numbered folders and categories go by ImageNet's list and not by the place in the model's."""
     runs = [reader_run(), reader_run('backwards')]
     runs[1].classes, network = runs[1].classes[::-1], runs[1].network
-    runs[1].predict = lambda images: network(images.float() / 255).flip(1)
+    runs[1].forward = lambda images: network(images.float() / 255).flip(1)
     names = ['clean', 'v2', 'adversarial', 'cue_conflict', 'corruption_disk']
     results = evaluate_on(tree, tmp_path, runs, names, corruption_limit=2)
     forwards, backwards = (results['classification'][run.name] for run in runs)

@@ -1,5 +1,6 @@
 """A cache of features: what it holds, and that it stands in for the teacher."""
 
+import copy
 import json
 import re
 import shutil
@@ -274,13 +275,21 @@ def test_a_cache_of_the_other_kind_is_refused(config, cache, caches):
         (dict(number=1, topk=11), '--topk is 11 and the teacher has 10 classes; give 1 to 10'),
         (dict(grid_dims=0), 'grid_dims is 0; give 1 or more'),
         (dict(grid_dtype='int4'), "grid_dtype 'int4' is unknown; choose from int8, float16"),
-        (dict(teacher='resnet18'), 'names its teachers in model.teachers; set them there, and drop teacher'),
+        (dict(teacher='resnet18'), 'has the teachers vit, classifier; set model.teachers in place of teacher'),
     ],
 )
 def test_impossible_caches_are_refused_before_anything_is_written(config, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         distill.cache_teacher(config, tmp_path / 'cache', progress=False, **options)
     assert not (tmp_path / 'cache').exists()
+
+
+def test_a_run_of_unknown_epochs_must_say_how_many_views(config, tmp_path):
+    counted = copy.deepcopy(config)
+    counted.train_cfg = dict(type='IterBasedTrainLoop', max_iters=10)
+    with pytest.raises(ValueError, match='trains by iterations; say by --views how many of each image'):
+        distill.cache_teacher(counted, tmp_path / 'cache', progress=False)
+    assert distill.cache_teacher(counted, tmp_path / 'cache', views=1, progress=False).rows == 80
 
 
 def test_the_command_writes_what_the_call_does(config, cache, tmp_path, capsys):
@@ -294,3 +303,19 @@ def test_the_command_writes_what_the_call_does(config, cache, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert 'a view takes 520 bytes' in shown
     assert 'verified: the largest difference is 0' in shown
+
+
+def test_shares_of_the_files_are_the_cache_of_one_process(config, cache, tmp_path):
+    given = dict(dtype='float32', grid_dims=24, fit_views=64, progress=False)
+    with pytest.raises(ValueError, match=r'has no manifest yet, .* begin with share 0/2'):
+        distill.cache_teacher(config, tmp_path / 'shares', share=(1, 2), **given)
+    for number in (0, 1):
+        distill.cache_teacher(config, tmp_path / 'shares', share=(number, 2), **given)
+    assert not Manifest.read(tmp_path / 'shares').cache.grid.worst  # Known when all is written.
+    distill.cache_teacher(config, tmp_path / 'shares', **given)
+    distill.cache_teacher(config, tmp_path / 'engine', engine='local', jobs=2, **given)
+    for path in sorted(cache.glob('[0-9m]*')):
+        for other in ('shares', 'engine'):
+            assert (tmp_path / other / path.name).read_bytes() == path.read_bytes(), path
+    with pytest.raises(ValueError, match=r'share 2/2 does not exist'):
+        distill.cache_teacher(config, tmp_path / 'shares', share=(2, 2), **given)

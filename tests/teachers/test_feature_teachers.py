@@ -96,6 +96,13 @@ def test_an_inner_layer_goes_through_the_final_norm_of_a_transformer_and_is_itse
     assert found.shape[1] == cnn.grid_chs
 
 
+def test_a_network_whose_end_is_no_map_is_asked_for_a_layer():
+    xcit = dict(model='xcit_nano_12_p16_224', embed_dim=32, depth=2, num_heads=2)
+    with pytest.raises(ValueError, match=r'what Xcit gives at its end is no map; name one of its layers \(layer=-1\)'):
+        teacher(**xcit)(views())
+    assert teacher(**xcit, layer=-1)(views()).grid.shape == (2, 32, 4, 4)
+
+
 def test_a_teacher_is_shown_its_own_size_and_normalisation():
     one = teacher(**MODELS['dinov2'], mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     plain = teacher(**MODELS['dinov2'])

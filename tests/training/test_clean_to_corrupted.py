@@ -11,6 +11,7 @@ from distill.data.preprocessor import ViewPreprocessor
 from distill.data.views import Views
 from distill.losses.terms import build_losses
 from distill.training.distiller import Distiller
+from distill.training.feature_distiller import FeatureDistiller
 
 CNN = dict(model='robust_resnet_dw_small', dims=(8, 8, 16, 16), depths=(1, 1, 1, 1), kernel_size=3, num_classes=10)
 TEACHER = dict(CNN, pretrained=False)
@@ -61,6 +62,27 @@ def test_feature_maps_are_compared_with_the_clean_views_maps(batches):
     halves = [dict(batches[2], corrupted=half) for half in batches[2]['corrupted'].chunk(2)]
     by_half = torch.stack([model(**half, mode='loss')['loss_fitnet'] for half in halves])
     torch.testing.assert_close(found, by_half.mean())
+
+
+def test_a_student_of_features_sees_copies_and_its_teachers_clean_views(batches):
+    model = {key: value for key, value in TEACHER.items() if key != 'num_classes'}
+    losses = [dict(type='mse', head=None), dict(type='cosine', on='grid')]
+    teachers = [
+        dict(model, name='all', losses=losses, statistics=None),
+        dict(model, name='half', losses=losses, statistics=None, share=0.5),
+    ]
+    torch.manual_seed(0)
+    distiller = FeatureDistiller({k: v for k, v in CNN.items() if k != 'num_classes'}, teachers).eval()
+    student, teacher = seen_by(distiller.student.stem), seen_by(distiller.teachers[0].network.stem)
+    found = distiller(**batches[2], mode='loss')
+    assert torch.equal(student[0], batches[2]['corrupted'])
+    assert torch.equal(teacher[0], batches[0]['images'])
+    # Every loss is a mean over images: that over both copies is the mean of those over each.
+    halves = [dict(batches[2], corrupted=half) for half in batches[2]['corrupted'].chunk(2)]
+    by_half = [distiller(**half, mode='loss') for half in halves]
+    assert len(found) == 4
+    for name, value in found.items():
+        torch.testing.assert_close(value, (by_half[0][name] + by_half[1][name]) / 2)
 
 
 def test_jsd_compares_views_and_copies_and_the_other_losses_see_copies_alone(batches):

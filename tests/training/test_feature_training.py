@@ -182,10 +182,40 @@ def test_a_mistake_is_one_line_before_the_work_begins(config, data, tmp_path, ca
         assert message in lines[0]
 
 
+def test_classes_are_not_asked_of_a_student_that_has_none(config, data, tmp_path, capsys):
+    path = tmp_path / 'classes.py'
+    path.write_text(re.sub('val_dataloader = .*None', '', config.read_text()))
+    assert run(path, data, tmp_path / 'none') == 1
+    assert 'val_evaluator is TopK, and a student of features predicts no classes; set' in capsys.readouterr().err
+
+
 def test_without_validation_a_metric_is_told_to_be_of_no_use(config, data, tmp_path, capsys):
     assert run(config, data, tmp_path, epochs=1, options=['default_hooks.save_student.metric=top1_pct']) == 0
     assert 'the run has no validation, whose top1_pct would tell the best student' in capsys.readouterr().out
     assert not (tmp_path / 'student_best.pth').exists()
+
+
+@pytest.mark.parametrize('network', ['student', 'ema'])
+def test_the_best_student_by_neighbours_is_saved(network, teacher, data, tmp_path):
+    config = write_config(tmp_path / 'best.py', teacher)
+    hook = f"custom_hooks = [dict(type='KnnScoresHook', data_root={str(data)!r}, images_of_class=4)]"
+    config.write_text(f'{config.read_text()}{hook}\n')
+    metric = f'knn/{network}_top1_pct'
+    options = [f'default_hooks.save_student.metric={metric}', 'default_hooks.checkpoint.max_keep_ckpts=9']
+    assert run(config, data, tmp_path / 'run', epochs=3, options=options) == 0
+    log = next((tmp_path / 'run').glob('*/*.log')).read_text()
+    scores = [float(one) for one in re.findall(rf'k-NN top1_pct.* {network}: ([0-9.]+)', log)]
+    record = ModelRecord.read(tmp_path / 'run' / 'student_best.pth')
+    assert len(scores) == 3
+    assert record.scores == {metric: pytest.approx(max(scores), abs=0.01)}
+    assert record.epoch == scores.index(max(scores)) + 1
+    found = torch.load(tmp_path / 'run' / f'epoch_{record.epoch}.pth', weights_only=True)
+    part, prefix = ('state_dict', 'student.') if network == 'ema' else ('ema_state_dict', 'module.student.')
+    for name, value in read_weights(tmp_path / 'run' / 'student_best.safetensors').items():
+        assert torch.equal(found[part][prefix + name], value), name
+    config.write_text(config.read_text().replace(hook, ''))
+    command = [str(config), '--data-root', str(data), '--work-dir', str(tmp_path / 'none'), '--cfg-options']
+    assert train([*command, *options]) == 1
 
 
 def test_a_student_learns_what_its_teacher_knows_without_a_label(teacher, data, tmp_path):

@@ -9,6 +9,8 @@ import torch
 from mmengine.config import Config
 
 from distill.data.stream_views import StreamViews
+from distill.data.views import Views
+from distill.downstream.browse import draw_views
 from distill.training.experiment import build_runner
 
 BASES = Path(__file__).parents[2] / 'distill' / 'configs' / '_base_'
@@ -145,3 +147,12 @@ def test_several_sets_with_weights_are_resumed_bit_for_bit(shapes, shards, tmp_p
     assert whole.iter == 12
     run('again', resume=True, load_from=str(tmp_path / 'whole' / 'iter_8.pth'))
     assert_same(tmp_path / 'whole' / 'iter_12.pth', tmp_path / 'again' / 'iter_12.pth')
+
+
+def test_views_without_labels_are_drawn(shapes, shards):
+    views = Views(str(shapes / 'sketch'), labels=False, transform=dict(input_size=32, is_training=True))
+    stream = StreamViews(str(shards), transform=dict(input_size=32, is_training=True))
+    for dataset, count in ((views, 4), (stream, 1)):
+        name, picture = draw_views(dataset, 7)
+        assert name == '000007'
+        assert picture.shape[2] > 320 * count - 1

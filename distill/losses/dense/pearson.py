@@ -10,6 +10,9 @@ from torch import Tensor
 
 from distill.losses.dense.precision import in_full_precision
 
+TINY = torch.finfo(torch.float32).tiny
+"""Keeps the deviation of a constant channel from being divided by."""
+
 
 @in_full_precision
 def pkd(student: Tensor, teacher: Tensor, resize_student: bool = True, eps: float = 1e-6) -> Tensor:
@@ -46,5 +49,8 @@ def pkd(student: Tensor, teacher: Tensor, resize_student: bool = True, eps: floa
 
 
 def _standardised(x: Tensor, eps: float) -> Tensor:
-    deviation, mean = torch.std_mean(x, dim=(0, 2, 3), keepdim=True)
-    return torch.where(deviation > eps, (x - mean) / (deviation + eps), 0.0)
+    # The kernel of batch norms, in a third of the time of a mean, a deviation and a division on a CPU.
+    y, _, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, TINY)
+    deviation = (x[:, 0].numel() / (x[:, 0].numel() - 1)) ** 0.5 / inverse
+    scale = torch.where(deviation > eps, 1 / (inverse * (deviation + eps)), 0.0)
+    return y * scale.view(1, -1, 1, 1)

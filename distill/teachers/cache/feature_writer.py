@@ -58,6 +58,7 @@ class FeatureWriter(ViewWriter):
         teacher: Number of the teacher among those of the config, from 0, or its name.
         tell: Called with a line about the space that the cache takes before anything is written, and with one about
             the error of the grids when all are written.
+        share: As for `ViewWriter`.
 
     Attributes:
         teacher: The teacher.
@@ -77,9 +78,10 @@ class FeatureWriter(ViewWriter):
         device: str = 'cpu',
         teacher: int | str = 0,
         tell: Callable[[str], None] = lambda line: None,
+        share: tuple[int, int] | None = None,
     ):
         given = live_features(config, teacher)
-        super().__init__(config, directory, views)
+        super().__init__(config, directory, views, share)
         self.tell = tell
         preprocessor = config.model.get('data_preprocessor') or dict(type='ViewPreprocessor')
         self._preprocessor: ViewPreprocessor = MODELS.build(preprocessor).to(device)
@@ -140,7 +142,7 @@ class FeatureWriter(ViewWriter):
             track: Called with an iterable of batches and their number, which it passes on with a progress bar.
         """
         super().write(track)
-        if self.rank == 0 and self.layout.grid is not None:
+        if self.rank == 0 and self.layout.grid is not None and not self.store.missing():
             worst, mean = self.store.errors()
             self._set_grid(worst=worst, mean=mean)
             self.manifest = replace(self.manifest, cache=self.layout)

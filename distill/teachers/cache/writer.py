@@ -34,6 +34,8 @@ class ViewWriter(ABC):
         config: Config of a distillation.
         directory: Folder of the cache. Files that an earlier, interrupted writer left there are kept.
         views: Views of each image; None for as many as training shows.
+        share: Number of this process, from 0, and how many there are, of processes that write a share of the files each
+            and know nothing of one another; None for those of a launcher.
 
     Attributes:
         dataset: The training set.
@@ -50,13 +52,14 @@ class ViewWriter(ABC):
 
     store: Rows
 
-    def __init__(self, config: Config, directory: Path, views: int | None):
+    def __init__(self, config: Config, directory: Path, views: int | None, share: tuple[int, int] | None = None):
         self.directory, self.loader = directory, config.train_dataloader
         # The teacher sees clean views: corrupted copies are the student's.
         self.dataset = DATASETS.build({key: value for key, value in self.loader.dataset.items() if key != 'corrupt'})
         self.sampler = DATA_SAMPLERS.build(self.loader.sampler, default_args=dict(dataset=self.dataset, seed=0))
         require_view_sampler(self.sampler)
-        self.rank, self.world_size = get_dist_info()
+        place: tuple[int, int] = share or get_dist_info()
+        self.rank, self.world_size = place
         self.plan: ViewPlan = self.sampler.plan
         if views is None:
             if 'max_epochs' not in config.train_cfg:
@@ -105,6 +108,11 @@ class ViewWriter(ABC):
         elif self.rank == 0:
             manifest.write(self.directory)
         barrier()
+        if not (self.directory / MANIFEST).is_file():
+            raise ValueError(
+                f"cache '{self.directory}' has no manifest yet, which the first share writes when it starts; begin "
+                f'with share 0/{self.world_size}'
+            )
 
     def _pairs(self, samples: int) -> list[np.ndarray]:
         """Rows of some pairs of views, drawn from all, in batches."""
@@ -142,6 +150,7 @@ class CacheWriter(ViewWriter):
         device: Where the teacher runs.
         number: Number of the teacher, from 0, if the config has a list.
         tell: Called with a line about the space that the cache takes, before anything is written.
+        share: As for `ViewWriter`.
 
     Raises:
         ValueError: The config has no such live teacher or mixes by the batch, ``topk`` or ``views`` is impossible,
@@ -158,9 +167,10 @@ class CacheWriter(ViewWriter):
         device: str = 'cpu',
         number: int = 0,
         tell: Callable[[str], None] = lambda line: None,
+        share: tuple[int, int] | None = None,
     ):
         teacher = live_teacher(config, number)
-        super().__init__(config, directory, views)
+        super().__init__(config, directory, views, share)
         self.model = MODELS.build({**config.model, 'teacher': teacher}).to(device).eval()
         run = describe_run(self.dataset, self.sampler, self.preprocessor)
         num_classes = self.model.teacher.num_classes

@@ -10,6 +10,7 @@ from backbones.class_names import known_classes
 from backbones.record import ModelRecord
 from distill.base.classes import first, match_classes
 from distill.base.processes import unwrap
+from distill.training.metrics import TopK
 
 
 @HOOKS.register_module()
@@ -37,10 +38,11 @@ class CheckClassesHook(Hook):
         """Compare all parts of a run.
 
         Raises:
-            ValueError: The classes differ.
+            ValueError: The classes differ, or labels are to be predicted by a model that has no classes.
         """
         model, training = unwrap(runner.model), runner.train_dataloader.dataset
         if not model.classifies:
+            check_without_classes(runner.val_loop, 'val')
             return
         if not getattr(training, 'labelled', True):
             check_without_labels(model, training)
@@ -67,13 +69,31 @@ class CheckClassesHook(Hook):
         """Compare the test set with the checkpoint.
 
         Raises:
-            ValueError: The classes differ.
+            ValueError: The classes differ, or labels are to be predicted by a model that has no classes.
         """
         dataset = runner.test_loop.dataloader.dataset
         if not unwrap(runner.model).classifies:
+            check_without_classes(runner.test_loop, 'test')
             return
         _order(dataset, self._loaded)
         _check_count(dataset, 'test', unwrap(runner.model))
+
+
+def check_without_classes(loop: Any, part: str) -> None:
+    """Check that nothing compares the logits of a model that has none.
+
+    Args:
+        loop: A loop of validation or test, or None.
+        part: ``val`` or ``test``, for the error.
+
+    Raises:
+        ValueError: An evaluator counts correct classes.
+    """
+    if any(isinstance(metric, TopK) for metric in getattr(getattr(loop, 'evaluator', None), 'metrics', ())):
+        raise ValueError(
+            f'{part}_evaluator is TopK, and a student of features predicts no classes; set {part}_dataloader, '
+            f'{part}_evaluator and {part}_cfg to None, and score features by a KnnScoresHook in custom_hooks'
+        )
 
 
 def check_without_labels(model: Any, training: Any) -> None:

@@ -1,13 +1,13 @@
 """Save the best student alone, as a model that timm loads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import master_only
-from mmengine.hooks import Hook
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
-from torch import Tensor
+from torch import Tensor, nn
 
 from backbones.checkpoint import read_weights, save_weights, weights_sha256, write_weights
 from backbones.record import ModelRecord
@@ -15,7 +15,7 @@ from distill.base.files import to_plain
 from distill.base.processes import unwrap
 from distill.training.seen import seen_kinds
 
-LAST = 'last'
+LAST, KNN = 'last', 'knn/'
 """In place of a metric: the last student."""
 VIEW_PX = 224
 """Side of a view where a data set's transform gives none: timm's default."""
@@ -30,11 +30,13 @@ class SaveStudentHook(Hook):
     between the two, so that a run that is killed leaves one of them with a record that fits; the run that resumes it
     mends the other.
 
-    A run without labels may have no validation. ``metric='last'`` saves the student with each checkpoint instead: the
-    last one, and its average if the run keeps one, as the checkpoint has it.
+    A run without labels has no such validation. ``metric='last'`` saves the student with each checkpoint instead: the
+    last one, and its average if the run keeps one, as the checkpoint has it. ``metric='knn/student_top1_pct'`` or
+    ``'knn/ema_top1_pct'`` saves the student, or its average, after each score of a
+    `distill.training.hooks.knn_scores.KnnScoresHook` that is better than all before.
 
     Args:
-        metric: Validation metric that is compared, larger is better; or ``last``.
+        metric: Validation metric that is compared, larger is better; ``last``; or a score of the k-NN.
 
     Attributes:
         best: The best score so far.
@@ -46,16 +48,28 @@ class SaveStudentHook(Hook):
     def __init__(self, metric: str = 'top1_pct'):
         self.metric = metric
         self.best = float('-inf')
-        if metric == LAST:
-            # After EMAHook has put its average into a checkpoint, and after StopOnBadLossHook has checked that.
-            self.priority = 'LOW'
+        self.seen = 0
+        if metric == LAST or metric.startswith(KNN):
+            # After EMAHook has put its average into a checkpoint and StopOnBadLossHook has checked that, and after
+            # KnnScoresHook; before CheckpointHook.
+            self.priority = 80
 
-    @master_only
     def before_train(self, runner) -> None:
-        """Take over the best score of the run that is resumed, and its weights as far as they are in one file."""
-        if self.metric == LAST:
+        """Take over the best score of the run that is resumed, and its weights as far as they are in one file.
+
+        Raises:
+            ValueError: A score of the k-NN is compared, and no hook finds one.
+        """
+        is_scored = any(type(hook).__name__ == 'KnnScoresHook' for hook in runner.hooks)
+        if self.metric.startswith(KNN) and not is_scored:
+            raise ValueError(
+                f"SaveStudentHook compares '{self.metric}', and no KnnScoresHook finds it; add one to custom_hooks, or "
+                f'set metric={LAST!r}'
+            )
+        self.seen = len(_scores(runner, self.metric))
+        if self.metric == LAST or not is_main_process():
             return
-        if runner.val_loop is None:
+        if runner.val_loop is None and not self.metric.startswith(KNN):
             runner.logger.warning(
                 f'the run has no validation, whose {self.metric} would tell the best student; set metric={LAST!r} of '
                 'SaveStudentHook to save the last one'
@@ -77,7 +91,7 @@ class SaveStudentHook(Hook):
         Raises:
             ValueError: The validation has no such metric.
         """
-        if self.metric == LAST:
+        if self.metric == LAST or self.metric.startswith(KNN):
             return
         if self.metric not in (metrics or {}):
             known = ', '.join(metrics or {}) or 'none'
@@ -85,18 +99,40 @@ class SaveStudentHook(Hook):
                 f"SaveStudentHook compares '{self.metric}', and the validation has {known}; set its metric to one of "
                 f'them, or to {LAST!r}'
             )
-        score = (metrics or {})[self.metric]
+        size = list(runner.val_dataloader.dataset[0][0].shape)
+        self._keep_best(runner, (metrics or {})[self.metric], runner.epoch, unwrap(runner.model).student, size)
+
+    def after_train_epoch(self, runner) -> None:
+        """Save the student if the k-NN has found it to be the best so far."""
+        self._look_at_neighbours(runner, runner.epoch + 1)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        """Save the student if the k-NN has found it to be the best so far."""
+        self._look_at_neighbours(runner, runner.epoch)
+
+    @master_only
+    def _look_at_neighbours(self, runner, epoch: int) -> None:
+        if not self.metric.startswith(KNN):
+            return
+        scores = _scores(runner, self.metric)
+        if len(scores) <= self.seen:
+            return
+        self.seen = len(scores)
+        student = unwrap(runner.model).student
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook) and self.metric == f'{KNN}ema_top1_pct':
+                student = hook.ema_model.module.student
+        self._keep_best(runner, float(scores[-1]), epoch, student, _view_size(runner))
+
+    def _keep_best(self, runner, score: float, epoch: int, student: nn.Module, size: list[int]) -> None:
+        """Save a student if its score is better than all before."""
         if score <= self.best:
             return
         self.best = score
-        student, record = (
-            unwrap(runner.model).student,
-            describe_student(
-                runner, runner.epoch, {self.metric: score}, list(runner.val_dataloader.dataset[0][0].shape)
-            ),
+        save_student(
+            self.path(runner), student.state_dict(), describe_student(runner, epoch, {self.metric: score}, size)
         )
-        save_student(self.path(runner), student.state_dict(), record)
-        runner.logger.info(f'student_best: {self.metric} {score:.2f} at epoch {runner.epoch}')
+        runner.logger.info(f'student_best: {self.metric} {score:.2f} at epoch {epoch}')
 
     @master_only
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -113,6 +149,12 @@ class SaveStudentHook(Hook):
         )
 
 
+def _scores(runner, metric: str) -> Sequence[float]:
+    """The scores of a metric that the log has, from the first one."""
+    buffer = runner.message_hub.log_scalars.get(metric)
+    return [] if buffer is None else buffer.data[0]
+
+
 def describe_student(runner, epoch: int, scores: dict[str, float], size: list[int]) -> ModelRecord:
     """The record of the student of a run.
 
@@ -124,6 +166,8 @@ def describe_student(runner, epoch: int, scores: dict[str, float], size: list[in
     """
     model, dataset = unwrap(runner.model), runner.train_dataloader.dataset
     preprocessor, sources = model.data_preprocessor, [teacher.source for teacher in model.all_teachers]
+    # mmengine's own runner does not tell what a checkpoint has seen.
+    seen_before = [*(model.student_record.seen_kinds or ()), *getattr(runner, 'seen_before', ())]
     has_names = model.classifies and getattr(dataset, 'named', True)
     return ModelRecord(
         model=model.student_record.model,
@@ -135,7 +179,7 @@ def describe_student(runner, epoch: int, scores: dict[str, float], size: list[in
         std=[round(v, 6) for v in preprocessor.std.flatten().tolist()],
         epoch=epoch,
         seed=runner.seed,
-        seen_kinds=seen_kinds(dataset, model.student_record.seen_kinds) or None,
+        seen_kinds=seen_kinds(dataset, seen_before) or None,
         scores=scores,
     )
 
