@@ -7,7 +7,8 @@ Hardware: one CPU core and more. Cost: not measured.
 
 _base_ = './shapes_segmentation.py'
 
+backbones = dict(_delete_=True)
 data_root = 'data/camvid_ade'
 students = dict(robust='deeplabv3_robust-resnet-dw_tiny_camvid')
-teachers = dict(resnest=dict(config='deeplabv3_resnest_tiny_camvid'))
-iters = dict(resnest=1500, robust=1000)
+teachers = dict(_delete_=True, resnest=dict(config='deeplabv3_resnest_tiny_camvid'))
+iters = dict(_delete_=True, resnest=1500, robust=1000)

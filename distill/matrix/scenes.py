@@ -34,6 +34,7 @@ class SceneMatrix(Matrix):
     Attributes:
         losses: ``model.losses`` of a `DenseDistiller` by name.
         corruptions: As in `Matrix`, without ``copies`` and ``geometry``.
+        backbones: Weights that the backbone of a student starts from, a ``TimmBackbone``'s ``checkpoint``, by its name.
         equal_time: Not for these; taught students are compared at equal length only.
         iters: Length of training, where configs count iterations; otherwise as ``epochs``.
 
@@ -43,6 +44,7 @@ class SceneMatrix(Matrix):
 
     equal_time: bool = False
     iters: int | Mapping[str, int] | None = None
+    backbones: dict[str, str] = field(default_factory=dict)
     own_teachers: dict[str, str] = field(default_factory=dict, init=False)
 
     made_by: ClassVar[Mapping[str, Any]] = {'copies': 1, 'geometry': False}
@@ -59,6 +61,10 @@ class SceneMatrix(Matrix):
             wrong = 'equal_time' if self.equal_time else 'cache'
             raise ValueError(f'{wrong} is for students that classify; leave it out for detectors and segmenters')
         super().__post_init__()
+        if strangers := self.backbones.keys() - self.bases.keys():
+            raise ValueError(
+                f"backbones has '{min(strangers)}', and there is no such student; choose from {', '.join(self.bases)}"
+            )
         units = {name: self._counted_in(name) for name in self.bases}
         if others := [name for name, unit in units.items() if unit is not self.unit]:
             raise ValueError(
@@ -124,11 +130,15 @@ class SceneMatrix(Matrix):
             'default_hooks': {'save_student': {'type': 'SaveDenseStudentHook'}},
             'train_cfg': {'val_interval': length + 1},
         }
-        if teacher is not None:
+        backbone = self.backbones.get(run.student)
+        if teacher is None and backbone is not None:
+            settings['model'] = {'backbone': {'checkpoint': backbone}}
+        elif teacher is not None:
+            weights = f'dict(_base_.model, backbone=dict(_base_.model.backbone, checkpoint={backbone!r}))'
             settings['model'] = {
                 '_delete_': True,
                 'type': 'DenseDistiller',
-                'student': Expression('_base_.model'),
+                'student': Expression('_base_.model' if backbone is None else weights),
                 'teacher': teacher,
                 'losses': copy.deepcopy(self.losses[run.loss]),
             }

@@ -62,6 +62,14 @@ def test_the_teacher_is_trained_first_and_students_distil_by_the_plain_config(tm
     assert config.default_hooks.save_student.type == alone.default_hooks.save_student.type == 'SaveDenseStudentHook'
 
 
+def test_a_student_starts_from_its_backbone_alone_and_taught(tmp_path):
+    plan = matrix(tmp_path, backbones=dict(cnn='cnn.pth'), seeds=(0,))
+    big, alone, taught = (Config.fromfile(step.command[1], import_custom_modules=False) for step in trainings(plan))
+    assert 'checkpoint' not in big.model.backbone
+    assert alone.model.backbone.checkpoint == 'cnn.pth'
+    assert taught.model.student == alone.model
+
+
 def test_students_learn_on_corrupted_images_by_the_losses_that_are_named(tmp_path):
     losses = dict(one=LOSSES['cwd'], two=LOSSES['cwd'])
     given = dict(losses=losses, corruptions=dict(prime=dict(kinds=('prime',))), seeds=(0,))
@@ -118,6 +126,7 @@ def test_scores_differences_and_both_intervals_by_hand(tmp_path):
     [
         (dict(epochs=3), 'epochs are given, and the configs count iters; give iters'),
         (dict(iters=dict(vat=3)), r"iters are given for 'vat'.* choose from big, cnn"),
+        (dict(backbones=dict(vat='vat.pth')), r"backbones has 'vat'.* choose from big, cnn"),
         (dict(equal_time=True), 'equal_time is for students that classify'),
         (dict(cache=dict(topk=2)), 'cache is for students that classify'),
         (dict(teachers=dict(big={})), r"teacher 'big' has no config; give dict\(config=NAME\)"),
