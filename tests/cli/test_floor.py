@@ -27,6 +27,7 @@ MISTAKES = {
     'make_data': (['x', '--sets', 'cifar'], "set 'cifar' is unknown; choose from imagenet, coco, ade20k"),
     'predict': (['nowhere.jpg', '--model', 'a.pth', '--out', 'x'], "checkpoint 'a.pth' does not exist"),
     'print_config': (['nowhere.py'], "config 'nowhere.py' does not exist"),
+    'probe': (['a.pth', '--data-root', '.', '--out', 'x'], "data root '.' has no folder 'train' to learn from"),
     'quantise': (['a.onnx', '--calibration', '.'], "artefact 'a.onnx' does not exist"),
     'report': (['nowhere'], 'folder nowhere does not exist'),
     'robustness': (['a.pth', '--data-root', '.', '--out', 'x'], "checkpoint 'a.pth' does not exist"),
