@@ -54,7 +54,8 @@ def kill_once(work: Path, run: str, parent: bool, killed: list[int]) -> None:
             ancestor = int((entry / 'status').read_text().partition('PPid:')[2].split()[0])
         except OSError:
             continue
-        if 'distill.cli.train' in words and any(run in word for word in words):
+        # Of this experiment: others may run beside it.
+        if 'distill.cli.train' in words and str(work / 'runs' / run) in words:
             killed.append(ancestor if parent else int(entry.name))
             os.kill(killed[-1], signal.SIGKILL)
             return
