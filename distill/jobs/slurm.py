@@ -59,7 +59,7 @@ class SlurmEngine:
                 "engine 'slurm' finds no srun; start the command on a machine of the cluster, or try it here by the "
                 'engine option cluster=local'
             ) from None
-        self.submitted = folder / 'submitted.json'
+        self.submitted, self.queues = folder / 'submitted.json', cluster == 'slurm'
         common = set(AutoExecutor._typed_parameters())
         given = {key if key in common or key.startswith('slurm_') else f'slurm_{key}': options[key] for key in options}
         parallel = {'slurm_array_parallelism': jobs}
@@ -75,29 +75,33 @@ class SlurmEngine:
             ValueError: Slurm refuses; the message has its answer.
         """
         known = read_json(self.submitted) if self.submitted.is_file() else {}
-        jobs = {command.log: self._running(known.get(command.log)) for command, _ in commands}
+        jobs = {command.log: self._running(command, known.get(command.log)) for command, _ in commands}
         new = [command for command, _ in commands if jobs[command.log] is None]
         try:
             with self.executor.batch() if new else contextlib.nullcontext():
                 found = [self.executor.submit(command) for command in new]
-            jobs |= {command.log: SlurmJob(job) for command, job in zip(new, found, strict=True)}
+            jobs |= {command.log: SlurmJob(job, self.queues) for command, job in zip(new, found, strict=True)}
         except Exception as error:
             answer = getattr(error.__cause__, 'stderr', None) or getattr(error, 'stderr', None) or error
             raise ValueError(f"engine 'slurm' cannot submit: {_one_line(answer)}") from None
-        write_json(self.submitted, known | {command.log: jobs[command.log].job.job_id for command, _ in commands})
+        ids = {command.log: [jobs[command.log].job.job_id, list(command.words)] for command, _ in commands}
+        write_json(self.submitted, known | ids)
         return [jobs[command.log] for command, _ in commands]
 
-    def _running(self, job_id: str | None) -> 'SlurmJob | None':
-        """The job of an earlier command that was stopped and started again, if the queue still has it.
+    def _running(self, command: Command, before: tuple[str, list[str]] | None) -> 'SlurmJob | None':
+        """The job of this very command that was submitted before, if the queue still has it.
 
-        Another job beside it would write the same folder.
+        Another job beside it would write the same folder. A job of another command that had the same log is none.
+
+        Args:
+            command: The command.
+            before: Number and words of the job that had the command's log; None if there was none.
         """
-        from submitit.slurm.slurm import SlurmExecutor
         from submitit.slurm.slurm import SlurmJob as JobOfSlurm
 
-        if job_id is None or not isinstance(self.executor._executor, SlurmExecutor) or not is_queued(job_id):
+        if before is None or before[1] != list(command.words) or not self.queues or not is_queued(before[0]):
             return None
-        return SlurmJob(JobOfSlurm(self.executor.folder, job_id))
+        return SlurmJob(JobOfSlurm(self.executor.folder, before[0]), self.queues)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -111,12 +115,11 @@ class SlurmJob:
 
     Args:
         job: The job of submitit.
+        queued: Whether Slurm's queue has it, and not submitit's executor for one machine.
     """
 
-    def __init__(self, job: Any):
-        from submitit.slurm.slurm import SlurmJob as JobOfSlurm
-
-        self.job, self.queued, self._outcome = job, isinstance(job, JobOfSlurm), None
+    def __init__(self, job: Any, queued: bool):
+        self.job, self.queued, self._outcome = job, queued, None
         self._looked = self._asked = time.monotonic()
         self._is_missing = False
 

@@ -12,6 +12,7 @@ import pytest
 
 from distill.api.transfer import transfer
 from distill.cli.transfer import build_parser, check
+from distill.jobs.command import Command
 from distill.jobs.engines import open_engine, parse_options
 from distill.jobs.steps import Step, Workplace, run_steps
 from distill.matrix.folder import alone_in
@@ -157,3 +158,19 @@ def test_two_matrices_in_one_folder_are_refused(shapes, tmp_path):
     (tmp_path / 'work' / 'configs' / 'robust_from_resnet_kd_s0.py').write_text("_base_ = 'x.py'\nmax_epochs = 9\n")
     with pytest.raises(ValueError, match=r'was begun with other settings .* pass another --work-dir'):
         transfer(path, work_dir=tmp_path / 'work')
+
+
+def test_a_job_that_the_queue_has_is_taken_up_by_its_own_command_alone(tmp_path, monkeypatch):
+    pytest.importorskip('submitit')
+    command = tmp_path / 'squeue'
+    command.write_text('#!/bin/sh\necho RUNNING\n')
+    command.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    engine = open_engine('slurm', {'cluster': 'local'}, tmp_path / 'slurm', 1, 4)
+    engine.queues = True
+    ours = Command(('data', 'x'), str(tmp_path / 'a.log'))
+    assert engine._running(ours, ('17', ['data', 'x'])).job.job_id == '17'
+    assert engine._running(ours, ('17', ['data', 'y'])) is None
+    assert engine._running(ours, None) is None
+    command.write_text('#!/bin/sh\nexit 0\n')
+    assert engine._running(ours, ('17', ['data', 'x'])) is None
