@@ -7,15 +7,14 @@ from distill.jobs.command import KILLED, Command, Outcome
 
 RESOURCES = ('num_gpus', 'memory', 'resources', 'scheduling_strategy', 'label_selector')
 """Options of a task that pass to Ray as they are."""
-RESTARTS = 3
-"""How often Ray starts a command again whose worker or machine is gone."""
 
 
 class RayEngine:
     """Run commands as tasks of Ray.
 
-    A command whose worker is killed, or whose machine is gone, is started again by Ray, and goes on from its last
-    checkpoint. All machines must reach the folders of the run and of the data, by the same paths.
+    A command whose worker is killed, or whose machine is gone, is started again as with every engine, see
+    `distill.jobs.steps.run_steps`, and not by Ray beside that. All machines must reach the folders of the run and of
+    the data, by the same paths.
 
     Args:
         threads: CPU threads that a command gets.
@@ -45,7 +44,7 @@ class RayEngine:
             line = ' '.join(str(error).split())
             raise ValueError(f"engine 'ray' finds no cluster at {address!r}: {line}") from None
         # A worker runs one command and ends: none meets what another has left.
-        task = ray.remote(num_cpus=threads, max_retries=RESTARTS, max_calls=1, **options)
+        task = ray.remote(num_cpus=threads, max_retries=0, max_calls=1, **options)
         self.ray, self.task = ray, task(_run)
 
     def start(self, commands: list[tuple[Command, int]]) -> list['RayJob']:
@@ -74,7 +73,9 @@ class RayJob:
         if self._outcome is None and self.ray.wait([self.reference], timeout=0)[0]:
             try:
                 self._outcome = Outcome(*self.ray.get(self.reference))
-            except self.ray.exceptions.RayError:  # Its workers were killed, more often than Ray starts new ones.
+            except self.ray.exceptions.RayTaskError as error:  # The command did not start, such as for want of its log.
+                raise ValueError(f'a task of Ray failed: {" ".join(str(error.cause).split())}') from None
+            except self.ray.exceptions.RayError:  # Its worker was killed, or cancelled.
                 self._outcome = Outcome(KILLED, 0.0)
         return self._outcome
 

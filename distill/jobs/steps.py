@@ -101,25 +101,6 @@ class Workplace:
         return outcome.seconds
 
 
-def run_step(step: Step, place: Workplace) -> float:
-    """Run a step's command, unless it has been done before, and log what it prints.
-
-    Args:
-        step: The step.
-        place: Where it runs.
-
-    Returns:
-        Time in seconds; 0 if the step had been done before.
-
-    Raises:
-        ValueError: The command failed.
-    """
-    if place.is_done(step):
-        return 0.0
-    run_steps([Step(step.name, step.command)], place, lambda text: None)
-    return place.seconds(step.name)
-
-
 def run_steps(
     steps: Sequence[Step],
     place: Workplace,

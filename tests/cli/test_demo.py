@@ -13,7 +13,7 @@ from distill.cli.arguments import experiment_of
 from distill.cli.demo import RUNS, plan
 from distill.cli.demo_plan import check_same_demo
 from distill.jobs.local import LocalEngine
-from distill.jobs.steps import Step, Workplace, run_step, run_steps
+from distill.jobs.steps import Step, Workplace, run_steps
 from distill.training.experiment import read_config
 
 
@@ -27,6 +27,13 @@ def test_every_command_is_understood_and_every_step_has_its_inputs(tmp_path):
         if getattr(args, 'config', None) is not None:
             assert Path(args.config).is_file(), step.name
     assert known.issuperset(RUNS)
+
+
+def run_step(step: Step, place: Workplace) -> float:
+    """Run one step; returns its time in seconds, or 0 if it was done before."""
+    lines: list[str] = []
+    run_steps([step], place, lines.append)
+    return 0 if 'was done before' in lines[-1] else place.seconds(step.name)
 
 
 def test_a_step_runs_once_and_again_only_if_its_command_changed(tmp_path):

@@ -89,8 +89,7 @@ def test_a_matrix_gives_the_same_digits_by_every_engine_though_a_worker_is_kille
     log = (work / 'logs' / 'robust_alone_s0.log').read_text()
     assert log.count('$ python -m distill.cli.train') == 2
     assert 'resumed epoch: 1' in log or 'Resumed' in log or 'resumed' in log
-    if engine != 'ray':  # Ray starts a command again by itself, and says nothing.
-        assert any('was killed (signal 9); again' in line for line in lines)
+    assert any('was killed (signal 9); again' in line for line in lines)
 
 
 def test_a_step_that_is_killed_every_time_fails(tmp_path):
