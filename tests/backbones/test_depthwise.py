@@ -89,7 +89,7 @@ def test_the_faster_way_is_measured_once_and_taken_up_by_others(monkeypatch):
     monkeypatch.setattr(cpu_ways, '_CHOSEN', {})
     clock, calls = [0.0], []
     monkeypatch.setattr(cpu_ways.time, 'perf_counter', lambda: clock[0])
-    x = torch.zeros(2, 4, 8, 8)
+    x = torch.zeros(2, 12, 64, 64)
     geometry = ((1, 1), (5, 5), (1, 1))
 
     def choose(seconds: dict) -> str:
@@ -107,16 +107,21 @@ def test_the_faster_way_is_measured_once_and_taken_up_by_others(monkeypatch):
     assert len(calls) == 3 * cpu_ways.ROUNDS
     assert choose(slow | {others[0]: 0.1}) == usual
     assert len(calls) == 3 * cpu_ways.ROUNDS
-    x = torch.zeros(3, 4, 8, 8)
+    x = torch.zeros(3, 12, 64, 64)
     assert choose(slow | {others[0]: 0.5}) == others[0]
     (key,) = [key for key, way in cpu_ways.chosen().items() if way == others[0]]
-    assert key.startswith('3x4x8x8 k11x11 s1x1 p5x5 d1x1 float32 planes ')
+    assert key.startswith('3x12x64x64 k11x11 s1x1 p5x5 d1x1 float32 planes ')
     # Another process goes on with it, and takes nothing that it does not know.
     before = cpu_ways.chosen()
     monkeypatch.setattr(cpu_ways, '_CHOSEN', {})
     cpu_ways.take_up({**before, 'other': 'magic'})
     assert cpu_ways.chosen() == before
     assert choose(slow) == others[0]
+    # A moment's work goes by the rule.
+    calls.clear()
+    x = torch.zeros(2, 12, 8, 8)
+    assert choose(slow | {others[0]: 0.1}) == cpu_ways.by_rule(x, (5, 5))
+    assert not calls
     # What is asked for is done, and mistakes are named.
     monkeypatch.setenv(cpu_ways.VARIABLE, 'torch')
     assert choose(slow) == 'torch'
@@ -128,7 +133,7 @@ def test_the_faster_way_is_measured_once_and_taken_up_by_others(monkeypatch):
 def test_each_way_is_really_timed(monkeypatch):
     monkeypatch.setenv(cpu_ways.VARIABLE, 'measure')
     monkeypatch.setattr(cpu_ways, '_CHOSEN', {})
-    conv = speed_up_depthwise(nn.Conv2d(8, 8, 11, padding=5, groups=8))
-    conv(torch.randn(2, 8, 14, 14)).sum().backward()
+    conv = speed_up_depthwise(nn.Conv2d(32, 32, 11, padding=5, groups=32))
+    conv(torch.randn(14, 32, 14, 14)).sum().backward()
     assert len(cpu_ways.chosen()) == 1
     assert set(cpu_ways.chosen().values()) <= set(cpu_ways.WAYS)

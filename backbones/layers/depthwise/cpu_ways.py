@@ -25,6 +25,9 @@ WIDEST_PADDING = 4
 """Padding up to which oneDNN's depthwise routine for AVX2 is taken."""
 MARGIN = 0.1
 """Share of the time that a way must save to be taken in place of the rule's: two runs then rarely differ."""
+LEAST_WORK = 10_000_000
+"""Multiply-adds of a gradient from which on it is timed, about a millisecond: a shorter time tells more of the moment
+than of the way, and small models are the same to the bit whenever they are trained."""
 ROUNDS = 3
 """How often each way is timed; the least time counts."""
 _CHOSEN: dict[str, Way] = {}
@@ -46,9 +49,9 @@ def setting() -> str:
 def choose(x: Tensor, grad: Tensor, kernel: tuple[int, int], geometry: tuple, compute: Callable[[Way], Tensor]) -> Way:
     """Choose the way of one weight gradient.
 
-    Measured once a process for each shape, memory format and number of threads, unless `VARIABLE` or torch's switch for
-    deterministic algorithms says otherwise. Of several processes of a run each would measure another thing: they go by
-    the rule.
+    Measured once a process for each shape, memory format and number of threads from `LEAST_WORK` on, unless `VARIABLE`
+    or torch's switch for deterministic algorithms says otherwise. Of several processes of a
+    run each would measure another thing: they go by the rule.
 
     Args:
         x: Input of the convolution [B, C, H, W].
@@ -61,7 +64,8 @@ def choose(x: Tensor, grad: Tensor, kernel: tuple[int, int], geometry: tuple, co
     if said in WAYS:
         return said  # type: ignore[return-value]
     usual = by_rule(grad, geometry[1])
-    is_fixed = said == 'rule' or torch.are_deterministic_algorithms_enabled()
+    is_small = grad.numel() * kernel[0] * kernel[1] < LEAST_WORK
+    is_fixed = said == 'rule' or is_small or torch.are_deterministic_algorithms_enabled()
     if is_fixed or torch.compiler.is_compiling() or (distributed.is_available() and distributed.is_initialized()):
         return usual
     key = name_of(x, kernel, geometry)
