@@ -60,132 +60,42 @@ def defocus_blur(x: np.ndarray, constants: tuple[int, float], rng: np.random.Gen
     return to_uint8(cv2.filter2D(x.astype(np.float32), -1, kernel), tolerance)
 
 
-def glass_blur(x: np.ndarray, constants: tuple[float, int, int], rng: np.random.Generator) -> np.ndarray:
-    """Blur, displace the pixels at random, and blur again; `constants` = (sigma, reach, iterations)."""
-    sigma, reach, iterations = constants
-    height, width = x.shape[:2]
-    draw = rng.integers(4 * reach**2, size=(iterations, height - 2 * reach, width - 2 * reach), dtype=np.uint8)
-    dy, dx = np.divmod(np.arange(4 * reach**2), 2 * reach) - np.intp(reach)
-    return _glass_blur(x, sigma, reach, _to_sources(dy * width + dx, height * width)[draw])
-
-
-def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) -> np.ndarray:
-    """Apply glass blur with given displacements.
-
-    The original walks over the pixels from the last row and column to the first and is meant to swap pixel
-    (h, w) with (h + dy, w + dx). As both sides of its assignment are views of one array, it copies the second
-    onto the first. So an iteration is a map from each pixel to a source: a source that the walk has yet to reach
-    holds its old value, one that it has passed holds the value of its own source. All these chains are followed
-    at once here, twice as far each time. The result is the original's to the last bit, and so in doubles.
-
-    Args:
-        x: Image [H, W, 3], uint8.
-        sigma: Of both blurs, in pixels.
-        reach: Displacements dy and dx are at least -reach and less than reach.
-        steps: For each iteration dy * W + dx of the pixels walked over, those of rows reach + 1 to H - reach and
-            columns reach + 1 to W - reach, [iterations, H - 2 * reach, W - 2 * reach].
-    """
-    return _glass_blur(x, sigma, reach, _to_sources(steps, x.shape[0] * x.shape[1]))
-
-
-def _to_sources(steps: np.ndarray, count: int) -> np.ndarray:
-    """Displacements in an image of `count` pixels, less `count` where the walk has passed the source."""
-    return np.where(steps > 0, steps - count, steps)
-
-
-def _glass_blur(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) -> np.ndarray:
-    height, width = x.shape[:2]
-    count = height * width
-    walked = slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1)
-    source = np.arange(count)
-    for step in steps:
-        # p stands for the value of pixel p after the iteration, count + p for the one before it.
-        after = np.arange(count, 2 * count)
-        moved = after.reshape(height, width)[walked]
-        moved += step
-        unknown = np.flatnonzero(after < count)
-        while len(unknown):
-            found = after.take(after.take(unknown))
-            after[unknown] = found
-            unknown = unknown[found < count]
-        source = source.take(after - count)
-    blurred = _exact_gaussian(x, sigma).reshape(count, 3)
-    return _exact_gaussian(blurred.take(source, axis=0).reshape(x.shape), sigma)
-
-
-def _exact_gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
-    """`gaussian` of an image, uint8 [H, W, 3], to the bit as scikit-image's operations in doubles give it.
-
-    The fraction of a level is dropped, so that a rounding error decides where the sum is a whole level. Single
-    precision tells all others; the doubles are worked out for the pixels that it cannot tell, in scipy's order. An area
-    of one level has one answer.
-    """
-    size = 2 * int(4 * sigma + 0.5) + 1
-    single = gaussian(x.astype(np.float32), sigma)
-    out = single.astype(np.uint8)
-    unsure = cv2.absdiff(single, np.rint(single)) < TOLERANCE
-    square = np.ones((size, size), np.uint8)
-    is_flat = cv2.erode(x, square) == cv2.dilate(x, square)  # Beyond the edge there is nothing for either.
-    flat, others = np.flatnonzero(unsure & is_flat), np.flatnonzero(unsure & ~is_flat)
-    weights = _gaussian_weights(sigma)
-    out.put(flat, _flat_levels(sigma).take(x.take(flat)))
-    if len(others):
-        rows, columns, channels = np.unravel_index(others, x.shape)
-        reach = np.arange(size) - size // 2
-        inside = [(at[:, None] + reach).clip(0, side - 1) for at, side in ((rows, x.shape[0]), (columns, x.shape[1]))]
-        around = x[inside[0][:, :, None], inside[1][:, None], channels[:, None, None]] / 255
-        out.put(others, _to_levels(_weighted(_weighted(around, weights), weights)))
-    return out
-
-
-@lru_cache(maxsize=8)
-def _gaussian_weights(sigma: float) -> np.ndarray:
-    """scipy's Gaussian kernel, cut off at 4 `sigma`."""
-    reach = int(4 * sigma + 0.5)
-    weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-reach, reach + 1) ** 2)
-    return weights / weights.sum()
-
-
-@lru_cache(maxsize=8)
-def _flat_levels(sigma: float) -> np.ndarray:
-    """What a Gaussian makes of an area of each grey level, uint8 [256]."""
-    weights = _gaussian_weights(sigma)
-    area = np.broadcast_to(np.arange(256)[:, None, None] / 255, (256, len(weights), len(weights)))
-    return _to_levels(_weighted(_weighted(area, weights), weights))
-
-
-def _weighted(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sum of x [N, taps, …] times weights over the taps, in the order in which scipy adds them up."""
-    middle = len(weights) // 2
-    total = x[:, middle] * weights[middle]
-    for tap in range(middle):
-        total += (x[:, tap] + x[:, -1 - tap]) * weights[tap]
-    return total
-
-
-def _to_levels(x: np.ndarray) -> np.ndarray:
-    return np.minimum(x * 255, 255).astype(np.uint8)
+def motion_line(radius: int, sigma: float, angle: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The line of pixels of a motion blur: dy, dx and weight of its 2 * `radius` + 1 pixels, the first at (0, 0)."""
+    step = np.arange(2 * radius + 1)
+    weights = np.exp(-(step**2) / (2 * sigma**2))
+    dy, dx = (
+        np.ceil(step * along - 0.5).astype(int) for along in (math.sin(math.radians(angle)), math.cos(math.radians(angle)))
+    )
+    return dy, dx, weights / weights.sum()
 
 
 def motion(x: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray:
     """Apply ImageMagick's motion blur: a one-sided Gaussian along a line of pixels, the edge repeated.
 
     Args:
-        x: Image in floats, [H, W] or [H, W, C].
+        x: Float32 image, [H, W] or [H, W, C].
         radius: The line has 2 * radius + 1 pixels.
         sigma: Standard deviation along the line, in pixels.
         angle: Direction in degrees.
     """
-    length = 2 * radius + 1
-    weights = np.exp(-(np.arange(length) ** 2) / (2 * sigma**2))
-    weights /= weights.sum()
-    along_y, along_x = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+    dy, dx, weights = motion_line(radius, sigma, angle)
     height, width = x.shape[:2]
-    padded = cv2.copyMakeBorder(x, length, length, length, length, cv2.BORDER_REPLICATE)
-    blurred = np.zeros_like(x)
-    for i, weight in enumerate(weights):
-        top, left = (length + math.ceil(i * along - 0.5) for along in (along_y, along_x))
-        cv2.scaleAdd(padded[top : top + height, left : left + width], weight, blurred, blurred)
+    reach_y, reach_x = np.abs(dy).max(), np.abs(dx).max()
+    padded = cv2.copyMakeBorder(x, reach_y, reach_y, reach_x, reach_x, cv2.BORDER_REPLICATE)
+    blurred, start = None, 0
+    while start < len(weights):
+        # OpenCV skips the zeros of kernels of up to 121 pixels; larger ones it applies by Fourier transforms.
+        boxes = (np.abs(dy[start:] - dy[start]) + 1) * (np.abs(dx[start:] - dx[start]) + 1)
+        part = slice(start, start + np.searchsorted(boxes, 121, side='right'))
+        start = part.stop
+        top, left = dy[part].min(), dx[part].min()
+        kernel = np.zeros((np.ptp(dy[part]) + 1, np.ptp(dx[part]) + 1), np.float32)
+        np.add.at(kernel, (dy[part] - top, dx[part] - left), weights[part])  # A diagonal meets a pixel twice.
+        rows = slice(reach_y + top, reach_y + top + height + len(kernel) - 1)
+        columns = slice(reach_x + left, reach_x + left + width + kernel.shape[1] - 1)
+        moved = cv2.filter2D(padded[rows, columns], -1, kernel, anchor=(0, 0))[:height, :width]
+        blurred = moved if blurred is None else cv2.add(blurred, moved)
     return blurred
 
 

@@ -54,8 +54,45 @@ def _change_hsv(x: np.ndarray, change: Callable[[np.ndarray, np.ndarray], tuple]
 
 
 def brightness(x: np.ndarray, added: float, rng: np.random.Generator) -> np.ndarray:
-    """Add `added` to the value of HSV, which is at most 1. ImageNet-C counts brightness as weather."""
-    return _change_hsv(x, lambda saturation, value: (saturation, np.minimum(value + added, 1)))
+    """Add `added` to the value of HSV, which is at most 1. ImageNet-C counts brightness as weather.
+
+    In exact arithmetic each channel is multiplied by the same number, so that its new level follows from its level and
+    the pixel's largest one. Where rounding errors may decide about it, pixels go through HSV.
+    """
+    red, green, blue = cv2.split(x)
+    largest = cv2.max(cv2.max(red, green), blue)
+    index = cv2.merge((largest, largest, largest)).astype(np.uint16)
+    index <<= 8
+    index |= x
+    levels = _brightness_table(added).take(index)
+    out = levels.astype(np.uint8)
+    unsure = np.flatnonzero(levels > 255)
+    if len(unsure):
+        pixels = unsure // 3
+        colours = x.reshape(-1, 3).take(pixels, axis=0)
+        # The table knows the least level of a pixel too.
+        middle = x.take(unsure) > colours.min(axis=1)
+        pixels, colours = pixels[middle], colours[middle]
+        new = _change_hsv(colours[None], lambda saturation, value: (saturation, np.minimum(value + added, 1)))
+        out.reshape(-1, 3)[pixels] = new[0]
+    return out
+
+
+@lru_cache(maxsize=8)
+def _brightness_table(added: float) -> np.ndarray:
+    """New levels [256 * largest level + level] of a pixel's largest and least channel, in the doubles of `_change_hsv`.
+
+    256 is added to levels of other channels that rounding errors may decide about.
+    """
+    largest, level = np.arange(256)[:, None], np.arange(256)
+    value = largest / 255
+    new_value = np.minimum(value + added, 1)
+    saturation = (value - level / 255) / (value + (value == 0))
+    levels = (255 * np.clip(new_value * (1 - saturation), 0, 1)).astype(np.uint16)
+    exact = 255 * new_value * level / np.maximum(largest, 1)
+    # Doubles are out by some 1e-13. A channel between two others is neither black nor the largest.
+    unsure = (np.abs(exact - np.rint(exact)) < 1e-9) & (level > 0) & (level < largest)
+    return (levels + 256 * unsure).ravel().astype(np.uint16)
 
 
 def saturate(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:

@@ -8,22 +8,9 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from scipy.special import gammainc, gammaln, ndtri, xlogy
+from scipy.special import gammainc, gammaln, xlogy
 
-
-@lru_cache(maxsize=1)
-def _normal_quantiles() -> np.ndarray:
-    quantiles = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
-    return (quantiles / quantiles.std()).astype(np.float32)
-
-
-def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Draw standard normal deviates, float32, from 65,536 equally likely quantiles.
-
-    Three times as fast as numpy's. The distribution function is within 1e-5 of the normal's; deviates beyond 4.3
-    standard deviations are missing.
-    """
-    return _normal_quantiles().take(rng.integers(1 << 16, size=shape, dtype=np.uint16))
+from distill.corruptions.draws import bits, normal
 
 
 def gaussian_noise(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
@@ -40,7 +27,7 @@ def speckle_noise(x: np.ndarray, deviation: float, rng: np.random.Generator) -> 
 
 def impulse_noise(x: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
     """Set a share `amount` of all values to black or white, half each; channels are hit independently."""
-    draw = rng.integers(1 << 16, size=x.shape, dtype=np.uint16)
+    draw = bits(rng, x.shape, np.uint16)
     limit = round(amount / 2 * (1 << 16))
     out = np.where(draw < 2 * limit, np.uint8(255), x)
     return np.where(draw < limit, np.uint8(0), out)
@@ -79,7 +66,7 @@ def _photon_tables(photons: int) -> tuple[int, np.ndarray, np.ndarray]:
 def shot_noise(x: np.ndarray, photons: int, rng: np.random.Generator) -> np.ndarray:
     """Count photons: Poisson noise with a mean of `photons` at white."""
     sides, threshold, grey = _photon_tables(photons)
-    draw = rng.integers(1 << 32, size=x.shape, dtype=np.uint32)
+    draw = bits(rng, x.shape, np.uint32)
     # The lowest bits of the draw are the die, all of it is the coin: with a bias of their resolution, 2**-26.
     cell = x.astype(np.intp) * sides + (draw & np.uint32(sides - 1))
     return grey.take(2 * cell + (draw >= threshold.take(cell)))

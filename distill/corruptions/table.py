@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from distill.base.records import DEFINITIONS, Cell
-from distill.corruptions import blurs, digital, noise, weather
+from distill.corruptions import blurs, digital, glass, noise, weather
 
 MIN_SIZE_PX = 32
 
@@ -15,7 +15,7 @@ _CORRUPTIONS: dict[str, tuple[Callable, Sequence]] = {
     'shot_noise': (noise.shot_noise, (60, 25, 12, 5, 3)),
     'impulse_noise': (noise.impulse_noise, (0.03, 0.06, 0.09, 0.17, 0.27)),
     'defocus_blur': (blurs.defocus_blur, ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))),
-    'glass_blur': (blurs.glass_blur, ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))),
+    'glass_blur': (glass.glass_blur, ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))),
     'motion_blur': (blurs.motion_blur, ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))),
     'zoom_blur': (
         blurs.zoom_blur,

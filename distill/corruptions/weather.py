@@ -10,9 +10,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from distill.corruptions.blurs import centre, gaussian, motion, to_uint8, zoom_matrix
+from distill.corruptions.blurs import TOLERANCE, centre, gaussian, motion, motion_line, to_uint8, zoom_matrix
+from distill.corruptions.draws import normal, unit
 from distill.corruptions.frost import FILES, frost_texture
-from distill.corruptions.noise import normal
 
 
 def snow(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:
@@ -37,23 +37,50 @@ def snow_from(x: np.ndarray, constants: tuple, noise: np.ndarray, angle: float) 
         noise: Float64 [H, W].
         angle: Direction of the motion in degrees.
     """
-    factor, threshold, radius, sigma, weight = constants
+    factor, threshold, *line, weight = constants
     height, width = x.shape[:2]
     flakes = zoom_matrix(height, factor) @ noise
     flakes = np.ascontiguousarray((zoom_matrix(width, factor) @ flakes.T).T)
     flakes = np.clip(flakes, 0, 1) * (flakes >= threshold)
-    flakes = np.rint(255 * motion(flakes, radius, sigma, angle)[:height, :width]) / 255
+    flakes = _fallen(flakes, *line, angle)[:height, :width]
+    flakes = cv2.add(flakes, cv2.flip(flakes, -1))
     x = x / np.float32(255)
     white = 1.5 * cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) + 0.5
     white = cv2.max(x, cv2.merge((white, white, white)))
     white *= 1 - weight
     x *= weight
     x += white
-    flakes = cv2.merge((flakes, flakes, flakes))
-    x = x + flakes
-    x += flakes[::-1, ::-1]
-    x *= 255
-    return np.minimum(x, 255, out=x).astype(np.uint8)
+    # No level below white is whole in doubles. Flakes are, and can be added to what is left without the fraction.
+    return cv2.add(_floor(x), cv2.merge((flakes, flakes, flakes)))
+
+
+def _fallen(flakes: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray:
+    """Blur by `motion`, in grey levels rounded to the nearest: uint8, as in doubles.
+
+    Single precision tells but for the values near the middle between two levels.
+    """
+    levels = motion(flakes.astype(np.float32), radius, sigma, angle)
+    levels *= 255
+    out = np.rint(levels)
+    unsure = np.flatnonzero(cv2.absdiff(levels, out) > 0.5 - TOLERANCE)
+    dy, dx, weights = motion_line(radius, sigma, angle)
+    rows, columns = np.divmod(unsure, flakes.shape[1])
+    rows = (rows + dy[:, None]).clip(0, flakes.shape[0] - 1)
+    columns = (columns + dx[:, None]).clip(0, flakes.shape[1] - 1)
+    exact = np.zeros(len(unsure))
+    for weight, value in zip(weights, flakes[rows, columns], strict=True):
+        exact += weight * value
+    out.put(unsure, np.rint(255 * exact))
+    return out.astype(np.uint8)
+
+
+def _floor(x: np.ndarray) -> np.ndarray:
+    """255 times x without the fraction, at most 255, as in doubles; x is float32 of at least 0."""
+    levels = 255 * x
+    out = to_uint8(levels, 0)
+    unsure = np.flatnonzero(cv2.absdiff(levels, np.rint(levels)) < TOLERANCE / 10)
+    out.put(unsure, np.minimum(255 * x.take(unsure).astype(float), 255).astype(np.uint8))
+    return out
 
 
 def frost(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
@@ -79,7 +106,10 @@ def _frost_crop(x: np.ndarray, rng: np.random.Generator, textures: int, enlarge:
 
 def frost_from(x: np.ndarray, constants: tuple[float, float], crop: np.ndarray) -> np.ndarray:
     """Lay a given crop of a texture, uint8 [H, W, 3], over the image."""
-    return _frost_table(*constants).take(256 * crop.astype(np.intp) + x)
+    index = crop.astype(np.uint16)
+    index <<= 8
+    index |= x
+    return _frost_table(*constants).take(index)
 
 
 @lru_cache(maxsize=8)
