@@ -9,10 +9,13 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack, vstack
 
 TOLERANCE = 1e-3
 """In grey levels: larger than the rounding errors of float32 here, and far too small to be seen."""
+
+ZOOMS_AT_ONCE = 2
+"""More are fewer passes over the sum, but leave the processor's cache."""
 
 
 def to_uint8(x: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
@@ -52,6 +55,40 @@ def _disk(radius: int, alias_blur: float) -> np.ndarray:
     return kernel[inside, inside].copy()
 
 
+def correlate(x: np.ndarray, kernel: np.ndarray, top: int, left: int, border: int) -> np.ndarray:
+    """Weigh the pixels around each pixel, the zeros of the kernel left out.
+
+    OpenCV skips zeros in kernels of up to 121 pixels and applies larger ones by Fourier transforms, which takes longer
+    for a line. So the kernel is applied in bands of rows.
+
+    Args:
+        x: Float32 image, [H, W] or [H, W, C].
+        kernel: Weights, [rows, columns].
+        top: Row of the kernel that stands for the pixel itself.
+        left: Column of the kernel that stands for the pixel itself.
+        border: How OpenCV continues the image.
+    """
+    height, width = x.shape[:2]
+    padded = cv2.copyMakeBorder(x, top, len(kernel) - 1 - top, left, kernel.shape[1] - 1 - left, border)
+    used, end = kernel != 0, kernel.shape[1]
+    firsts = np.where(used.any(axis=1), used.argmax(axis=1), end).tolist()
+    lasts = np.where(used.any(axis=1), end - 1 - used[:, ::-1].argmax(axis=1), -1).tolist()
+    total, row = np.zeros_like(x), 0
+    while row < len(kernel):
+        first, last, end = firsts[row], lasts[row], row + 1
+        while end < len(kernel):
+            wider = min(first, firsts[end]), max(last, lasts[end])
+            if (end + 1 - row) * (wider[1] + 1 - wider[0]) > 121:
+                break
+            (first, last), end = wider, end + 1
+        if first <= last:
+            band = padded[row : end - 1 + height, first : last + width]
+            part = cv2.filter2D(band, -1, kernel[row:end, first : last + 1], anchor=(0, 0))
+            cv2.add(total, part[:height, :width], total)
+        row = end
+    return total
+
+
 def defocus_blur(x: np.ndarray, constants: tuple[int, float], rng: np.random.Generator) -> np.ndarray:
     """Blur by a disk; `constants` = (radius in pixels, blur of its edge)."""
     kernel = _disk(*constants)
@@ -64,9 +101,8 @@ def motion_line(radius: int, sigma: float, angle: float) -> tuple[np.ndarray, np
     """The line of pixels of a motion blur: dy, dx and weight of its 2 * `radius` + 1 pixels, the first at (0, 0)."""
     step = np.arange(2 * radius + 1)
     weights = np.exp(-(step**2) / (2 * sigma**2))
-    dy, dx = (
-        np.ceil(step * along - 0.5).astype(int) for along in (math.sin(math.radians(angle)), math.cos(math.radians(angle)))
-    )
+    direction = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+    dy, dx = (np.ceil(step * along - 0.5).astype(int) for along in direction)
     return dy, dx, weights / weights.sum()
 
 
@@ -80,23 +116,9 @@ def motion(x: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray
         angle: Direction in degrees.
     """
     dy, dx, weights = motion_line(radius, sigma, angle)
-    height, width = x.shape[:2]
-    reach_y, reach_x = np.abs(dy).max(), np.abs(dx).max()
-    padded = cv2.copyMakeBorder(x, reach_y, reach_y, reach_x, reach_x, cv2.BORDER_REPLICATE)
-    blurred, start = None, 0
-    while start < len(weights):
-        # OpenCV skips the zeros of kernels of up to 121 pixels; larger ones it applies by Fourier transforms.
-        boxes = (np.abs(dy[start:] - dy[start]) + 1) * (np.abs(dx[start:] - dx[start]) + 1)
-        part = slice(start, start + np.searchsorted(boxes, 121, side='right'))
-        start = part.stop
-        top, left = dy[part].min(), dx[part].min()
-        kernel = np.zeros((np.ptp(dy[part]) + 1, np.ptp(dx[part]) + 1), np.float32)
-        np.add.at(kernel, (dy[part] - top, dx[part] - left), weights[part])  # A diagonal meets a pixel twice.
-        rows = slice(reach_y + top, reach_y + top + height + len(kernel) - 1)
-        columns = slice(reach_x + left, reach_x + left + width + kernel.shape[1] - 1)
-        moved = cv2.filter2D(padded[rows, columns], -1, kernel, anchor=(0, 0))[:height, :width]
-        blurred = moved if blurred is None else cv2.add(blurred, moved)
-    return blurred
+    kernel = np.zeros((np.ptp(dy) + 1, np.ptp(dx) + 1), np.float32)
+    np.add.at(kernel, (dy - dy.min(), dx - dx.min()), weights)  # A diagonal meets some pixels twice.
+    return correlate(x, kernel, -dy.min(), -dx.min(), cv2.BORDER_REPLICATE)
 
 
 def motion_blur(x: np.ndarray, constants: tuple[int, float], rng: np.random.Generator) -> np.ndarray:
@@ -126,17 +148,26 @@ def zoom_matrix(size: int, factor: float) -> csr_array:
     return csr_array((weights.ravel(), columns.ravel(), 2 * np.arange(zoomed + 1)), shape=(zoomed, size))
 
 
-@lru_cache(maxsize=256)
-def _cropped_zoom(size: int, factor: float) -> csr_array:
-    return zoom_matrix(size, factor)[:size].astype(np.float32)
+@lru_cache(maxsize=64)
+def _zooms(size: int, factors: tuple[float, ...], axis: int) -> csr_array:
+    """The matrices of several zooms of an axis, float32: one below the other for axis 0, side by side for axis 1."""
+    zooms = [zoom_matrix(size, factor)[:size] for factor in factors]
+    return csr_array((vstack if axis == 0 else hstack)(zooms), dtype=np.float32)
 
 
 def zoom_blur(x: np.ndarray, factors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The mean of the image and of its zooms by `factors`."""
     height, width, channels = x.shape
-    total = x.astype(np.float32).reshape(height, -1)
-    columns = cv2.transpose(x).reshape(width, -1).astype(np.float32)
-    for factor in factors.tolist():
-        wide = (_cropped_zoom(width, factor) @ columns).reshape(width, height, channels)
-        total += _cropped_zoom(height, factor) @ cv2.transpose(wide).reshape(height, -1)
-    return to_uint8(total / (len(factors) + 1)).reshape(x.shape)
+    zooms = [factor for factor in factors.tolist() if factor != 1]
+    rows = x.astype(np.float32).reshape(height, -1)
+    total = cv2.transpose(x).reshape(width, -1).astype(np.float32)
+    total *= 1 + len(factors) - len(zooms)
+    for start in range(0, len(zooms), ZOOMS_AT_ONCE):
+        some = tuple(zooms[start : start + ZOOMS_AT_ONCE])
+        high = (_zooms(height, some, 0) @ rows).reshape(len(some), height, width, channels)
+        turned = np.empty((len(some), width, height, channels), np.float32)
+        for zoomed, out in zip(high, turned, strict=True):
+            cv2.transpose(zoomed, out)
+        total += _zooms(width, some, 1) @ turned.reshape(len(some) * width, -1)
+    total /= len(factors) + 1
+    return cv2.transpose(to_uint8(total).reshape(width, height, channels))

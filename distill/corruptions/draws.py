@@ -1,8 +1,8 @@
 """Random numbers in bulk: those of numpy's own functions, bit for bit, in a third to a half of their time.
 
-numpy draws one number a call of its bit generator, and shifts and checks it. Here the generator's 64-bit words are taken
-as they are and cut up by numpy's own arithmetic on whole arrays. What numpy has kept of a word for its next
-draw of 32 bits is neither used nor lost, so the numbers are numpy's whenever nothing is kept, as in a fresh generator.
+numpy calls its bit generator for each number, then shifts and checks it. Here the generator's words of 64 bits are
+drawn at once and cut up by numpy's own rules in whole arrays. What numpy has kept of a word for its next draw of
+32 bits is neither used nor lost, so the numbers are numpy's where nothing is kept, as in a fresh generator.
 """
 
 import math
@@ -25,8 +25,8 @@ def bits(rng: np.random.Generator, shape: tuple[int, ...], dtype: type[np.unsign
 def below(rng: np.random.Generator, limit: int, shape: tuple[int, ...]) -> np.ndarray:
     """Draw whole numbers of at least 0 and less than `limit`: ``rng.integers(limit, size=shape, dtype=np.uint8)``.
 
-    Lemire, "Fast Random Integer Generation in an Interval", 2019: the upper byte of a random byte times `limit`, where the
-    product is drawn anew if its lower byte is one of the ``256 % limit`` smallest.
+    Lemire, "Fast Random Integer Generation in an Interval", 2019: the upper byte of a random byte times `limit`, where
+    the product is drawn anew if its lower byte is one of the ``256 % limit`` smallest.
 
     Args:
         rng: Generator.

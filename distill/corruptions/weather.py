@@ -4,6 +4,7 @@ A corruption takes one image, uint8 [H, W, 3], the constants of a severity and a
 image of the same shape. A function that takes the draws in place of a generator is called ``..._from``.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -130,28 +131,34 @@ def plasma(size: int, decay: float, uniform: Callable[[tuple[int, int]], np.ndar
     Returns:
         Heights between 0 and 1, [size, size].
     """
-    heights = np.zeros((size, size), np.float32)
-    step, roughness = size, 100.0
-    while step >= 2:
-        half = step // 2
-        corners = heights[::step, ::step]
+    corners, roughness = np.zeros((1, 1), np.float32), 100.0
+    while len(corners) < size:
         # The amplitude is the square of the roughness in the original.
         scale = roughness * roughness
 
         def wobble(total: np.ndarray, scale: float = scale) -> np.ndarray:
-            return total / 4 + scale * uniform(total.shape)
+            total *= 0.25
+            total += scale * uniform(total.shape)
+            return total
 
-        total = corners + np.roll(corners, -1, axis=0)
-        total += np.roll(total, -1, axis=1)
-        centres = heights[half::step, half::step] = wobble(total)
-        total = centres + np.roll(centres, 1, axis=0) + corners + np.roll(corners, -1, axis=1)
-        heights[::step, half::step] = wobble(total)
-        total = centres + np.roll(centres, 1, axis=1) + corners + np.roll(corners, -1, axis=0)
-        heights[half::step, ::step] = wobble(total)
-        step, roughness = half, roughness / decay
-    heights -= heights.min()
-    heights /= heights.max()
-    return heights
+        below, right = _rolled(corners, 0), _rolled(corners, 1)
+        down = corners + below
+        centres = wobble(down + _rolled(down, 1))
+        across = wobble(centres + np.concatenate((centres[-1:], centres[:-1])) + corners + right)
+        centres_left = np.concatenate((centres[:, -1:], centres[:, :-1]), axis=1)
+        along = wobble(centres + centres_left + corners + below)
+        heights = np.empty((2 * len(corners), 2 * len(corners)), np.float32)
+        heights[::2, ::2], heights[::2, 1::2] = corners, across
+        heights[1::2, ::2], heights[1::2, 1::2] = along, centres
+        corners, roughness = heights, roughness / decay
+    corners -= corners.min()
+    corners /= corners.max()
+    return corners
+
+
+def _rolled(x: np.ndarray, axis: int) -> np.ndarray:
+    """`np.roll` by one towards the start, in a fifth of its time."""
+    return np.concatenate((x[1:], x[:1])) if axis == 0 else np.concatenate((x[:, 1:], x[:, :1]), axis=1)
 
 
 def fog(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
@@ -159,11 +166,21 @@ def fog(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator)
     thickness, decay = constants
     height, width = x.shape[:2]
     size = 1 << (max(height, width) - 1).bit_length()
-    heights = plasma(size, decay, lambda shape: 2 * rng.random(shape, dtype=np.float32) - 1)
-    mist = (255 * thickness) * heights[:height, :width]
+    draws = 2 * unit(rng, (size * size,))
+    draws -= 1
+    used = 0
+
+    def uniform(shape: tuple[int, int]) -> np.ndarray:
+        nonlocal used
+        used += math.prod(shape)
+        return draws[used - math.prod(shape) : used].reshape(shape)
+
+    mist = plasma(size, decay, uniform)[:height, :width]
     brightest = x.max() / 255
     scale = brightest / (brightest + thickness)
-    return to_uint8(cv2.addWeighted(x, scale, cv2.merge((mist, mist, mist)), scale, 0, dtype=cv2.CV_32F))
+    mist = (255 * thickness * scale) * mist
+    mist += TOLERANCE - 0.5  # As in `to_uint8`.
+    return cv2.addWeighted(x, scale, cv2.merge((mist, mist, mist)), 1, 0, dtype=cv2.CV_8U)
 
 
 def spatter(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Each kind of corruption against its definition, written out plainly here."""
 
+import itertools
 import math
 from io import BytesIO
 
@@ -10,7 +11,7 @@ from photos import photo
 from PIL import Image
 from scipy import ndimage, stats
 
-from distill.corruptions import blurs, corrupt, digital, frost, frost_source, weather
+from distill.corruptions import blurs, corrupt, digital, draws, frost, frost_source, glass, weather
 from distill.corruptions import noise as noises
 
 
@@ -19,6 +20,23 @@ def assert_equal_levels(found: np.ndarray, expected: np.ndarray, mismatch: float
     difference = np.abs(found.astype(int) - np.clip(expected, 0, 255).astype(np.uint8))
     assert difference.max() <= 1
     assert np.mean(difference > 0) < mismatch
+
+
+# Draws
+
+
+@pytest.mark.parametrize('shape', [(1,), (7,), (33, 47, 3)])
+def test_draws_are_numpys(shape):
+    def fresh():
+        return np.random.Generator(np.random.SFC64([3, 1]))
+
+    for dtype in (np.uint8, np.uint16, np.uint32):
+        expected = fresh().integers(np.iinfo(dtype).max, size=shape, dtype=dtype, endpoint=True)
+        np.testing.assert_array_equal(draws.bits(fresh(), shape, dtype), expected)
+    for limit in (4, 16, 36, 64, 200):  # Of 36 and 200 some bytes are refused.
+        expected = fresh().integers(limit, size=shape, dtype=np.uint8)
+        np.testing.assert_array_equal(draws.below(fresh(), limit, shape), expected)
+    np.testing.assert_array_equal(draws.unit(fresh(), shape), fresh().random(shape, dtype=np.float32))
 
 
 # Noise
@@ -36,7 +54,7 @@ def test_gaussian_noise_moments(severity, deviation):
 
 
 def test_normal_is_normal():
-    sample = noises.normal(np.random.default_rng(0), (200_000,))
+    sample = draws.normal(np.random.default_rng(0), (200_000,))
     assert stats.kstest(sample, 'norm').pvalue > 0.01
     assert stats.kurtosis(sample) == pytest.approx(0, abs=0.05)
 
@@ -114,7 +132,7 @@ def test_glass_blur_copies_where_the_original_means_to_swap():
                 dy, dx = delta[h - reach - 1, w - reach - 1]
                 expected[h, w], expected[h + dy, w + dx] = expected[h + dy, w + dx], expected[h, w]
     expected = 255 * ndimage.gaussian_filter(expected / 255, (sigma, sigma, 0), mode='nearest')
-    found = blurs.glass_blur_from(x, sigma, reach, deltas[..., 0] * 40 + deltas[..., 1])
+    found = glass.glass_blur_from(x, sigma, reach, deltas[..., 0] * 40 + deltas[..., 1])
     np.testing.assert_array_equal(found, np.clip(expected, 0, 255).astype(np.uint8))
 
 
@@ -136,6 +154,16 @@ def plain_motion(x: np.ndarray, radius: int, sigma: float, angle: float) -> np.n
 def test_motion(images, angle):
     x = images[0].astype(np.float32)
     np.testing.assert_allclose(blurs.motion(x, 15, 8, angle), plain_motion(x, 15, 8, angle), atol=1e-3)
+
+
+def test_correlate_by_bands_is_one_sum(images):
+    x = images[0].astype(np.float32)
+    rng = np.random.default_rng(0)
+    kernel = (rng.random((30, 25)) < 0.1) * rng.random((30, 25))  # Some rows are empty.
+    kernel[[0, 4, 29]] = 0
+    found = blurs.correlate(x, kernel.astype(np.float32), 7, 21, cv2.BORDER_REPLICATE)
+    expected = ndimage.correlate(x.astype(float), kernel[..., None], mode='nearest', origin=(-8, 9, 0))
+    np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
 def test_motion_longer_than_the_image_does_not_darken_it():
@@ -307,6 +335,20 @@ def test_colours_to_the_last_bit(kind, severity, change):
     x[8:16, :, 1] = x[8:16, :, 0]  # two channels alike
     expected = np.array([[plain_hsv(pixel, *change) for pixel in row] for row in x])
     np.testing.assert_array_equal(corrupt(x[None], kind, severity, [0])[0], expected)
+
+
+@pytest.mark.parametrize(('severity', 'added'), enumerate((0.1, 0.2, 0.3, 0.4, 0.5), start=1))
+def test_brightness_of_any_colour_is_that_of_hsv(severity, added):
+    # All colours with one of these levels as the largest, in each order of the channels.
+    for largest in (1, 17, 51, 128, 204, 255):
+        rest = np.indices((largest + 1, largest + 1)).reshape(2, -1)
+        colours = np.stack([np.full_like(rest[0], largest), *rest], axis=-1).astype(np.uint8)
+        for order in itertools.permutations(range(3)):
+            x = np.repeat(colours[None, :, order], 32, axis=0)
+            if x.shape[1] < 32:
+                x = np.repeat(x, 8, axis=1)
+            expected = digital._change_hsv(x[:1], lambda s, v: (s, np.minimum(v + added, 1)))
+            np.testing.assert_array_equal(corrupt(x[None], 'brightness', severity, [0])[0, :1], expected)
 
 
 def test_contrast(images):
