@@ -340,15 +340,13 @@ def test_colours_to_the_last_bit(kind, severity, change):
 @pytest.mark.parametrize(('severity', 'added'), enumerate((0.1, 0.2, 0.3, 0.4, 0.5), start=1))
 def test_brightness_of_any_colour_is_that_of_hsv(severity, added):
     # All colours with one of these levels as the largest, in each order of the channels.
-    for largest in (1, 17, 51, 128, 204, 255):
-        rest = np.indices((largest + 1, largest + 1)).reshape(2, -1)
-        colours = np.stack([np.full_like(rest[0], largest), *rest], axis=-1).astype(np.uint8)
-        for order in itertools.permutations(range(3)):
-            x = np.repeat(colours[None, :, order], 32, axis=0)
-            if x.shape[1] < 32:
-                x = np.repeat(x, 8, axis=1)
-            expected = digital._change_hsv(x[:1], lambda s, v: (s, np.minimum(v + added, 1)))
-            np.testing.assert_array_equal(corrupt(x[None], 'brightness', severity, [0])[0, :1], expected)
+    for largest in (51, 204, 255):
+        colours = np.indices((largest + 1, largest + 1), dtype=np.uint8)
+        planes = (np.full_like(colours[0], largest), *colours)
+        for order in itertools.permutations(planes):
+            x = np.stack(order, axis=-1)
+            expected = digital._change_hsv(x, lambda s, v: (s, np.minimum(v + added, 1)))
+            np.testing.assert_array_equal(corrupt(x[None], 'brightness', severity, [0])[0], expected)
 
 
 def test_contrast(images):
