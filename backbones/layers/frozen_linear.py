@@ -1,9 +1,9 @@
 """Linear layers of a network that is not trained, as 1×1 convolutions on a CPU.
 
 torch gives linear layers to MKL and convolutions to oneDNN. A linear layer of tokens and a 1×1 convolution of a map in
-``channels_last`` are the same product of the same memory, and on AMD's processors oneDNN is the faster of the two: on two
-cores of Zen 4 it takes the layers of a DeiT-S at 204 to 216 GFLOP/s, with AVX-512 and with AVX2 alone, and MKL at 177 to
-191. The rule is fixed, so that a teacher answers with the same bits in each process of a run.
+``channels_last`` are the same product of the same memory, and on AMD's processors oneDNN is the faster of the two: two
+cores of Zen 4 compute the layers of a DeiT-S at 193 to 214 GFLOP/s, with AVX-512 and with AVX2 alone, and with MKL at
+160 to 186. The rule is fixed, so that a teacher answers with the same bits in each process of a run.
 """
 
 import torch
