@@ -6,7 +6,6 @@ machine slows all variants alike, and each peak of memory is that of one variant
 
 import multiprocessing
 import multiprocessing.context
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +26,9 @@ from torch import nn
 
 import distill.training.register  # noqa: F401  registers the models
 from backbones.checkpoint import build_model
+from backbones.cost import build, count_gmacs
+from distill.benchmarks import variants
+from distill.benchmarks.processor import processor
 from distill.benchmarks.turns import Worker
 from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor
@@ -37,6 +39,13 @@ from distill.training.memory import keep_freed_memory
 from distill.training.optim import TimmOptimWrapperConstructor
 
 OPTIMIZER = dict(lr=1e-3, weight_decay=0.05)
+WARM_UP = 2
+"""Steps before the first that counts: they allocate, and choose kernels."""
+VARIANTS = ('peer', 'online', 'cached')
+PRODUCTS = 20
+"""Matrix products of a round: a quarter of a second on two cores."""
+FLOP = 2e-9 * variants.SIDE**3
+"""Of a product, in 10⁹ operations."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,8 @@ def benchmark_distill(
     """Time steps of timm's `LogitDistillationTask` and of this project, online and from a cache, in turns.
 
     Teacher, student, batch and optimizer are the same; a step is forward, backward and update in fp32. timm's task
-    gets a batch that is normalised and mixed; the steps of this project normalise and mix themselves.
+    gets a batch that is normalised and mixed; the steps of this project normalise and mix themselves. Products of two
+    matrices of 1,024 × 1,024 take turns with them: no step is faster than its arithmetic at their speed.
 
     Args:
         settings: What all variants share.
@@ -133,48 +143,85 @@ def benchmark_distill(
 
     Returns:
         ``peer``, ``online`` and ``cached``, each with ``images_per_s``, ``peak_mib``, ``ratio`` of images/s to the
-        peer's, ``memory_ratio`` and ``times_s``. ``loader``: images/s of one loader process, and predictions/s out of
-        the cache.
+        peer's, ``memory_ratio``, ``times_s``, ``cpu_times_s`` (of all threads) and ``cpu_ratio``; ``gflop``, the
+        arithmetic of a step, and ``times_sgemm``: how many times as long as matrix products with as much arithmetic the
+        step takes. ``sgemm_gflops`` of such products in the same rounds, and ``fastest_sgemm_gflops`` of the fastest.
+        ``loader``: images/s of one loader process, and predictions/s out of the cache.
     """
-    variants = dict(peer=_peer, online=_online, cached=_cached)
     loader = _ask(_prepare, settings)
-    workers = {name: Worker(_stepper, (build, settings), _processes()) for name, build in variants.items()}
-    times = {name: [] for name in variants}
-    # The first step allocates and chooses kernels.
-    for step in track(range(repeats + 1)):
-        for name, worker in workers.items():
-            time_s = worker.ask('step')
-            if step:
-                times[name].append(time_s)
-    peaks = {name: worker.stop() for name, worker in workers.items()}
-    median = {name: statistics.median(values) for name, values in times.items()}
+    steps, peaks, products_s = _take_turns(settings, repeats, track)
+    speed = FLOP * PRODUCTS / statistics.median(map(sum, products_s))
+    wall, cpu = ({name: [pair[i] for pair in pairs] for name, pairs in steps.items()} for i in (0, 1))
+    median, cpu_median = ({name: statistics.median(one) for name, one in times.items()} for times in (wall, cpu))
+    gflop = count_gflop(settings)
     rows = {
         name: {
             'images_per_s': settings.batch_size / median[name],
             'ratio': median['peer'] / median[name],
             'peak_mib': peaks[name],
             'memory_ratio': peaks[name] / peaks['peer'],
-            'times_s': times[name],
+            'times_s': wall[name],
+            'cpu_times_s': cpu[name],
+            'cpu_ratio': cpu_median['peer'] / cpu_median[name],
+            'gflop': gflop[name],
+            'times_sgemm': median[name] * speed / gflop[name],
         }
-        for name in variants
+        for name in VARIANTS
     }
     about = dict(student=settings.student['model'], teacher=settings.teacher['model'])
     about |= dict(batch_size=settings.batch_size, size_px=settings.size_px)
-    about |= dict(threads=settings.threads, repeats=repeats, dtype='float32', machine=platform.machine())
-    about |= dict(torch=torch.__version__, timm=timm.__version__)
-    return {**rows, 'loader': loader, 'settings': about}
+    about |= dict(threads=settings.threads, repeats=repeats, dtype='float32', processor=processor())
+    about |= dict(torch_kernels=torch.backends.cpu.get_cpu_capability(), torch=torch.__version__, timm=timm.__version__)
+    speeds = {'sgemm_gflops': speed, 'fastest_sgemm_gflops': FLOP / min(map(min, products_s))}
+    return {**rows, **speeds, 'loader': loader, 'settings': about}
+
+
+def _take_turns(settings: Settings, repeats: int, track: Callable[[Iterable], Iterable]) -> tuple:
+    """Time and CPU time of each variant's steps, its peak of memory, and the times of the products of each round."""
+    builders = dict(zip(VARIANTS, (_peer, _online, _cached), strict=True))
+    workers = {name: Worker(_stepper, (builder, settings), _processes()) for name, builder in builders.items()}
+    square = variants.Variant('', 'sgemm', 'fp32', settings.threads, (1, 1))
+    products = Worker(variants.matrix_product, square, _processes())
+    steps: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
+    products_s: list[list[float]] = []
+    for number in track(range(WARM_UP + repeats)):
+        made = {name: worker.ask('step') for name, worker in workers.items()}
+        found = products.ask((1, PRODUCTS))
+        if number >= WARM_UP:
+            products_s.append(found)
+            for name, times in made.items():
+                steps[name].append(times)
+    products.stop()
+    return steps, {name: worker.stop() for name, worker in workers.items()}, products_s
+
+
+def count_gflop(settings: Settings) -> dict[str, float]:
+    """The arithmetic of a step of each variant, in 10⁹ operations: three passes of the student, one of the teacher."""
+
+    def of_pass(model: Mapping) -> float:
+        options = {key: value for key, value in model.items() if key not in ('model', 'pretrained')}
+        return 2 * settings.batch_size * count_gmacs(build(model['model'], 'meta', **options), settings.size_px)
+
+    student, teacher = of_pass(settings.student), of_pass(settings.teacher)
+    return dict(zip(VARIANTS, (3 * student + teacher, 3 * student + teacher, 3 * student), strict=True))
 
 
 def table(result: dict) -> str:
     """The result of `benchmark_distill` as a table for people."""
-    lines = [f'{"":<10}{"images/s":>10}{"ratio":>8}{"peak MiB":>10}{"ratio":>8}']
-    for name in ('peer', 'online', 'cached'):
+    lines = [f'{"":<10}{"images/s":>10}{"ratio":>8}{"x sgemm":>9}{"peak MiB":>10}{"ratio":>8}']
+    for name in VARIANTS:
         row = result[name]
-        speed = f'{row["images_per_s"]:>10.2f}{row["ratio"]:>8.2f}'
+        speed = f'{row["images_per_s"]:>10.2f}{row["ratio"]:>8.2f}{row["times_sgemm"]:>9.2f}'
         lines.append(f'{name:<10}{speed}{row["peak_mib"]:>10.0f}{row["memory_ratio"]:>8.2f}')
-    loader = result['loader']
-    lines.append(f'a loader process: {loader["images_per_s"]:.0f} images/s')
-    lines.append(f'the cache: {loader["predictions_per_s"]:.0f} predictions/s')
+    loader, settings = result['loader'], result['settings']
+    lines += [
+        f'x sgemm: the time of a step over that of {result["online"]["gflop"]:.0f} GFLOP (cached: '
+        f'{result["cached"]["gflop"]:.0f}) at {result["sgemm_gflops"]:.0f} GFLOP/s, the speed of matrix products in '
+        f'the same rounds (the fastest: {result["fastest_sgemm_gflops"]:.0f})',
+        f'{settings["processor"]["name"]}, torch kernels for {settings["torch_kernels"]}',
+        f'a loader process: {loader["images_per_s"]:.0f} images/s',
+        f'the cache: {loader["predictions_per_s"]:.0f} predictions/s',
+    ]
     return '\n'.join(lines)
 
 
@@ -246,17 +293,17 @@ def _processes() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-def _stepper(variant: tuple[Callable, Settings]) -> Callable[[str], float]:
-    """For a process of its own: makes a step whenever it is asked to, and tells its time in s."""
+def _stepper(variant: tuple[Callable, Settings]) -> Callable[[str], tuple[float, float]]:
+    """For a process of its own: makes a step whenever it is asked to, and tells its time and CPU time in s."""
     build, settings = variant
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     step = build(settings)
 
-    def answer(question: str) -> float:
-        start = time.perf_counter()
+    def answer(question: str) -> tuple[float, float]:
+        start, cpu_start = time.perf_counter(), time.process_time()
         step()
-        return time.perf_counter() - start
+        return time.perf_counter() - start, time.process_time() - cpu_start
 
     return answer
 

@@ -11,7 +11,7 @@ from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor
 from distill.data.sampler import ViewSampler
 from distill.data.views import Views
-from distill.teachers.network import NetworkTeacher, with_weights
+from distill.teachers.network import NetworkTeacher, frozen, with_weights
 from distill.teachers.protocol import Features, FeatureTeacher
 
 POOLINGS = ('cls', 'avg')
@@ -57,8 +57,7 @@ class LiveFeatures(NetworkTeacher, FeatureTeacher):
         self.name, self.pooling = name, pooling
         side = None if size is None else (size, size) if isinstance(size, int) else (size[0], size[1])
         loaded = load_configured(**with_weights({**model, 'input_size': side} if side is not None else model))
-        network: Any = loaded.network.requires_grad_(False)
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network = frozen(loaded.network)
         self.record = loaded.record
         self.mean, self.std = tuple(loaded.record.mean or ()), tuple(loaded.record.std or ())
         self.size = side or loaded.fixed_size

@@ -11,7 +11,7 @@ from distill.base.classes import match_classes
 from distill.base.forward import compiled, layer_channels
 from distill.data.batch import ViewBatch
 from distill.data.views import Views
-from distill.teachers.network import NetworkTeacher, with_weights
+from distill.teachers.network import NetworkTeacher, frozen, with_weights
 from distill.teachers.protocol import Prediction, Teacher
 
 
@@ -37,9 +37,8 @@ class LiveTeacher(NetworkTeacher, Teacher):
 
     def __init__(self, compile: bool | Mapping = False, **model):
         loaded = load_configured(**with_weights(model))
-        network: Any = loaded.network.requires_grad_(False)
-        self.network: Any = network.to(memory_format=torch.channels_last)
-        self.num_classes: int = network.num_classes
+        self.network: Any = frozen(loaded.network)
+        self.num_classes: int = self.network.num_classes
         self.predict = compiled(compile)
         self.source = model
         self.mean, self.std = tuple(loaded.record.mean or ()), tuple(loaded.record.std or ())

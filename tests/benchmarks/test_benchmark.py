@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from distill.benchmarks import depthwise, distillation
+from distill.benchmarks.feature_distillation import FeatureSettings
 from distill.cli.benchmark import main as benchmark
 
 
@@ -27,11 +28,23 @@ def test_distillation_is_measured_against_timms(tmp_path, capsys, monkeypatch):
             row = one[name]
             assert row['images_per_s'] == pytest.approx(2 / row['times_s'][0])
             assert row['ratio'] == pytest.approx(row['images_per_s'] / one['peer']['images_per_s'])
+            step_s = 2 / row['images_per_s']
+            assert row['times_sgemm'] == pytest.approx(step_s * one['sgemm_gflops'] / row['gflop'])
+            assert len(row['cpu_times_s']) == 1
             # At least weights, gradients and Adam's two moments of 35.5 million parameters, 38.6 with a classifier.
             assert row['peak_mib'] > 4 * 4 * 35.4e6 / 2**20
         assert one['loader']['predictions_per_s'] > one['cached']['images_per_s']
         assert one['settings']['student'] == 'robust_resnet_dw_small'
-    assert 'cached' in capsys.readouterr().out
+    assert 'x sgemm' in capsys.readouterr().out
+
+
+def test_the_arithmetic_of_a_step_is_three_passes_of_the_student_and_one_of_the_teacher(tmp_path):
+    # 4.47 GMACs (published) and 4.61 (with attention), twice for operations, 16 images.
+    gflop = distillation.count_gflop(distillation.Settings(tmp_path))
+    assert gflop['online'] == gflop['peer'] == pytest.approx(576, abs=1)
+    assert gflop['cached'] == pytest.approx(429, abs=0.5)
+    features = FeatureSettings(tmp_path)
+    assert distillation.count_gflop(features)['online'] == pytest.approx(576, abs=1)
 
 
 def test_depthwise_convolutions_are_measured_against_torchs_and_are_right(tmp_path, capsys, monkeypatch):
