@@ -12,7 +12,7 @@ from distill.engines import Engine
 from distill.export.dense_job import Job, ShownImage, largest_of
 from distill.export.files import Exported, Wish, installed_engines, write_files
 
-ENGINES = ('onnx', 'openvino')
+ENGINES = ('onnx', 'openvino', 'torch')
 """Engines that run what a detector or segmenter needs: suppression, RoIAlign, sizes that depend on the image."""
 
 

@@ -47,7 +47,7 @@ def exported(trained, data, tmp_path_factory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp('artefacts')
     for task, folder in (('mask', 'coco/val2017'), ('seg', 'ade20k/images/validation')):
         command = [trained[task], '--config', FOLDER / CONFIGS[task], '--out', out, '--name', task, '--uint8']
-        command += ['--to', 'onnx', 'openvino', '--images', data / folder, '--threads', '1']
+        command += ['--to', 'onnx', 'openvino', 'torch', '--images', data / folder, '--threads', '1']
         assert export(list(map(str, command))) == 0
     return {task: out / f'{task}.onnx' for task in ('mask', 'seg')}
 
@@ -57,7 +57,7 @@ def picture(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(levels).resize(size[::-1])
 
 
-@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml', '.pt2'])
 @pytest.mark.parametrize('task', ['mask', 'seg'])
 def test_files_take_any_size_and_say_what_the_model_says(trained, exported, task, suffix):
     scene = load_scene_model(trained[task], FOLDER / CONFIGS[task], 'cpu')
@@ -180,9 +180,25 @@ def test_int8_of_a_whole_model(exported, data, tmp_path, task):
         kinds = coordinates(tmp_path / 'int8.onnx')
         assert {'layer', 'Exp', 'Mul'} <= kinds
         assert 'QuantizeLinear' not in kinds
-    with pytest.raises(ValueError, match='an accuracy drop is measured of a classifier') as caught:
-        quantise(path, out, Options(calibration=images, accuracy_drop=1.0, labelled=images))
-    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('task', ['mask', 'seg'])
+def test_an_accuracy_drop_of_a_whole_model_is_that_of_its_test(exported, data, tmp_path, task):
+    root = data / ('ade20k' if task == 'seg' else 'coco')
+    settings = dict(calibration=root / ('images/training' if task == 'seg' else 'train2017'), accuracy_drop=100.0)
+    options = Options(**settings, config=FOLDER / CONFIGS[task], labelled=root, threads=1)
+    found = quantise(exported[task], tmp_path / 'int8.onnx', options).details['quantised']
+    command = [*arguments(task, data, tmp_path / 'tested'), str(exported[task])]
+    assert run_test([*command, '--cfg-options', 'visualizer.vis_backends=[]']) == 0
+    tested = json.loads((tmp_path / 'tested' / 'results.json').read_text())
+    section, score = ('segmentation', 'mIoU') if task == 'seg' else ('detection', 'bbox_mAP')
+    assert found['accuracy_pct']['fp32'] == pytest.approx(100 * tested[section][score], abs=1e-3)
+    assert found['tried'].keys() == {'0'}
+    other = FOLDER / CONFIGS['mask' if task == 'seg' else 'seg']
+    for options in (Options(**settings), Options(**settings, config=other, labelled=root)):
+        with pytest.raises(ValueError, match='config') as caught:
+            quantise(exported[task], tmp_path / 'none.onnx', options)
+        assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize(('task', 'layer'), [('mask', 'network.roi_head.bbox_head.1'), ('seg', 'network.decode_head')])
