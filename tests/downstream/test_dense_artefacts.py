@@ -1,6 +1,7 @@
 """Exported detectors and segmenters: the same as the model in their engines, in a test, in prediction, in a script."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from downstream_runs import CONFIGS, FOLDER, ROOT, arguments
 from PIL import Image
+from scene_engine_table import MODELS, QUICK, line, row
 
 pytest.importorskip('onnxscript')
 pytest.importorskip('onnxruntime')
@@ -32,6 +34,7 @@ from distill.export.quantise.artefact import Options, quantise
 from distill.predict import load_predictor
 
 pytestmark = pytest.mark.slow
+WHOLE_TABLE = pytest.mark.skipif('ALL_FAMILIES' not in os.environ, reason='ALL_FAMILIES=1 runs the whole table')
 BLOCKED = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'cv2', 'distill', 'backbones')
 """What a script that runs an artefact does without."""
 
@@ -244,7 +247,10 @@ def test_mistakes_are_one_line(trained, exported, data, tmp_path, capsys):
     out = ['--out', tmp_path / 'out']
     assert 'does not exist' in line_of(export, tmp_path / 'none.pth', '--config', config, *out)
     assert 'lacks' in line_of(export, trained['seg'], '--config', config, '--images', data / 'coco' / 'val2017', *out)
-    assert 'choose from onnx' in line_of(export, trained['mask'], '--config', config, *out, '--to', 'mnn')
+    assert 'choose from onnx' in line_of(export, trained['mask'], '--config', config, *out, '--to', 'executorch')
+    calibrated = ['--int8', '--calibration', data / 'coco' / 'train2017']
+    refused = line_of(export, trained['mask'], '--config', config, *out, '--to', 'mnn', *calibrated)
+    assert '--int8 is not of mnn' in refused
     tested = arguments('mask', data, tmp_path / 'work')
     assert 'of the task segmentation' in line_of(run_test, *tested, exported['seg'])
     for name in ('damaged.onnx', 'alone.onnx'):
@@ -253,6 +259,13 @@ def test_mistakes_are_one_line(trained, exported, data, tmp_path, capsys):
     (tmp_path / 'damaged.onnx').write_bytes(exported['mask'].read_bytes()[:-100])
     assert 'export it again' in line_of(run_test, *tested, tmp_path / 'damaged.onnx')
     assert "no 'alone.onnx.json' beside it" in line_of(run_test, *tested, tmp_path / 'alone.onnx')
+
+
+@pytest.mark.skipif(bool(by_name('mnn').missing()), reason='MNN is not installed')
+@pytest.mark.parametrize('name', [one if one in QUICK else pytest.param(one, marks=WHOLE_TABLE) for one in MODELS])
+def test_the_engines_take_what_the_table_says(name):
+    """Files are verified where they are written."""
+    assert line(row(name)) in (ROOT / 'docs' / 'deploy_dense.md').read_text()
 
 
 def test_objects_have_one_partner_each():
