@@ -213,6 +213,10 @@ def check_model_name(name: str) -> str:
         if tag and name not in tagged:
             raise ValueError(f"model '{name}' is unknown; choose from {', '.join([base, *tagged])}")
         return name
+    if Path(name).is_dir():
+        raise ValueError(
+            f"model '{name}' is unknown, and the folder of this name has no config.json as timm's models have"
+        )
     close = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.5)
     hint = f'did you mean {", ".join(close)}?' if close else 'see timm.list_models()'
     raise ValueError(f"model '{name}' is unknown; {hint}")

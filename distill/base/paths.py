@@ -26,7 +26,8 @@ def check_is_file(path: str | os.PathLike, what: str, way_out: str) -> None:
         FileNotFoundError: It does not.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
+        found = 'is a folder' if Path(path).is_dir() else 'does not exist'
+        raise FileNotFoundError(f"{what} '{path}' {found}; {way_out}")
 
 
 def check_is_folder(path: str | os.PathLike, what: str, way_out: str) -> None:
@@ -36,7 +37,8 @@ def check_is_folder(path: str | os.PathLike, what: str, way_out: str) -> None:
         FileNotFoundError: It does not.
     """
     if not Path(path).is_dir():
-        raise FileNotFoundError(f"{what} '{path}' does not exist; {way_out}")
+        found = 'is a file' if Path(path).is_file() else 'does not exist'
+        raise FileNotFoundError(f"{what} '{path}' {found}; {way_out}")
 
 
 def check_is_data(path: str | os.PathLike, way_out: str) -> None:

@@ -22,8 +22,8 @@ from distill.robustness.sources import Source
 if TYPE_CHECKING:
     from distill.engines.artefact import Manifest
 
-QUANTISED = ('onnx', 'openvino', 'mnn')
-"""Engines of int8."""
+QUANTISED, QUANTISED_SCENES = ('onnx', 'openvino', 'mnn'), ('onnx', 'openvino')
+"""Engines of int8: for classifiers, and for detectors and segmenters."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,11 +62,10 @@ def check(args: argparse.Namespace) -> None:
     model_arguments(args)
     if args.int8:
         check_int8_arguments(args)
-        without = [name for name in args.to if name not in QUANTISED]
+        able = QUANTISED if args.config is None else QUANTISED_SCENES
+        without = [name for name in args.to if name not in able]
         if without:
-            raise ValueError(
-                f'--int8 is not of {without[0]}; leave it out of --to, or choose from {", ".join(QUANTISED)}'
-            )
+            raise ValueError(f'--int8 is not of {without[0]}; leave it out of --to, or choose from {", ".join(able)}')
     elif args.calibration is not None or args.keep is not None or args.accuracy_drop is not None:
         raise ValueError('--calibration, --keep and --accuracy-drop are of int8; add --int8, or leave them out')
     source = Source.parse(args.source)

@@ -3,6 +3,7 @@
 robust-backbones quantise models/net.onnx --calibration data/val --accuracy-drop 1.0 --labelled data/val
 robust-backbones quantise models/net.onnx models/net.xml --calibration data/val --shift both --keep 2
 robust-backbones quantise models/net.xml --precision bf16
+robust-backbones quantise detector.onnx --calibration data/train2017 --accuracy-drop 1.0 --config CFG --labelled data
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.cli.arguments import check_at_least, check_can_write, check_is_file, check_is_folder
+from distill.cli.arguments import check_at_least, check_can_write, check_is_file, check_is_folder, find_config
 from distill.cli.command import run_command
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ AGREES = {
     'detection': '{:.1f} % of the sure objects agree on',
     'segmentation': '{:.1f} % of the pixels agree on',
 }
+SCORES = {'detection': 'box mAP', 'segmentation': 'mIoU'}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--out', type=Path, metavar='DIR', help='folder of the files (default: beside each artefact)')
     parser.add_argument('--precision', choices=PRECISIONS, default='int8', help='type of the files (default: int8)')
     add_int8_arguments(parser)
+    parser.add_argument('--config', help='of a detector or segmenter: the config whose test measures --accuracy-drop')
     parser.add_argument('--threads', type=int, help='threads of the engines')
     return parser
 
@@ -55,7 +58,11 @@ def add_int8_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--accuracy-drop', type=float, metavar='POINTS', help='keep the fewest layers in fp32 that lose '
                        'this at the most, on --labelled')  # fmt: skip
     group.add_argument(
-        '--labelled', type=Path, metavar='FOLDER', help='class folders that --accuracy-drop is measured on'
+        '--labelled',
+        type=Path,
+        metavar='FOLDER',
+        help='class folders that --accuracy-drop is measured on; with '
+        "--config the folder of the data, in place of the config's",
     )
     group.add_argument('--reduce-range', action='store_true', help='weights of 7 bits, for ONNX Runtime on processors '
                        'without VNNI, where sums of 8 bits saturate')  # fmt: skip
@@ -79,6 +86,7 @@ def int8_options(args: argparse.Namespace, precision: str = 'int8') -> 'Options'
         args.keep,
         args.accuracy_drop,
         args.labelled,
+        args.config if args.accuracy_drop is not None else None,
         args.reduce_range,
         args.threads,
     )
@@ -93,8 +101,11 @@ def check_int8_arguments(args: argparse.Namespace) -> None:
     if args.calibration is None:
         raise ValueError('int8 needs images to measure ranges on; give --calibration FOLDER')
     check_is_folder(args.calibration, 'calibration folder', 'give one of images like those that the model is for')
-    if args.accuracy_drop is not None and args.labelled is None:
-        raise ValueError('--accuracy-drop is measured on labelled images; give --labelled FOLDER')
+    if args.accuracy_drop is not None and args.labelled is None and args.config is None:
+        raise ValueError(
+            '--accuracy-drop is measured on labelled images; give --labelled FOLDER, or --config of a detector or '
+            'segmenter'
+        )
     if args.labelled is not None:
         check_is_folder(args.labelled, 'folder of labelled images', 'correct the path')
 
@@ -104,6 +115,10 @@ def check(args: argparse.Namespace) -> None:
     for path in args.artefacts:
         check_is_file(path, 'artefact', 'export it first or correct the path')
     check_at_least(args, 1, 'threads')
+    if args.config is not None:
+        if args.accuracy_drop is None:
+            raise ValueError('--config is of --accuracy-drop; add that, or leave it out')
+        args.config = find_config(args.config)
     if args.precision == 'int8':
         check_int8_arguments(args)
     for folder in {args.out} if args.out else {path.absolute().parent for path in args.artefacts}:
@@ -140,7 +155,8 @@ def summary(manifest: 'Manifest') -> str:
         what = AGREES.get(manifest.task, 'top-1 agrees on {:.1f} % of')
         parts.append(f'{what.format(found["agreement_pct"])} {found["compared"]} calibration images')
     if 'accuracy_pct' in found:
-        parts.append(f'top-1 {found["accuracy_pct"]["fp32"]:.2f} % in fp32 and {found["accuracy_pct"]["int8"]:.2f} %')
+        score = SCORES.get(manifest.task, 'top-1')
+        parts.append(f'{score} {found["accuracy_pct"]["fp32"]:.2f} % in fp32 and {found["accuracy_pct"]["int8"]:.2f} %')
     return '; '.join(parts)
 
 

@@ -1,7 +1,7 @@
 """An artefact of a detector or segmenter in the place of the model: same files, same metrics, same corruptions."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from distill.downstream.checks.model import check_order
 from distill.downstream.inference import TASKS
 from distill.downstream.student_config import student_weights
 from distill.engines import is_artefact
+from distill.engines.artefact import Manifest
 from distill.engines.scenes import Objects, SceneArtefact, scene_manifest
 from distill.training.experiment import build_runner, check_weights
 from distill.training.runner import Runner
@@ -59,23 +60,28 @@ class ArtefactModel(BaseModel):
         raise NotImplementedError('an artefact is tested only')
 
     def test_step(self, data: dict) -> list:
-        """Predict.
+        """See `predict`."""
+        return predict(data, self.artefact.show)
 
-        Args:
-            data: ``inputs``, images B, G, R, uint8 [3, h, w]; and ``data_samples`` with their sizes.
 
-        Returns:
-            The data samples with the predictions, as mmdet's and mmseg's models return them.
-        """
-        for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
-            resized = image.cpu().numpy()[::-1].transpose(1, 2, 0)
-            found = self.artefact.show(resized, tuple(sample.ori_shape))
-            if isinstance(found, Objects):
-                sample.pred_instances = _instances(found)
-                _plain_boxes(sample)
-            else:
-                sample.pred_sem_seg = PixelData(data=torch.from_numpy(found.astype(np.int64))[None])
-        return data['data_samples']
+def predict(data: dict, show: Callable[[np.ndarray, tuple[int, int]], Objects | np.ndarray]) -> list:
+    """Ask an artefact about a batch.
+
+    Args:
+        data: ``inputs``, images B, G, R, uint8 [3, h, w]; and ``data_samples`` with their sizes.
+        show: Shows it one image, see `SceneArtefact.show`.
+
+    Returns:
+        The data samples with the predictions, as mmdet's and mmseg's models return them.
+    """
+    for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
+        found = show(image.cpu().numpy()[::-1].transpose(1, 2, 0), tuple(sample.ori_shape))
+        if isinstance(found, Objects):
+            sample.pred_instances = _instances(found)
+            _plain_boxes(sample)
+        else:
+            sample.pred_sem_seg = PixelData(data=torch.from_numpy(found.astype(np.int64))[None])
+    return data['data_samples']
 
 
 def _instances(found: Objects) -> InstanceData:
@@ -128,15 +134,28 @@ def check_artefact(config: Config) -> None:
         ValueError: It is not, or the test is augmented.
     """
     path = config.load_from
-    manifest = scene_manifest(path)
+    check_artefact_task(scene_manifest(path), config, f"artefact '{path}'")
+    if 'module' in config.model:
+        raise ValueError(f"artefact '{path}' cannot be tested with augmentation; drop --tta")
+
+
+def check_artefact_task(manifest: Manifest, config: Config, what: str) -> None:
+    """Check that an artefact is of the task of a config.
+
+    Args:
+        manifest: Of the artefact.
+        config: The config.
+        what: What the error calls the artefact.
+
+    Raises:
+        ValueError: It is not.
+    """
     task = TASKS.get(config.get('default_scope'))
     if manifest.task != task:
         raise ValueError(
-            f"artefact '{path}' is of the task {manifest.task}, and '{config.filename}' of the task {task}; "
+            f"{what} is of the task {manifest.task}, and '{config.filename}' of the task {task}; "
             'test it with the config that it was exported with'
         )
-    if 'module' in config.model:
-        raise ValueError(f"artefact '{path}' cannot be tested with augmentation; drop --tta")
 
 
 def tested_sha256(path: str) -> str:

@@ -106,8 +106,6 @@ class MnnSession:
                 info = self._load(MNN, path, [], []).get_info()
                 names = list(info['outputNames'] if outputs is None else outputs)
                 self.module = self._load(MNN, path, info['inputNames'], names)
-                interpreter = MNN.Interpreter(os.fspath(path))
-                ports = interpreter.getSessionInputAll(interpreter.createSession({'numThread': 1}))
                 given = MNN.expr.load_as_dict(os.fspath(path))
             except (SystemError, RuntimeError, TypeError, KeyError) as error:
                 reason = last_line(said()) or error
@@ -115,7 +113,7 @@ class MnnSession:
         self.MNN, self.threads = MNN, threads
         free = _marked(info.get('bizCode', ''))
         self.inputs = tuple(
-            _port(name, ports[name].getShape(), given[name].dtype, free.get(name, ())) for name in info['inputNames']
+            _port(name, given[name].shape, given[name].dtype, free.get(name, ())) for name in info['inputNames']
         )
         # MNN computes the shapes of outputs when it runs.
         self.outputs = tuple(Port(name, (), 'float32') for name in names)
@@ -127,7 +125,7 @@ class MnnSession:
         """See `Session.run`."""
         expr = self.MNN.expr
         kinds = {'float32': expr.float, 'uint8': expr.uint8, 'int32': expr.int}
-        given = named_inputs(inputs, self.inputs)
+        given = named_inputs(_narrow(inputs), self.inputs)
         variables = [
             expr.const(given[port.name], list(given[port.name].shape), expr.NCHW, kinds[port.dtype])
             for port in self.inputs
@@ -136,6 +134,13 @@ class MnnSession:
         if len(found) != len(self.outputs):
             raise ValueError(f'MNN gives {len(found)} outputs of {len(self.outputs)}; the input is not one it takes')
         return tuple(np.array(_plain(expr, one).read()) for one in found)
+
+
+def _narrow(inputs: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
+    """Inputs in the types that MNN has: its whole numbers are of 32 bits."""
+    if isinstance(inputs, np.ndarray):
+        return inputs
+    return {name: one.astype(np.int32) if one.dtype == np.int64 else one for name, one in inputs.items()}
 
 
 def _plain(expr: Any, variable: Any) -> Any:

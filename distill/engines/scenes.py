@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill.engines import by_suffix, is_artefact
+from distill.engines import Session, by_suffix, is_artefact
 from distill.engines.artefact import Manifest
 
 DETECTION, SEGMENTATION = 'detection', 'segmentation'
@@ -104,16 +104,23 @@ class SceneArtefact:
         Raises:
             ValueError: The artefact does not take images of this size.
         """
-        largest = self.manifest.details.get('largest')
-        if largest is not None and (image.shape[0] > largest[0] or image.shape[1] > largest[1]):
-            raise ValueError(
-                f"'{self.path}' takes images of up to {largest[0]}x{largest[1]} pixels (height x width), and this one "
-                f'has {image.shape[0]}x{image.shape[1]}; export it for a larger size'
-            )
-        found = self.session.run(inputs_of(self.manifest, image, size))
-        if self.task == SEGMENTATION:
-            return found[0][0]
-        return objects_of(self.manifest.outputs, found, size, self.manifest.details.get('mask_threshold', 0.5))
+        return show(self.session, self.manifest, image, size, self.path)
+
+
+def show(
+    session: Session, manifest: Manifest, image: np.ndarray, size: tuple[int, int], path: str = 'the artefact'
+) -> Objects | np.ndarray:
+    """What an opened artefact says of an image, see `SceneArtefact.show`; `path` is for the error."""
+    largest = manifest.details.get('largest')
+    if largest is not None and (image.shape[0] > largest[0] or image.shape[1] > largest[1]):
+        raise ValueError(
+            f"'{path}' takes images of up to {largest[0]}x{largest[1]} pixels (height x width), and this one "
+            f'has {image.shape[0]}x{image.shape[1]}; export it for a larger size'
+        )
+    found = session.run(inputs_of(manifest, image, size))
+    if manifest.task == SEGMENTATION:
+        return found[0][0]
+    return objects_of(manifest.outputs, found, size, manifest.details.get('mask_threshold', 0.5))
 
 
 def resized_size(manifest: Manifest, size: tuple[int, int]) -> tuple[int, int]:

@@ -12,8 +12,10 @@ from distill.engines import Engine
 from distill.export.dense_job import Job, ShownImage, largest_of
 from distill.export.files import Exported, Wish, installed_engines, write_files
 
-ENGINES = ('onnx', 'openvino')
+ENGINES = ('onnx', 'openvino', 'mnn', 'torch')
 """Engines that run what a detector or segmenter needs: suppression, RoIAlign, sizes that depend on the image."""
+REFUSED = {'executorch': 'it plans the memory of a run when it writes a file, and here sizes depend on the image'}
+"""The others, and why not."""
 
 
 def export_dense(
@@ -75,7 +77,9 @@ def check_dense(checkpoint: str | os.PathLike, wish: Wish) -> list[Engine]:
         raise ValueError('a detector or segmenter is exported without a fixed batch; leave it out')
     for one in wish.engines:
         if one not in ENGINES:
-            raise ValueError(f"engine '{one}' runs no detectors and segmenters; choose from {', '.join(ENGINES)}")
+            raise ValueError(
+                f"engine '{one}' runs no detectors and segmenters ({REFUSED[one]}); choose from {', '.join(ENGINES)}"
+            )
     engines = installed_engines(wish.engines)
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"checkpoint '{checkpoint}' does not exist; train the config first, or name another")

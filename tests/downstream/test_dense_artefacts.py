@@ -1,6 +1,7 @@
 """Exported detectors and segmenters: the same as the model in their engines, in a test, in prediction, in a script."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from downstream_runs import CONFIGS, FOLDER, ROOT, arguments
 from PIL import Image
+from scene_engine_table import MODELS, QUICK, line, row
 
 pytest.importorskip('onnxscript')
 pytest.importorskip('onnxruntime')
@@ -32,6 +34,7 @@ from distill.export.quantise.artefact import Options, quantise
 from distill.predict import load_predictor
 
 pytestmark = pytest.mark.slow
+WHOLE_TABLE = pytest.mark.skipif('ALL_FAMILIES' not in os.environ, reason='ALL_FAMILIES=1 runs the whole table')
 BLOCKED = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'cv2', 'distill', 'backbones')
 """What a script that runs an artefact does without."""
 
@@ -47,7 +50,7 @@ def exported(trained, data, tmp_path_factory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp('artefacts')
     for task, folder in (('mask', 'coco/val2017'), ('seg', 'ade20k/images/validation')):
         command = [trained[task], '--config', FOLDER / CONFIGS[task], '--out', out, '--name', task, '--uint8']
-        command += ['--to', 'onnx', 'openvino', '--images', data / folder, '--threads', '1']
+        command += ['--to', 'onnx', 'openvino', 'torch', '--images', data / folder, '--threads', '1']
         assert export(list(map(str, command))) == 0
     return {task: out / f'{task}.onnx' for task in ('mask', 'seg')}
 
@@ -57,7 +60,7 @@ def picture(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(levels).resize(size[::-1])
 
 
-@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml', '.pt2'])
 @pytest.mark.parametrize('task', ['mask', 'seg'])
 def test_files_take_any_size_and_say_what_the_model_says(trained, exported, task, suffix):
     scene = load_scene_model(trained[task], FOLDER / CONFIGS[task], 'cpu')
@@ -180,9 +183,25 @@ def test_int8_of_a_whole_model(exported, data, tmp_path, task):
         kinds = coordinates(tmp_path / 'int8.onnx')
         assert {'layer', 'Exp', 'Mul'} <= kinds
         assert 'QuantizeLinear' not in kinds
-    with pytest.raises(ValueError, match='an accuracy drop is measured of a classifier') as caught:
-        quantise(path, out, Options(calibration=images, accuracy_drop=1.0, labelled=images))
-    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('task', ['mask', 'seg'])
+def test_an_accuracy_drop_of_a_whole_model_is_that_of_its_test(exported, data, tmp_path, task):
+    root = data / ('ade20k' if task == 'seg' else 'coco')
+    settings = dict(calibration=root / ('images/training' if task == 'seg' else 'train2017'), accuracy_drop=100.0)
+    options = Options(**settings, config=FOLDER / CONFIGS[task], labelled=root, threads=1)
+    found = quantise(exported[task], tmp_path / 'int8.onnx', options).details['quantised']
+    command = [*arguments(task, data, tmp_path / 'tested'), str(exported[task])]
+    assert run_test([*command, '--cfg-options', 'visualizer.vis_backends=[]']) == 0
+    tested = json.loads((tmp_path / 'tested' / 'results.json').read_text())
+    section, score = ('segmentation', 'mIoU') if task == 'seg' else ('detection', 'bbox_mAP')
+    assert found['accuracy_pct']['fp32'] == pytest.approx(100 * tested[section][score], abs=1e-3)
+    assert found['tried'].keys() == {'0'}
+    other = FOLDER / CONFIGS['mask' if task == 'seg' else 'seg']
+    for options in (Options(**settings), Options(**settings, config=other, labelled=root)):
+        with pytest.raises(ValueError, match='config') as caught:
+            quantise(exported[task], tmp_path / 'none.onnx', options)
+        assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize(('task', 'layer'), [('mask', 'network.roi_head.bbox_head.1'), ('seg', 'network.decode_head')])
@@ -228,7 +247,10 @@ def test_mistakes_are_one_line(trained, exported, data, tmp_path, capsys):
     out = ['--out', tmp_path / 'out']
     assert 'does not exist' in line_of(export, tmp_path / 'none.pth', '--config', config, *out)
     assert 'lacks' in line_of(export, trained['seg'], '--config', config, '--images', data / 'coco' / 'val2017', *out)
-    assert 'choose from onnx' in line_of(export, trained['mask'], '--config', config, *out, '--to', 'mnn')
+    assert 'choose from onnx' in line_of(export, trained['mask'], '--config', config, *out, '--to', 'executorch')
+    calibrated = ['--int8', '--calibration', data / 'coco' / 'train2017']
+    refused = line_of(export, trained['mask'], '--config', config, *out, '--to', 'mnn', *calibrated)
+    assert '--int8 is not of mnn' in refused
     tested = arguments('mask', data, tmp_path / 'work')
     assert 'of the task segmentation' in line_of(run_test, *tested, exported['seg'])
     for name in ('damaged.onnx', 'alone.onnx'):
@@ -237,6 +259,13 @@ def test_mistakes_are_one_line(trained, exported, data, tmp_path, capsys):
     (tmp_path / 'damaged.onnx').write_bytes(exported['mask'].read_bytes()[:-100])
     assert 'export it again' in line_of(run_test, *tested, tmp_path / 'damaged.onnx')
     assert "no 'alone.onnx.json' beside it" in line_of(run_test, *tested, tmp_path / 'alone.onnx')
+
+
+@pytest.mark.skipif(bool(by_name('mnn').missing()), reason='MNN is not installed')
+@pytest.mark.parametrize('name', [one if one in QUICK else pytest.param(one, marks=WHOLE_TABLE) for one in MODELS])
+def test_the_engines_take_what_the_table_says(name):
+    """Files are verified where they are written."""
+    assert line(row(name)) in (ROOT / 'docs' / 'deploy_dense.md').read_text()
 
 
 def test_objects_have_one_partner_each():

@@ -1,22 +1,18 @@
 """The graphs that are exported find what mmdet's and mmseg's own prediction finds, branch or no branch."""
 
-import copy
 import functools
 
 import numpy as np
 import pytest
 import torch
-from downstream_runs import CONFIGS, FOLDER
-from mmengine.config import Config
+from random_scenes import config, picture, scene_of
 from torch import nn
 
-from distill.downstream.complete import complete
 from distill.downstream.graphs.cascade_rcnn import CascadeGraph
 from distill.downstream.graphs.deployed import inference_network, resize_of, scene_graph, takes_any_size
 from distill.downstream.graphs.preprocess import preprocess_of
 from distill.downstream.graphs.segmenter import SegmenterGraph
 from distill.downstream.inference import SceneModel
-from distill.downstream.trained import build_network
 from distill.engines.scenes import as_input, objects_of
 
 OWN_BOXES = {
@@ -32,25 +28,6 @@ OWN_BOXES = {
 SIZES = ((64, 64), (50, 90), (33, 21))
 
 
-def scene_of(config: Config) -> SceneModel:
-    """A model of random weights that is sure of something, with statistics of batch norms that are not trivial."""
-    config = copy.deepcopy(config)
-    complete(config)
-    torch.manual_seed(0)
-    network = build_network(config).eval()
-    for module in network.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-        if isinstance(module, torch.nn.Linear) and module.out_features == 11:
-            torch.nn.init.normal_(module.weight, std=0.3)
-    return SceneModel(network, config, [str(k) for k in range(10)], 'none')
-
-
-def config(task: str) -> Config:
-    return Config.fromfile(FOLDER / CONFIGS.get(task, task), format_python_code=False)
-
-
 @functools.cache
 def plain_scene(task: str, own_boxes: bool = False) -> SceneModel:
     settings = config(task)
@@ -64,10 +41,6 @@ def plain_graph(scene: SceneModel, dtype: str = 'uint8') -> nn.Module:
     """The graph of the model as it is."""
     kind = CascadeGraph if scene.task == 'detection' else SegmenterGraph
     return kind(scene.network, preprocess_of(scene.network, dtype)).eval()
-
-
-def picture(size: tuple[int, int]) -> np.ndarray:
-    return np.random.default_rng(sum(size)).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def run(scene: SceneModel, graph: nn.Module, size: tuple[int, int]) -> tuple:

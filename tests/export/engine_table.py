@@ -3,6 +3,7 @@
 ``python tests/export/engine_table.py`` prints the table; with names of models only their rows.
 """
 
+import os
 import sys
 import tempfile
 
@@ -14,7 +15,7 @@ import backbones  # noqa: F401 - registers this project's models
 from backbones.checkpoint import fixed_size
 from backbones.loading import load
 from distill.export.export import export_classifier
-from distill.export.files import ExportError, Wish
+from distill.export.files import Exported, ExportError, Wish
 
 ROBUST = dict(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), kernel_size=3)
 RESNET = dict(layers=(1, 1, 1, 1), channels=(8, 16, 32, 64))
@@ -73,14 +74,19 @@ def make(name: str) -> nn.Module:
     return model
 
 
-def row(name: str) -> list[str]:
-    """What each engine takes of a model, verified to 1e-4 there, or why it cannot."""
+def export(name: str, folder: str | os.PathLike, wish: Wish) -> list[Exported]:
+    """Export a model, verified to 1e-4 in each engine."""
     network = make(name)
     size = FAMILIES[name].get('img_size') or (fixed_size(network) or (64, 64))[0]
+    return export_classifier(load(network, input_size=size), folder, name, wish)
+
+
+def row(name: str) -> list[str]:
+    """What each engine takes of a model, verified to 1e-4 there, or why it cannot."""
     engines = ENGINES if name.startswith(EXECUTORCH) else ENGINES[:-1]
     with tempfile.TemporaryDirectory() as folder:
         try:
-            exported, failures = export_classifier(load(network, input_size=size), folder, name, Wish(engines)), {}
+            exported, failures = export(name, folder, Wish(engines)), {}
         except ExportError as error:
             exported, failures = error.exported, error.failures
     cells = {}

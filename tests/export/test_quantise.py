@@ -232,6 +232,7 @@ def test_mistakes_are_one_line_and_leave_no_file(folder, tmp_path):
         (path, Options(calibration=images, keep_fp32=['neck']), "layer 'neck' is unknown; choose from stem, blocks.0"),
         (path, Options(calibration=images, keep=1, accuracy_drop=1.0), 'give one of them'),
         (path, Options(calibration=images, accuracy_drop=1.0), 'give their folder'),
+        (path, Options(calibration=images, accuracy_drop=1.0, config='x.py'), 'this file is of classification; leave'),
         (path, Options('bf16'), 'which has no bf16 for written files; choose from openvino'),
         (path, Options('fp16', keep=1), 'not beside fp16'),
         (int8, Options(calibration=images), 'is int8 already'),

@@ -3,29 +3,23 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from distill.base.folders import ClassFolders
-from distill.base.images import read_image
-from distill.engines import Session, by_name, by_suffix
+from distill.engines import by_name, by_suffix
 from distill.engines.artefact import PRECISIONS, Manifest, artefact_files, artefact_sha256
-from distill.engines.portions import run_images
-from distill.engines.scenes import DETECTION, SEGMENTATION
-from distill.export.quantise.calibration import Show, as_input, classifier_view, read_calibration
+from distill.export.quantise.calibration import Show, read_calibration
 from distill.export.quantise.half import write_half
 from distill.export.quantise.quantiser import Quantiser, Say, Task, chosen_layers, quantiser_of
-from distill.export.quantise.sensitivity import BATCH, fewest_kept, harm, outputs, sensitivities
+from distill.export.quantise.scores import Score, score_of
+from distill.export.quantise.sensitivity import fewest_kept, harm, outputs, sensitivities
 
 REDUCED = PRECISIONS[1:]
 COMPARED = 200
 """Images of the calibration on which the quantised artefact is compared with the fp32 one."""
-
-Score = Callable[[Session, Manifest], float]
-"""Judges an opened artefact: an accuracy in percent."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,9 @@ class Options:
         keep_fp32: Layers that stay in fp32, by name or by the name of a part of the network.
         keep: How many more layers stay in fp32, the most sensitive ones; None for none, or as ``accuracy_drop`` needs.
         accuracy_drop: The most that may be lost, in points; keeps the fewest layers in fp32 that hold it.
-        labelled: Folder of class folders to measure that on.
+        labelled: What to measure that on: a folder of class folders; of a detector or segmenter the folder of the
+            data in place of the config's.
+        config: Config of a detector or segmenter, whose test measures it.
         reduce_range: See `Task`.
         threads: Of the engine that measures; None for its own choice.
     """
@@ -55,6 +51,7 @@ class Options:
     keep: int | None = None
     accuracy_drop: float | None = None
     labelled: str | os.PathLike | None = None
+    config: str | os.PathLike | None = None
     reduce_range: bool = False
     threads: int | None = None
 
@@ -103,7 +100,8 @@ def quantise(
         out: The file to write, of the same ending.
         options: How to quantise.
         show: How calibration images are resized and cropped; None for a classifier.
-        score: Judges an artefact for ``accuracy_drop``; None takes top-1 on the labelled images.
+        score: Judges an artefact for ``accuracy_drop``; None takes top-1 on the labelled images, or the box mAP or
+            mIoU of the config's test.
         say: Takes lines about what is being done.
 
     Returns:
@@ -175,9 +173,7 @@ class _Int8:
     ):
         self.path, self.manifest, self.options, self.folder, self.say = path, manifest, options, folder, say
         if options.accuracy_drop is not None and score is None:
-            if options.labelled is None:
-                raise ValueError('an accuracy drop is measured on labelled images; give their folder')
-            score = top1_on(options.labelled, manifest)
+            score = score_of(options.labelled, options.config, manifest)
         self.score = score
         self.calibration = read_calibration(
             options.calibration or '', manifest, options.images, options.shift, options.seed, show
@@ -269,44 +265,6 @@ class _Int8:
         elif self.calibration.sizes:
             self.found['agreement_pct'] = 100 * (1 - self.found['noise'])
         self.found['compared'] = len(few)
-
-
-def top1_on(folder: str | os.PathLike, manifest: Manifest) -> Score:
-    """A score: top-1 accuracy in percent on the images of class folders.
-
-    Raises:
-        FileNotFoundError: The folder does not exist.
-        ValueError: The artefact is no classifier or does not tell its classes, or a folder is none of them.
-    """
-    if manifest.task in (DETECTION, SEGMENTATION):
-        raise ValueError(
-            f'an accuracy drop is measured of a classifier, and this artefact is of the task {manifest.task}; keep '
-            'layers by their names or by their number, and judge the file with `test`'
-        )
-    if manifest.task != 'classification' or manifest.classes is None:
-        raise ValueError('top-1 is measured of a classifier that tells its classes; export it with class names')
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"folder of labelled images '{folder}' does not exist; correct the path")
-    found, place = ClassFolders.read(folder), {name: k for k, name in enumerate(manifest.classes)}
-    unknown = [name for name in found.classes if name not in place]
-    if unknown:
-        raise ValueError(
-            f"class folder '{found.root / unknown[0]}' is no class of the artefact ({len(unknown)} such); give a "
-            f'folder of {manifest.classes[0]}, …'
-        )
-    show = classifier_view(manifest)
-    files = [(found.root / path, place[name]) for name in found.classes for path in sorted(found.images[name])]
-
-    def score(session: Session, of: Manifest) -> float:
-        hits = 0
-        for start in range(0, len(files), BATCH):
-            part = files[start : start + BATCH]
-            images = np.stack([show(read_image(path)[0]) for path, _ in part])
-            logits = run_images(session, as_input(images, of))[0]
-            hits += int((logits.argmax(axis=1) == [label for _, label in part]).sum())
-        return 100 * hits / len(files)
-
-    return score
 
 
 def _move(file: Path, out: Path) -> None:

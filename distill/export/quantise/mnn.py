@@ -32,6 +32,11 @@ class Mnn:
     layers: list[str] = []
 
     def __init__(self, task: Task):
+        if task.calibration.sizes:
+            raise ValueError(
+                f"'{task.path}' takes the size of an image beside it, and MNN's quantiser gives images only; take onnx "
+                'or openvino for int8'
+            )
         if task.manifest.dtype != 'float32':
             raise ValueError(
                 f"'{task.path}' takes {task.manifest.dtype} images, and MNN's quantiser normalised ones only; export "
