@@ -160,5 +160,5 @@ def count_classes(network: nn.Module, size: tuple[int, int], name: str) -> int:
             ) from error
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f'{name} answers images with {shape}; wrap it, so that it gives logits [B, K]')
+        raise ValueError(f'{name} answers images with {shape}; wrap it, so that it gives logits [B, K] or embeddings')
     return logits.shape[1]

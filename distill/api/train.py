@@ -67,7 +67,8 @@ def train(
         teacher: In place of the config's teacher: timm's name, any source of `backbones.load`, a network of your own,
             or a dictionary ``dict(model=network, mean=…, std=…, classes=…, input_size=…)``; a list of these answers
             with the mean of all. Of a network only ``forward(images [B, 3, H, W]) -> logits [B, K]`` is called; it
-            stays as it is.
+            stays as it is. Where the config's teachers give features, so does the network: by timm's functions if it
+            has them, and otherwise ``forward`` gives embeddings [B, D]; a list then has one for each teacher.
         resume: Go on from the newest checkpoint of the work directory, or from a checkpoint that is named.
         amp: Train in mixed precision, which needs an accelerator.
         auto_scale_lr: Scale the learning rate with the size of a step.
