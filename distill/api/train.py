@@ -12,7 +12,7 @@ from torch import nn
 from backbones.record import ModelRecord
 from distill.api.brief import BriefRunner, without_library_warnings
 from distill.api.checks import check_trackers
-from distill.api.configs import experiment_of
+from distill.api.configs import DataRoot, experiment_of
 from distill.api.networks import Given, networks
 from distill.api.session import call
 from distill.api.train_result import NOT_SCORES, TrainResult
@@ -37,7 +37,7 @@ from distill.training.tracking import track as follow
 @call
 def train(
     config: str | os.PathLike | Config | Mapping,
-    data_root: str | os.PathLike | None = None,
+    data_root: DataRoot | None = None,
     work_dir: str | os.PathLike | None = None,
     *,
     student: Given | None = None,
@@ -60,7 +60,8 @@ def train(
     Args:
         config: A name of ``robust-backbones configs``, of which a unique part suffices; the path of a config; or the
             config itself, mmengine's or a dictionary, which is not changed.
-        data_root: Folder of the data, in place of the config's.
+        data_root: Folder of the data, in place of the config's; for images without labels also a list of sets, or a
+            dictionary with the weight of each.
         work_dir: Folder of logs and checkpoints; ``work_dirs/<config name>`` if neither the call nor the config says.
         student: In place of the config's student: timm's name, a file of weights, a network of your own, or a
             dictionary ``dict(model=network, mean=…, std=…, classes=…)``. A network is copied, and the copy is trained.
