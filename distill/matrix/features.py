@@ -26,6 +26,7 @@ from backbones.record import ModelRecord
 from distill.base.files import write_text
 from distill.base.folders import ClassFolders, find_images
 from distill.base.packaged import ROOT
+from distill.jobs.local import LocalEngine, can_fork, prepare_forks
 from distill.jobs.steps import Step, Workplace, run_steps
 from distill.results.statistics import mean_and_half_width95
 from distill.robustness.probe.labels import choose_labelled
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--teacher-size', type=int, default=128, help='side in pixels that the teacher is shown')
     parser.add_argument('--views', type=int, default=1, help='views of each image that the teacher is shown')
     parser.add_argument('--epochs', type=int, default=4, help='of the distillations, which go through these views')
-    parser.add_argument('--alone-epochs', type=int, default=40, help='of the students that are trained alone')
+    parser.add_argument('--alone-epochs', type=int, default=80, help='of the students that are trained alone')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--students', nargs='+', choices=STUDENTS, default=list(STUDENTS))
     parser.add_argument('--labels', type=float, nargs='+', default=[0.1, 0.01], help='shares that probes learn from')
@@ -234,13 +235,21 @@ def _interval(values: Sequence[float], sign: str = '') -> str:
     return f'{mean:{sign}.1f} ± {half:.1f}{apart}'
 
 
+def workplace(logs: Path, jobs: int) -> Workplace:
+    """Where steps run: as forks of this process, which has imported what they need, where that can be."""
+    forks = can_fork()
+    if forks:
+        prepare_forks()
+    threads = int(os.environ.get('OMP_NUM_THREADS', '1'))
+    return Workplace(logs, jobs, threads, again='the experiment', engine=LocalEngine(forks))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the experiment, or what is left of it, and print its table."""
     args = build_parser().parse_args(argv)
+    torch.set_num_threads(1)  # The pool of several threads would not survive in forks.
     steps = steps_of(args)
-    threads = int(os.environ.get('OMP_NUM_THREADS', '1'))
-    place = Workplace(args.work_dir / 'logs', args.jobs, threads, again='the experiment')
-    run_steps(steps, place, print)
+    run_steps(steps, workplace(args.work_dir / 'logs', args.jobs), print)
     rows = table(collect(args))
     write_text(args.work_dir / 'table.md', '\n'.join(rows) + '\n')
     print('\n'.join(rows))

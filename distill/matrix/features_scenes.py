@@ -10,18 +10,19 @@ again after a stop.
 """
 
 import argparse
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import backbones
 from distill.base.files import write_text
 from distill.base.packaged import CONFIG, find
-from distill.jobs.steps import Step, Workplace, run_steps
+from distill.jobs.steps import Step, run_steps
+from distill.matrix.features import workplace
 from distill.results.files import read_results
 from distill.results.per_image import difference, drawn, per_image_file, read_per_image
 
@@ -131,7 +132,7 @@ def table(args: argparse.Namespace) -> list[str]:
             above = '–'
             if way != 'scratch' and 'scratch' in draws:
                 found = difference(draws[way], draws['scratch'])
-                above = f'{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]'
+                above = f'{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]'
             shown = f'{statistics.fmean(scores):.1f}'
             if len(scores) > 1:
                 shown += f' ± {statistics.stdev(scores):.1f}'
@@ -145,8 +146,8 @@ def table(args: argparse.Namespace) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the experiment, or what is left of it, and print its table."""
     args = build_parser().parse_args(argv)
-    threads = int(os.environ.get('OMP_NUM_THREADS', '1'))
-    run_steps(steps_of(args), Workplace(args.work_dir / 'logs', args.jobs, threads, again='the experiment'), print)
+    torch.set_num_threads(1)  # The pool of several threads would not survive in forks.
+    run_steps(steps_of(args), workplace(args.work_dir / 'logs', args.jobs), print)
     rows = table(args)
     write_text(args.work_dir / 'table.md', '\n'.join(rows) + '\n')
     print('\n'.join(rows))
