@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--limit', type=int, help='images of each folder at the most, spread evenly')
     parser.add_argument('--teacher-size', type=int, default=128, help='side in pixels that the teacher is shown')
     parser.add_argument('--views', type=int, default=1, help='views of each image that the teacher is shown')
-    parser.add_argument('--epochs', type=int, default=4, help='of the distillations, which go through these views')
+    parser.add_argument('--epochs', type=int, default=8, help='of the distillations, which go through these views')
     parser.add_argument('--alone-epochs', type=int, default=80, help='of the students that are trained alone')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--students', nargs='+', choices=STUDENTS, default=list(STUDENTS))

@@ -1,13 +1,15 @@
 """Runs that train a student with teachers of features, on images without labels."""
 
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from processes import run_two
+from processes import run_two, start
 from small_runs import CONFIGS, STEPWISE, assert_same_checkpoints
 
 import backbones
@@ -137,6 +139,21 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(step, 
     assert run(config, data, tmp_path, '--resume', options=options) == 0
     assert_same_checkpoints(trained / 'iter_50.pth', tmp_path / 'iter_50.pth')
     assert ModelRecord.read(tmp_path / 'student_best.pth') == ModelRecord.read(trained / 'student_best.pth')
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(trained, config, data, tmp_path):
+    """In the second epoch, three steps after a checkpoint."""
+    options = [*STEPWISE[:1], 'default_hooks.checkpoint.interval=10', *STEPWISE[2:], 'train_cfg.max_epochs=2']
+    command = [config, '--data-root', data, '--work-dir', tmp_path, '--cfg-options', *options]
+    started = start('train', [*command, 'default_hooks.logger.interval=1'])
+    assert any('Epoch(train) [2][ 8/25]' in line for line in started.lines())
+    os.kill(started.process.pid, signal.SIGKILL)
+    started.process.join(60)
+    assert started.process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / 'iter_50.pth').exists()
+    assert run(config, data, tmp_path, '--resume', options=options) == 0
+    assert_same_checkpoints(trained / 'iter_50.pth', tmp_path / 'iter_50.pth')
 
 
 def test_checkpoints_hold_heads_statistics_and_queue_and_no_teacher_and_the_student_is_alone(trained, teacher):
