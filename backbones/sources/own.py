@@ -113,14 +113,15 @@ def copy_on_cpu(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def unaltered(network: nn.Module) -> Iterator[None]:
-    """Leave a network as it was before the block: its tensors and where they are, its modes and its gradients' flags.
+    """Leave a network as it was before the block: its tensors, where they are, modes, classes and gradients' flags.
 
     A block may move, freeze and convert the network; the tensors that it had are kept, and no copies are made here.
     """
     parameters = [(one, one.data, one.requires_grad) for one in network.parameters()]
     attributes = set(vars(network))
     modules = [
-        (module, module.training, dict(module._parameters), dict(module._buffers)) for module in network.modules()
+        (module, type(module), module.training, dict(module._parameters), dict(module._buffers))
+        for module in network.modules()
     ]
     try:
         yield
@@ -130,7 +131,8 @@ def unaltered(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(requires_grad)
         for name in vars(network).keys() - attributes:
             delattr(network, name)
-        for module, training, own_parameters, buffers in modules:
+        for module, kind, training, own_parameters, buffers in modules:
+            module.__class__ = kind
             module.training = training
             module._parameters.update(own_parameters)
             module._buffers.update(buffers)
@@ -160,5 +162,5 @@ def count_classes(network: nn.Module, size: tuple[int, int], name: str) -> int:
             ) from error
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f'{name} answers images with {shape}; wrap it, so that it gives logits [B, K]')
+        raise ValueError(f'{name} answers images with {shape}; wrap it, so that it gives logits [B, K] or embeddings')
     return logits.shape[1]

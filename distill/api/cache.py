@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from rich.progress import track
 
 from distill.api.checks import check_least
-from distill.api.configs import experiment_of
+from distill.api.configs import DataRoot, experiment_of
 from distill.api.networks import Given, networks
 from distill.api.session import call
 from distill.api.spread import Share, as_words, check_share, spread
@@ -57,7 +57,7 @@ class TeacherCache:
 def cache_teacher(
     config: str | os.PathLike | Config | Mapping,
     out: str | os.PathLike,
-    data_root: str | os.PathLike | None = None,
+    data_root: DataRoot | None = None,
     *,
     teacher: Given | None = None,
     views: int | None = None,
@@ -84,7 +84,8 @@ def cache_teacher(
     Args:
         config: That of the training, with a live teacher: a name, a path, or the config itself, see `train`.
         out: Folder of the cache.
-        data_root: Folder of the data, in place of the config's.
+        data_root: Folder of the data, in place of the config's; for images without labels also a list of sets, or a
+            dictionary with the weight of each.
         teacher: In place of the config's teacher, as `train` takes it. The cache of a network of your own is known by
             the hash of its weights, and is read without the network.
         views: Views of each image, after which training starts again at the first; None for as many as it shows.

@@ -25,6 +25,8 @@ OF_TEACHERS = ('weight', 'cache')
 
 OF_FEATURES = ('name', 'pooling', 'size', *OF_TRAINING)
 """What a config says of a teacher of features that holds for another network in its place."""
+OF_OWN_FEATURES = (*OF_FEATURES, 'layer', 'cache')
+"""What is said of a teacher of features that is a network of a user's own, beside what describes the network."""
 
 Given = str | os.PathLike | nn.Module | LoadedModel | Mapping
 """One model, as a call takes it: see `set_teacher`."""
@@ -55,7 +57,7 @@ def networks(config: Config, student: Given | None, teacher: Given | Sequence[Gi
         if student is not None:
             set_student(config, student, stack, notes)
         if teacher is not None and 'teachers' in config.model:
-            set_feature_teacher(config, teacher, notes)
+            set_feature_teachers(config, teacher, stack, notes)
         elif teacher is not None:
             several = isinstance(teacher, (list, tuple))
             each: Any = teacher if several else [teacher]
@@ -132,34 +134,65 @@ def set_teacher(config: Config, teacher: Given, stack: ExitStack, notes: list[st
     return {'model': name, 'weights_sha256': own_sha256(name), **holdable(others, 'teacher')}
 
 
-def set_feature_teacher(config: Config, teacher: Given | Sequence[Given], notes: list[str]) -> None:
-    """Put another network in the place of the teacher of a config whose teachers give features.
+def set_feature_teachers(config: Config, teacher: Given | Sequence[Given], stack: ExitStack, notes: list[str]) -> None:
+    """Put other networks in the place of the teachers of a config whose teachers give features.
 
-    Its losses, its weight and how its features are pooled stay as the config has them; what belongs to the old network
-    alone, its arguments and its cache, does not.
+    Their losses, their weights and how their features are pooled stay as the config has them; what belongs to an old
+    network alone, its arguments and its cache, does not.
 
     Args:
         config: Config of a distillation with ``model.teachers``, which is changed in place.
-        teacher: timm's name, with pretrained weights; or a file or another source of `backbones.load`; or a dictionary
-            with settings of a teacher of ``model.teachers``, which are added to those that stay.
+        teacher: As `_feature_settings` takes it; a list with one for each teacher of the config, in their order.
+        stack: Keeps a network while it is used.
         notes: Lines for the log, to which this function adds.
 
     Raises:
-        ValueError: The config has several teachers, or a network is given in place of its name.
+        ValueError: The config has more or fewer teachers, or a network cannot be used as it is given.
     """
     teachers = config.model.teachers
-    if len(teachers) != 1:
+    given: Any = teacher if isinstance(teacher, (list, tuple)) else [teacher]
+    if len(teachers) != len(given):
         names = ', '.join(str(one.get('name')) for one in teachers)
-        raise ValueError(f'{config.filename} has the teachers {names}; set model.teachers in place of teacher')
-    if not isinstance(teacher, (str, os.PathLike, Mapping)) or _network(teacher)[0] is not None:
-        raise ValueError('a teacher of features is given by its name, its file or a dict of settings, as in a config')
-    settings = holdable(teacher, 'teacher') if isinstance(teacher, Mapping) else {}
-    if isinstance(teacher, (str, os.PathLike)):
-        settings, is_named = _by_source(teacher)
-        settings |= {'pretrained': True} if is_named else {}
-    stays = {key: value for key, value in teachers[0].items() if key in OF_FEATURES}
-    config.model.teachers = [{**stays, **settings}]
-    notes.append(f"teacher '{stays.get('name')}': {settings.get('model') or settings.get('checkpoint')}")
+        raise ValueError(
+            f'{config.filename} has the teachers {names}; give as many, in this order, or set model.teachers'
+        )
+    found = []
+    for before, one in zip(teachers, given, strict=True):
+        stays = {key: value for key, value in before.items() if key in OF_FEATURES}
+        found.append({**stays, **_feature_settings(config, one, stays, stack, notes)})
+    config.model.teachers = found
+
+
+def _feature_settings(config: Config, given: Given, stays: Mapping, stack: ExitStack, notes: list[str]) -> dict:
+    """The settings that put another network in the place of a teacher of features.
+
+    Args:
+        config: Config of a distillation.
+        given: timm's name, with pretrained weights; a file or another source of `backbones.load`; a network, or a
+            dictionary with a network under ``model``, what describes it as in `set_teacher`, and any of
+            `OF_OWN_FEATURES`; or a dictionary with settings of a teacher of ``model.teachers``.
+        stays: What holds for the network too of what the config says of the one before.
+        stack: Keeps a network while it is used.
+        notes: Lines for the log, to which this function adds.
+    """
+    network, said = _network(given, OF_OWN_FEATURES)
+    name = stays.get('name')
+    if network is None:
+        settings = said
+        if isinstance(given, (str, os.PathLike)):
+            settings, is_named = _by_source(given)
+            settings |= {'pretrained': True} if is_named else {}
+        notes.append(f"teacher '{name}': {settings.get('model') or settings.get('checkpoint')}")
+        return settings
+    others = {key: said[key] for key in OF_OWN_FEATURES if key in said}
+    size = others.pop('size', None) or said.get('input_size') or stays.get('size')
+    said = {key: said[key] for key in KNOWN if key in said} | {'input_size': size}
+    described = describe(network, said, config, 'teacher')
+    stack.enter_context(own.unaltered(network))
+    kept = stack.enter_context(own.kept(described))
+    shown = {} if described.input_size is None else {'size': described.input_size}
+    notes.append(f"teacher '{name}': the {type(network).__name__} itself")
+    return {'model': kept, 'weights_sha256': own_sha256(kept), **shown, **holdable(others, 'teacher')}
 
 
 def _by_source(given: str | os.PathLike) -> tuple[dict, bool]:
@@ -169,8 +202,13 @@ def _by_source(given: str | os.PathLike) -> tuple[dict, bool]:
     return {'model' if is_named else 'checkpoint': source.text}, is_named
 
 
-def _network(given: Given) -> tuple[nn.Module | None, dict]:
-    """The network among what is given for a model, if there is one, and what is said of the model."""
+def _network(given: Given, others: Sequence[str] = OF_TEACHERS) -> tuple[nn.Module | None, dict]:
+    """The network among what is given for a model, if there is one, and what is said of the model.
+
+    Args:
+        given: The model.
+        others: What may be said of it beside what describes a network.
+    """
     if isinstance(given, LoadedModel):
         record = given.record
         said = dict(mean=record.mean, std=record.std, classes=given.classes, input_size=given.fixed_size)
@@ -179,7 +217,7 @@ def _network(given: Given) -> tuple[nn.Module | None, dict]:
         return given, {}
     if isinstance(given, Mapping) and isinstance(given.get('model'), nn.Module):
         said = {key: value for key, value in given.items() if key != 'model'}
-        if unknown := [key for key in said if key not in KNOWN + OF_TEACHERS]:
+        if unknown := [key for key in said if key not in (*KNOWN, *others)]:
             raise ValueError(
                 f"'{unknown[0]}' is nothing that a network is described by; choose from {', '.join(KNOWN)}"
             )

@@ -12,7 +12,7 @@ from torch import nn
 from backbones.record import ModelRecord
 from distill.api.brief import BriefRunner, without_library_warnings
 from distill.api.checks import check_trackers
-from distill.api.configs import experiment_of
+from distill.api.configs import DataRoot, experiment_of
 from distill.api.networks import Given, networks
 from distill.api.session import call
 from distill.api.train_result import NOT_SCORES, TrainResult
@@ -37,7 +37,7 @@ from distill.training.tracking import track as follow
 @call
 def train(
     config: str | os.PathLike | Config | Mapping,
-    data_root: str | os.PathLike | None = None,
+    data_root: DataRoot | None = None,
     work_dir: str | os.PathLike | None = None,
     *,
     student: Given | None = None,
@@ -60,14 +60,16 @@ def train(
     Args:
         config: A name of ``robust-backbones configs``, of which a unique part suffices; the path of a config; or the
             config itself, mmengine's or a dictionary, which is not changed.
-        data_root: Folder of the data, in place of the config's.
+        data_root: Folder of the data, in place of the config's; for images without labels also a list of sets, or a
+            dictionary with the weight of each.
         work_dir: Folder of logs and checkpoints; ``work_dirs/<config name>`` if neither the call nor the config says.
         student: In place of the config's student: timm's name, a file of weights, a network of your own, or a
             dictionary ``dict(model=network, mean=…, std=…, classes=…)``. A network is copied, and the copy is trained.
         teacher: In place of the config's teacher: timm's name, any source of `backbones.load`, a network of your own,
             or a dictionary ``dict(model=network, mean=…, std=…, classes=…, input_size=…)``; a list of these answers
             with the mean of all. Of a network only ``forward(images [B, 3, H, W]) -> logits [B, K]`` is called; it
-            stays as it is.
+            stays as it is. Where the config's teachers give features, so does the network: by timm's functions if it
+            has them, and otherwise ``forward`` gives embeddings [B, D]; a list then has one for each teacher.
         resume: Go on from the newest checkpoint of the work directory, or from a checkpoint that is named.
         amp: Train in mixed precision, which needs an accelerator.
         auto_scale_lr: Scale the learning rate with the size of a step.

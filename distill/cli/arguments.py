@@ -38,6 +38,51 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_source_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--source``, of which `data_root_of` makes the data root of a call."""
+    parser.add_argument(
+        '--source',
+        nargs='+',
+        action='append',
+        metavar=('PATH', 'WEIGHT'),
+        help='one of several sets of images without labels, in place of --data-root, and its share of each epoch',
+    )
+
+
+def data_root_of(args: argparse.Namespace) -> str | list[str] | dict[str, float] | None:
+    """The data root of a call: that of ``--data-root``, or the sets of ``--source`` with their weights.
+
+    Raises:
+        FileNotFoundError: There is no such set.
+        ValueError: Both are given, a set has more than a path and a weight, only some have a weight, or a path comes
+            twice.
+    """
+    sources = args.source
+    if not sources:
+        return args.data_root
+    if args.data_root:
+        raise ValueError(f"--data-root '{args.data_root}' and --source exclude each other; name it as a --source too")
+    if wrong := next((one for one in sources if len(one) > 2), None):
+        raise ValueError(
+            f'--source {" ".join(wrong)} is more than a path and a weight; write --source once for each set'
+        )
+    paths = [one[0] for one in sources]
+    for path in paths:
+        check_is_data(path, 'make or unpack the data there, or pass another --source')
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise ValueError(f"--source '{twice}' comes twice; give it once, with the sum of the weights")
+    weights = [one[1] for one in sources if len(one) == 2]
+    if not weights:
+        return paths
+    if len(weights) < len(paths):
+        lacking = next(one[0] for one in sources if len(one) == 1)
+        raise ValueError(f"--source '{lacking}' has no weight and another has one; give all a weight, or none")
+    try:
+        return dict(zip(paths, map(float, weights), strict=True))
+    except ValueError:
+        raise ValueError(f'--source has the weights {", ".join(weights)}; give a number for each') from None
+
+
 def check_config_arguments(args: argparse.Namespace, runs: bool = True) -> None:
     """Check what `add_config_arguments` has added, and put the path of a config in place of its name.
 

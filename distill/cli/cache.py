@@ -14,7 +14,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from distill.cli.arguments import add_config_arguments, check_at_least, check_can_write, check_config_arguments
+from distill.cli.arguments import (
+    add_config_arguments,
+    add_source_argument,
+    check_at_least,
+    check_can_write,
+    check_config_arguments,
+    data_root_of,
+)
 from distill.cli.command import prepare_torch, run_command
 from distill.cli.engine_arguments import add_engine_arguments, engine_arguments, share_argument
 
@@ -23,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's arguments: OpenMMLab's, and what is stored."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_arguments(parser)
+    add_source_argument(parser)
     parser.add_argument('--out', type=Path, required=True, help='folder of the cache')
     parser.add_argument(
         '--views',
@@ -55,6 +63,7 @@ def number_or_name(text: str) -> int | str:
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
     check_config_arguments(args)
+    data_root_of(args)
     check_at_least(args, 1, 'views', 'topk', 'grid_dims', 'fit_views')
     check_at_least(args, 0, 'verify')
     if isinstance(args.teacher, int):
@@ -73,7 +82,7 @@ def run(args: argparse.Namespace) -> dict:
 
     names = ('views', 'topk', 'dtype', 'grid_dims', 'grid_dtype', 'fit_views', 'verify', 'launcher', 'cfg_options')
     given = {name: getattr(args, name) for name in (*names, 'share')} | engine_arguments(args)
-    cache = cache_teacher(args.config, args.out, args.data_root, number=args.teacher, **given)
+    cache = cache_teacher(args.config, args.out, data_root_of(args), number=args.teacher, **given)
     result = {'cache': str(cache.path), 'rows': cache.rows, 'bytes': cache.size}
     console = Console(quiet=cache.rank > 0)
     if args.share is not None:

@@ -9,10 +9,12 @@ import sys
 from distill.api.checks import check_trackers
 from distill.cli.arguments import (
     add_config_arguments,
+    add_source_argument,
     add_tracker_argument,
     check_at_least,
     check_config_arguments,
     check_is_file,
+    data_root_of,
 )
 from distill.cli.command import prepare_torch, run_command
 
@@ -21,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's arguments: OpenMMLab's, and ``--data-root``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_arguments(parser)
+    add_source_argument(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -40,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 def check(args: argparse.Namespace) -> None:
     """Check what needs no heavy import."""
     check_config_arguments(args)
+    data_root_of(args)
     check_at_least(args, 1, 'shifts')
     check_trackers(args.track)
     if args.resume not in (None, 'auto'):
@@ -54,7 +58,7 @@ def run(args: argparse.Namespace) -> dict:
 
     result = train(
         args.config,
-        args.data_root,
+        data_root_of(args),
         args.work_dir,
         resume=args.resume or False,
         amp=args.amp,

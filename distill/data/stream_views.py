@@ -37,8 +37,9 @@ class StreamViews(Dataset):
     reads the whole stream, and decodes what it shows. Of an odd number of images the last is left out. Train by
     iterations, with a `StreamSampler`.
 
-    Differs from `Views`: no image is shown twice in a pass, there is no cache of a teacher's predictions, and shuffling
-    reaches no further than a block: sort the stream at random if its neighbours are alike.
+    Differs from `Views`: repeated augmentation shows a block several times before the next one, so that it is read
+    once; there is no cache of a teacher's predictions; and shuffling reaches no further than a block: sort the stream
+    at random if its neighbours are alike.
 
     Args:
         root: Folder of tar files, a tar file, ``pipe:COMMAND`` for a command that writes a tar file to its output, or
@@ -52,6 +53,8 @@ class StreamViews(Dataset):
         on_broken: What to do with an image that cannot be decoded: ``raise``, or ``skip``, which logs it and takes
             another of the block in its place.
         max_broken: How many different images each process of the run may skip.
+        labels: Not for streams.
+        repeats: Repeated augmentation: views of an image in a pass, each in an order of its own.
 
     Attributes:
         where: The stream, for messages.
@@ -80,6 +83,7 @@ class StreamViews(Dataset):
         on_broken: str = 'raise',
         max_broken: int = 100,
         labels: bool = False,
+        repeats: int = 1,
     ):
         if on_broken not in ('raise', 'skip'):
             raise ValueError(f"on_broken is '{on_broken}'; choose from raise, skip")
@@ -87,6 +91,9 @@ class StreamViews(Dataset):
             raise ValueError('a stream is read without labels; set dataset.labels=False, or dataset.type=Views')
         if block < 2 or block % 2:
             raise ValueError(f'block is {block}; give an even number of images, 2 or more')
+        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+            raise ValueError(f'repeats is {repeats!r}; give a whole number of 1 or more')
+        self.repeats = repeats
         self.stream = open_stream(root, split, name)
         self.where = self.stream.where
         self.transform_config = dict(transform or {})
@@ -108,28 +115,31 @@ class StreamViews(Dataset):
             place: A number from 0, counted on where the stream begins again.
 
         Returns:
-            The view in uint8 [3, H, W], the label −1, the image's place in the stream, the number of the pass, and a
-            seed for what is random about the view in the batch.
+            The view in uint8 [3, H, W], the label −1, the image's place in the stream, the number of the view, and a
+            seed for what is random about the view in the batch. Each pass has ``repeats`` views of an image.
 
         Raises:
             ValueError: An image cannot be decoded, or too many could not; or the stream cannot be read.
         """
-        number, inside, files = self._find(place)
-        start = inside // self.block * self.block
+        number, block, inside, files = self._find(place)
+        # A block is shown as often as its images are repeated, each time in another order.
+        repeat, inside = divmod(inside, len(files))
+        view = number * self.repeats + repeat
         order = range(len(files))
         if self.shuffle:
-            order = permutation(len(files), self.seed, number, start // self.block).tolist()
-        image, index = self._read(files, order, inside - start, start)
-        seed = seed_everything(self.seed, number, index)
-        return self.transform(image), NO_LABEL, index, number, seed
+            order = permutation(len(files), self.seed, view, block).tolist()
+        image, index = self._read(files, order, inside, block * self.block)
+        seed = seed_everything(self.seed, view, index)
+        return self.transform(image), NO_LABEL, index, view, seed
 
-    def _find(self, place: int) -> tuple[int, int, list[Encoded]]:
-        """The pass that a place lies in, the place in that pass, and the files of its block."""
+    def _find(self, place: int) -> tuple[int, int, int, list[Encoded]]:
+        """The pass and the block that a place lies in, the place in that block, and the block's files."""
         while True:
-            number, inside = divmod(place, self.length) if self.length else (0, place)
-            files = self._load(inside // self.block)
-            if self.length is None or inside < self.length:
-                return number, inside, files
+            number, inside = divmod(place, self.length * self.repeats) if self.length else (0, place)
+            block, rest = divmod(inside, self.block * self.repeats)
+            files = self._load(block)
+            if self.length is None or inside < self.length * self.repeats:
+                return number, block, rest, files
 
     def _load(self, number: int) -> list[Encoded]:
         """The files of a block, read on from the block that was read last or, for an earlier one, from the beginning.

@@ -8,7 +8,7 @@ from distill.teachers.cached_features import CachedFeatures
 from distill.teachers.ensemble import Ensemble
 from distill.teachers.features import LiveFeatures
 from distill.teachers.live import LiveTeacher
-from distill.teachers.own import OwnTeacher
+from distill.teachers.own import OwnFeatures, OwnTeacher
 from distill.teachers.protocol import FeatureTeacher, Teacher
 
 OF_TRAINING = ('weight', 'share', 'losses', 'statistics', 'warmup')
@@ -44,7 +44,8 @@ def build_feature_teacher(config: Mapping, compile: bool | Mapping = False) -> F
     """Build a teacher of features from a config.
 
     Args:
-        config: Arguments of `LiveFeatures`; with the key ``cache`` not None, those of `CachedFeatures`.
+        config: Arguments of `LiveFeatures`, or of `OwnFeatures` for a network of a user's own; with the key ``cache``
+            not None, those of `CachedFeatures`.
         compile: Options of `torch.compile`, or whether to compile.
 
     Raises:
@@ -54,4 +55,4 @@ def build_feature_teacher(config: Mapping, compile: bool | Mapping = False) -> F
     model = {key: value for key, value in config.items() if key != 'cache'}
     if config.get('cache') is not None:
         return CachedFeatures(cache=config['cache'], **model)
-    return LiveFeatures(compile=compile, **model)
+    return (OwnFeatures if is_own(model.get('model')) else LiveFeatures)(compile=compile, **model)

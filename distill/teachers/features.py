@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from backbones.loading import load_configured
+from backbones.loading import LoadedModel, load_configured
 from distill.base.forward import compiled, embed, find_layer, is_of_tokens, layer_channels
 from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor
@@ -56,13 +56,14 @@ class LiveFeatures(NetworkTeacher, FeatureTeacher):
     ):
         self.name, self.pooling = name, pooling
         side = None if size is None else (size, size) if isinstance(size, int) else (size[0], size[1])
-        loaded = load_configured(**with_weights({**model, 'input_size': side} if side is not None else model))
+        loaded = self._load({**model, 'input_size': side} if side is not None else model)
         self.network = network = frozen(loaded.network)
         self.record = loaded.record
         self.mean, self.std = tuple(loaded.record.mean or ()), tuple(loaded.record.std or ())
         self.size = side or loaded.fixed_size
         self.classes = loaded.classes
-        self.num_classes: int = network.num_classes
+        # Of a network without timm's functions all that it gives is its embeddings.
+        self.num_classes: int = network.num_classes if hasattr(network, 'forward_features') else 0
         self.source = {'name': name, **model, 'pooling': pooling, 'layer': layer, 'size': side}
         self._check_pooling()
         if self.size is not None:
@@ -70,8 +71,13 @@ class LiveFeatures(NetworkTeacher, FeatureTeacher):
         channels = layer_channels(network, f"teacher '{name}'") if layer is not None else []
         self.layer = find_layer(layer, channels, f"teacher '{name}'") if layer is not None else None
         self.pooled_chs: int = _pooled_width(network, pooling)
-        self.grid_chs: int = channels[self.layer] if self.layer is not None else network.num_features
+        width = network.num_features if hasattr(network, 'forward_features') else None
+        self.grid_chs: int | None = channels[self.layer] if self.layer is not None else width
         self.embed = compiled(compile, embed)
+
+    def _load(self, model: Mapping[str, Any]) -> LoadedModel:
+        """The network, from the arguments that are the model's alone."""
+        return load_configured(**with_weights(model))
 
     def describe(self) -> dict:
         """What fixes the features of a view, in plain values by name."""
@@ -153,4 +159,6 @@ def _has_class_token(network: Any) -> bool:
 
 def _pooled_width(network: Any, pooling: str | None) -> int:
     """The width of a network's embeddings."""
+    if not hasattr(network, 'forward_features'):
+        return network.num_classes
     return network.num_features if pooling is not None else getattr(network, 'head_hidden_size', network.num_features)

@@ -1,4 +1,4 @@
-"""A network of a user's own as a teacher."""
+"""A network of a user's own as a teacher, of classes or of features."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,11 @@ from typing import Any
 from torch import Tensor
 
 from backbones.checkpoint import weights_sha256
+from backbones.loading import LoadedModel
+from backbones.record import ModelRecord
 from backbones.sources import own
 from distill.base.forward import compiled
+from distill.teachers.features import LiveFeatures
 from distill.teachers.live import LiveTeacher
 
 
@@ -34,6 +37,37 @@ class OwnTeacher(LiveTeacher):
         self.mean, self.std, self.classes = tuple(kept.mean), tuple(kept.std), kept.classes
         self.size = kept.input_size
         self.places: Tensor | None = None
+
+
+class OwnFeatures(LiveFeatures):
+    """A network of a user's own as a teacher of features, as it is: neither copied nor frozen for good.
+
+    One with timm's functions (``forward_features``, ``forward_head``) gives what any of timm's does. Of another, what
+    it returns [B, D] is its embeddings, and it has no map.
+
+    Args: those of `LiveFeatures`; ``model`` is the name under which `backbones.sources.own` keeps the network, and
+        ``weights_sha256`` the hash of the weights that a config expects, or None for any.
+
+    Raises:
+        ValueError: This process has no such network, it has other weights, or it cannot give what is asked of it.
+    """
+
+    def _load(self, model: Mapping[str, Any]) -> LoadedModel:
+        name, expected = model['model'], model.get('weights_sha256')
+        kept, sha256 = own.find(name), own_sha256(name, expected)
+        if others := sorted(model.keys() - {'model', 'weights_sha256', 'input_size'}):
+            raise ValueError(f"'{name}' is built already and takes no {', '.join(others)}; drop them")
+        network: Any = kept.network.eval()
+        if not hasattr(network, 'num_classes'):
+            network.num_classes = kept.num_classes
+        record = ModelRecord(
+            own.class_name(network),
+            classes=kept.classes,
+            mean=list(kept.mean),
+            std=list(kept.std),
+            weights_sha256=sha256,
+        )
+        return LoadedModel(network, record, name)
 
 
 def own_sha256(name: str, expected: str | None = None) -> str:

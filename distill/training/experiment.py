@@ -22,6 +22,7 @@ from distill.training.checkpoints import read_safely
 from distill.training.options import set_options, value_at
 from distill.training.resume import latest_checkpoint
 from distill.training.runner import Runner, bare_model
+from distill.training.several_sets import set_sources
 
 WHOLE_NUMBERS = {
     'train_cfg.val_interval': 1,
@@ -48,6 +49,8 @@ class Experiment:
         work_dir: Folder of logs and checkpoints in place of ``work_dirs/<config name>``.
         options: Settings in place of the config's, see `distill.training.options.set_options`.
         launcher: How processes were started: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        sources: Several sets without labels in place of the config's one, for each ``dict(root=…)`` with ``weight`` for
+            all or for none.
     """
 
     config: str | os.PathLike | Config
@@ -55,6 +58,7 @@ class Experiment:
     work_dir: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     launcher: str = 'none'
+    sources: Sequence[Mapping[str, Any]] = ()
 
 
 def read_config(experiment: Experiment) -> tuple[Config, list[str]]:
@@ -76,6 +80,8 @@ def read_config(experiment: Experiment) -> tuple[Config, list[str]]:
     lines = set_options(config, experiment.options)
     if experiment.data_root:
         move_data_root(config, experiment.data_root)
+    if experiment.sources:
+        set_sources(config, experiment.sources)
     config.launcher = experiment.launcher
     config.work_dir = experiment.work_dir or config.get('work_dir') or f'work_dirs/{Path(config.filename).stem}'
     import_modules(config)

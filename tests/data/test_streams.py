@@ -70,6 +70,25 @@ def test_what_is_shown_follows_from_the_place_alone(shards):
     assert keys(opened(shards, seed=4), range(20)) != keys(views, range(20))
 
 
+def test_repeated_views_of_a_block_come_before_the_next_block_is_read(shards):
+    views = opened(shards, repeats=3)
+    found = keys(views, range(120))  # Two passes of 20 images, three times each; the last block has two.
+    for number in (0, 1):
+        part = found[60 * number : 60 * number + 60]
+        assert sorted(part) == sorted((image, 3 * number + view) for image in range(20) for view in range(3))
+        assert [{image for image, _ in part[k : k + 18]} for k in (0, 18, 54)] == [
+            {*range(6)}, {*range(6, 12)}, {18, 19}
+        ]  # fmt: skip
+    orders = [[image for image, _ in found[k : k + 6]] for k in (0, 6, 12)]
+    assert orders[0] != orders[1]
+    again = opened(shards, repeats=3)
+    assert keys(again, [119, 3, 61]) == [found[119], found[3], found[61]]
+    # What is random about a view is its own.
+    assert len({views[k][4] for k in range(60)}) == 60
+    # Once is what it was.
+    assert keys(opened(shards, repeats=1), range(50)) == keys(opened(shards), range(50))
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_workers_and_processes_share_the_stream(shards, workers):
     views = opened(shards)
@@ -125,6 +144,7 @@ def test_mistakes_and_broken_images(shards, tmp_path):
         (dict(split='val'), r"has no shards '\*val\*.tar'; correct root or split"),
         (dict(name='tfds/x'), "stream 'tfds/x' is unknown; choose ''"),
         (dict(block=5), 'block is 5; give an even number'),
+        (dict(repeats=0), 'repeats is 0; give a whole number of 1 or more'),
         (dict(labels=True), r'a stream is read without labels; set dataset.labels=False'),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):

@@ -1,10 +1,12 @@
 """k-NN scores while a student trains, against the same scores computed from the saved weights."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from processes import run_two
 
 from backbones.checkpoint import build_model
 from distill.data.views import Views
@@ -96,6 +98,32 @@ def test_iterations_are_counted_and_images_of_a_class_limited(shapes, tmp_path):
     assert len(scalars(runner)['knn/student_top1_pct']) == 3  # After 2, 4 and the end.
     hook = next(hook for hook in runner.hooks if isinstance(hook, KnnScoresHook))
     assert [len(chosen) for chosen in hook._chosen] == [30, 40]
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_images_and_find_the_scores_of_one(shapes, tmp_path):
+    """Of odd numbers of images; the student stays as it begins, so that nothing but the sharing could differ."""
+    root = tmp_path / 'labelled'
+    for split in ('train', 'val'):
+        images = sorted(path for path in (shapes / split).rglob('*.*') if path.is_file())
+        for image in images[1:]:
+            link = root / split / image.relative_to(shapes / split)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(image.resolve())
+    vit = dict(model='vit_tiny_patch16_224', img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
+    config = config_of(root, tmp_path / 'one', dict(batch_size=7))
+    config.merge_from_dict({'model.student': dict(vit, _delete_=True), 'train_cfg.max_epochs': 1})
+    config.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
+    config.dump(tmp_path / 'knn.py')
+    runner = build_runner(config)
+    runner.train()
+    hook = next(hook for hook in runner.hooks if isinstance(hook, KnnScoresHook))
+    assert [len(chosen) % 2 for chosen in hook._chosen] == [1, 1]
+    run_two('train', [tmp_path / 'knn.py', '--work-dir', tmp_path / 'two'])
+    log = next((tmp_path / 'two').glob('*/*.log')).read_text()
+    for name, (score,) in scalars(runner).items():
+        network = name.removeprefix('knn/').removesuffix('_top1_pct')
+        assert re.findall(rf'k-NN top1_pct.* {network}: ([0-9.]+)', log) == [f'{score:.2f}'], network
 
 
 def test_what_is_not_there_stops_the_run_before_it_starts(shapes, tmp_path):
