@@ -105,9 +105,8 @@ def transfer(
         finally:
             place.engine.close()
     summary = collect(experiment, epochs)
-    scored = [*experiment.alone(), *longer_runs(experiment, epochs), *experiment.taught()]
-    folders = score_folders(experiment, scored)
-    write_results(experiment.work_dir / FILE_NAME, merge(folders, experiment.work_dir))
+    judged = score_folders(experiment, [*experiment.alone(), *longer_runs(experiment, epochs), *experiment.taught()])
+    write_results(experiment.work_dir / FILE_NAME, merge(judged, experiment.work_dir))
     path = experiment.work_dir / 'transfer.json'
     write_json(path, summary)
     tables = to_tables(summary)
