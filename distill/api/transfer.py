@@ -19,8 +19,11 @@ from distill.matrix.collect import collect, to_markdown, to_tables
 from distill.matrix.folder import alone_in
 from distill.matrix.load import load_matrix
 from distill.matrix.matrix import Matrix
-from distill.matrix.plan import evaluations, training, trainings
+from distill.matrix.plan import evaluations, score_folders, training, trainings
 from distill.matrix.timing import epochs_at_equal_time, longer_runs
+from distill.report.collect import collect as merge
+from distill.results.files import write_results
+from distill.results.schema import FILE_NAME
 
 
 @dataclass(repr=False)
@@ -102,6 +105,8 @@ def transfer(
         finally:
             place.engine.close()
     summary = collect(experiment, epochs)
+    judged = score_folders(experiment, [*experiment.alone(), *longer_runs(experiment, epochs), *experiment.taught()])
+    write_results(experiment.work_dir / FILE_NAME, merge(judged, experiment.work_dir))
     path = experiment.work_dir / 'transfer.json'
     write_json(path, summary)
     tables = to_tables(summary)

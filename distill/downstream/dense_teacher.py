@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backbones.checkpoint import weights_sha256
 from distill.base.classes import match_classes
 from distill.base.packaged import find
 from distill.base.seeding import kept_generators
@@ -64,7 +65,8 @@ class DenseTeacher:
         trained = load_trained(settings, path, "the teacher's ", f"it is another model than that of '{found}'")
         self.network: Any = trained.network.requires_grad_(False)
         self.classes = trained.classes or list(classes_of(first_dataset(settings), settings))
-        self.source = {'config': found, 'checkpoint': path}
+        digest = weights_sha256(self.network.state_dict())
+        self.source = {'config': found, 'checkpoint': path, 'weights_sha256': digest}
         self.described = describe('teacher', self.network)
         self.places: Tensor | None = None
         self._translate: ForTeacher | None = None

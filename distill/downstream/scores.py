@@ -2,12 +2,14 @@
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from backbones.checkpoint import read_weights, weights_sha256
+from backbones.weights.checkpoint_file import read_checkpoint
 from distill.downstream.student_config import student_weights
 from distill.engines import is_artefact
 from distill.engines.artefact import artefact_record
@@ -55,9 +57,20 @@ def to_results(
 def _weights(path: str) -> dict:
     """The hash of the weights that were tested and, of an artefact, what it was exported from."""
     if not is_artefact(path):
-        return {'weights_sha256': weights_sha256(student_weights(read_weights(path)))}
+        return {'weights_sha256': weights_sha256(student_weights(read_weights(path))), **_training(path)}
     manifest = scene_manifest(path)
     return {'weights_sha256': manifest.sha256, 'artefact': artefact_record(manifest)}
+
+
+def _training(path: str) -> dict:
+    """The seed that a checkpoint was trained with and the teacher that it learned from, as far as it tells."""
+    meta = read_checkpoint(path).get('meta')
+    found = meta if isinstance(meta, Mapping) else {}
+    seed, teacher = found.get('seed'), found.get('teacher')
+    told: dict = {'seed': seed} if isinstance(seed, int) else {}
+    if isinstance(teacher, Mapping) and 'weights_sha256' in teacher:
+        told['teacher'] = {key: teacher[key] for key in ('checkpoint', 'weights_sha256')}
+    return told
 
 
 def task(config: Config) -> str:

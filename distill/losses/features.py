@@ -15,7 +15,9 @@ from torch import Tensor
 def same_size(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Average-pool two maps to the smaller height and the smaller width of the two."""
     size = (min(x.shape[2], y.shape[2]), min(x.shape[3], y.shape[3]))
-    return F.adaptive_avg_pool2d(x, size), F.adaptive_avg_pool2d(y, size)
+    # Pooling to its own size would copy a map.
+    x, y = (z if tuple(z.shape[2:]) == size else F.adaptive_avg_pool2d(z, size) for z in (x, y))
+    return x, y
 
 
 def attention_transfer(x: Tensor, y: Tensor) -> Tensor:

@@ -68,6 +68,12 @@ def evaluations(matrix: Matrix, runs: Sequence[Run]) -> list[Step]:
     return steps
 
 
+def score_folders(matrix: Matrix, runs: Sequence[Run]) -> list[Path]:
+    """The folders that the steps of `evaluations` write scores to."""
+    by_run = isinstance(matrix, SceneMatrix)
+    return list(dict.fromkeys(matrix.scores_folder(run.name if by_run else run.student) for run in runs))
+
+
 def testing(matrix: SceneMatrix, run: Run) -> Step:
     """Make the step that tests the detector or segmenter of a run."""
     options = ['--work-dir', str(matrix.scores_folder(run.name)), '--data-root', matrix.data_root, '--per-image']

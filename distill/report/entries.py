@@ -1,16 +1,24 @@
 """The other sections of ``results.json``: downstream scores, unlabelled images, problems, and provenance."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from distill.results.entries import Provenance, Results, UnlabelledEntry
 
 DOWNSTREAM = ('detection', 'segmentation')
+STUDENT_FILE = 'student_last.pth'
 
 
 def downstream(results: Results, section: str) -> list[dict]:
     """All entries of ``detection`` or ``segmentation``, the merged ones included."""
     entry = results.get(section)
     return [entry, *entry.get('others', [])] if entry else []
+
+
+def scene_name(entry: dict) -> str:
+    """What a detector or segmenter is called: its file; the folder of a file whose name all students have."""
+    path = Path(entry.get('checkpoint') or entry.get('config') or '')
+    return path.parent.name if path.name == STUDENT_FILE and path.parent.name else path.name
 
 
 def backbone(entry: dict) -> str:

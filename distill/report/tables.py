@@ -6,7 +6,7 @@ A `Table` is text with marks. HTML, Markdown and the terminal render it, each in
 from dataclasses import dataclass, field, replace
 
 from distill.base.records import KINDS
-from distill.report.entries import backbone
+from distill.report.entries import backbone, scene_name
 from distill.report.scores import (
     Score,
     corrupted_suites,
@@ -113,9 +113,9 @@ def difference_cell(score: Score | None) -> Cell:
 
 
 def backbone_cell(entry: dict) -> Cell:
-    """The run behind a detector or segmenter."""
+    """The run behind a detector or segmenter, and what that is called itself."""
     name = backbone(entry)
-    return Cell(name or MISSING, run=name)
+    return Cell(name or MISSING, note=scene_name(entry), run=name)
 
 
 def mark_best(columns: list[Column], rows: list[list[Cell]]) -> list[list[Cell]]:

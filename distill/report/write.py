@@ -10,7 +10,7 @@ from distill.report.contents import sections
 from distill.report.explained import read_figures
 from distill.report.headline import default_title
 from distill.report.html import render_html
-from distill.report.ledger_scenes import artefact_changes
+from distill.report.ledger_scenes import artefact_changes, student_changes
 from distill.report.markdown import render_markdown
 from distill.report.plots import draw_figures
 from distill.report.style import run_colors
@@ -43,6 +43,8 @@ def write_report(
     results = collect(folders, out)
     if changes := artefact_changes(results, out):
         results['artefact_changes'] = changes
+    if lessons := student_changes(results, out):
+        results['student_changes'] = lessons
     merged = len(folders) > 1
     if merged:
         _check_replaceable(out / FILE_NAME)

@@ -192,6 +192,18 @@ class ArtefactChange(TypedDict):
     images: int
 
 
+class StudentChange(TypedDict):
+    """A detector or segmenter against its teacher, image by image."""
+
+    section: Literal['detection', 'segmentation']
+    teacher: str
+    student: str
+    score: Literal['P', 'mPC']
+    difference_points: float
+    ci95_points: list[float]
+    images: int
+
+
 class DataRecord(TypedDict, total=False):
     """The images of a suite: where they lie, how many there are, and the hash of their paths and sizes."""
 
@@ -229,4 +241,5 @@ class Results(_Results, total=False):
     detection: dict
     segmentation: dict
     artefact_changes: list[ArtefactChange]
+    student_changes: list[StudentChange]
     provenance: Provenance

@@ -151,6 +151,18 @@ ARTEFACT_CHANGE = Fields(
         'images': COUNT,
     }
 )
+STUDENT_CHANGE = Fields(
+    {
+        'section': text('detection|segmentation', "'detection' or 'segmentation'"),
+        'teacher': text(),
+        'student': text(),
+        'score': text('P|mPC', "'P' or 'mPC'"),
+        'difference_points': POINTS,
+        'ci95_points': list_of(POINTS, 2),
+        'images': COUNT,
+    }
+)
+TAUGHT_BY = Fields({'checkpoint': text(), 'weights_sha256': SHA256})
 UNDER_CORRUPTION_SCORE = Fields(
     {
         'P': AVERAGE_PRECISION,
@@ -177,6 +189,8 @@ DOWNSTREAM: dict[str, Check] = {
     'weights_sha256': SHA256,
     'artefact': ARTEFACT,
     'backbone': text(),
+    'teacher': TAUGHT_BY,
+    'seed': OCCURRENCES,
     'pictures': list_of(text()),
     'per_image': text(),
     'corruption': UNDER_CORRUPTION,
@@ -244,6 +258,7 @@ SECTIONS: dict[str, Check] = {
     'detection': DETECTION,
     'segmentation': SEGMENTATION,
     'artefact_changes': list_of(ARTEFACT_CHANGE),
+    'student_changes': list_of(STUDENT_CHANGE),
     'provenance': PROVENANCE,
 }
 

@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from distill.downstream.checks.files import check_files
 from distill.downstream.checks.labels import LabelCensus, check_label_file
-from distill.downstream.checks.norm import smallest_batch, watch_norms
+from distill.downstream.checks.norm import one_value_message, smallest_batch, watch_norms
 from distill.downstream.checks.sample import CheckSample, check_samples, check_whole, name_label_maps
 from distill.downstream.scores import task_scores
 
@@ -293,6 +293,10 @@ def loader(count: int, size: int, drop_last: bool = False) -> DataLoader:
     return DataLoader(range(count), batch_sampler=BatchSampler(range(count), size, drop_last))
 
 
+class Pairs(BatchSampler):
+    """A sampler of batches of a config's own."""
+
+
 def test_a_norm_behind_a_pooling_to_1x1_needs_two_images_in_every_batch():
     assert [smallest_batch(loader(*one)) for one in ((9, 4), (8, 4), (9, 4, True), (3, 4))] == [1, 4, 4, 3]
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1))
@@ -305,6 +309,9 @@ def test_a_norm_behind_a_pooling_to_1x1_needs_two_images_in_every_batch():
         model(images)
     end()
     model(images)
+    assert 'set train_dataloader.batch_sampler.drop_last=True, or' in one_value_message(
+        '4', DataLoader(range(9), batch_sampler=Pairs(range(9), 4, False))
+    )
     watch_norms(model, 4, loader(9, 4, True))
     watch_norms(model.eval(), 4, loader(9, 4))
     model(images)

@@ -7,7 +7,9 @@ from downstream_runs import CONFIGS, FOLDER
 
 from distill.matrix.collect import collect, to_markdown, to_tables
 from distill.matrix.load import load_matrix
-from distill.matrix.plan import evaluations, trainings
+from distill.matrix.plan import evaluations, score_folders, trainings
+from distill.report.collect import collect as merge
+from distill.report.ledger_scenes import scene_ledger_table, student_changes
 
 STUDENT = """
 _base_ = '{base}'
@@ -55,3 +57,14 @@ def test_an_experiment_of_two_steps_a_run(data, tmp_path, monkeypatch):
             low, high = taught[at][suite]['images95']
             assert -100 <= low <= high <= 100
     assert '## By the corruption alone' in to_markdown(to_tables(summary))
+    results = merge(score_folders(plan, [*plan.alone(), *plan.taught()]), plan.work_dir)
+    results['student_changes'] = student_changes(results, plan.work_dir)
+    clean, corrupted = scene_ledger_table(results).groups
+    for group, student in ((clean, 'cnn_from_big_both_s0'), (corrupted, 'cnn_from_big_both_augmix_s0')):
+        alone = student.replace('from_big_both', 'alone')
+        assert [(row[0].text, row[1].text) for row in group] == [
+            ('big_alone_s0', 'teacher'),
+            (alone, 'student alone'),
+            (student, 'student distilled'),
+        ]
+        assert all(' to ' in cell.note for cell in group[2][3:5])

@@ -6,7 +6,7 @@ from report_results import make_results, run_entry, suite_entries
 
 from distill.base.records import Cell
 from distill.report.ledger import chains, ledger_sentences, ledger_table
-from distill.report.ledger_scenes import artefact_changes, scene_ledger_table
+from distill.report.ledger_scenes import artefact_changes, scene_ledger_table, student_changes
 from distill.report.plots_ledger import draw_ledger, spread
 from distill.report.scores import transfers
 from distill.results.per_image import Regions, per_image_file, write_per_image
@@ -120,3 +120,52 @@ def test_a_segmenter_and_its_artefact_are_compared_on_the_same_images(results, t
     assert [cell.text for cell in backbone] == [STUDENT, 'backbone', 'top-1', '92.2', '69.2', '75.1']
     assert [cell.text for cell in segmenter[:5]] == ['model.pth', 'segmenter', 'mIoU', '60.0', '40.0']
     assert (int8[1].text, int8[4].note, int8[4].mark) == ('onnx int8', '−10.0 [−10.0 to −10.0]', 'loss')
+
+
+def test_a_taught_segmenter_stands_between_its_teacher_and_its_artefact(tmp_path):
+    union = np.full((30, 2), 100)
+
+    def entry(name: str, share: int, digit: str, **more: object) -> dict:
+        for cell, lost in ((None, 0), (Cell('fog', 2), 20)):
+            record = Regions(np.arange(30).astype(str), np.full((30, 2), share - lost), union)
+            write_per_image(per_image_file(tmp_path / name, cell), record)
+        clean, kept = share / 100, 100 * (share - 20) / share
+        under = {'P': clean, 'mPC': clean - 0.2, 'rPC_pct': kept, 'cells': {}}
+        return {
+            'mIoU': clean,
+            'images': 30,
+            'config': 'student.py',
+            'backbone': 'small (from scratch)',
+            'checkpoint': f'runs/{name}/student_last.pth',
+            'weights_sha256': digit * 64,
+            'per_image': f'{name}/per_image',
+            'corruption': {'kinds': ['fog'], 'severities': [2], 'images': 30, 'mIoU': under},
+            **more,
+        }
+
+    by = {'teacher': {'checkpoint': 'elsewhere.pth', 'weights_sha256': 'a' * 64}}
+    results = {
+        'schema_version': 1,
+        'segmentation': entry('teacher', 80, 'a', config='teacher.py', seed=0)
+        | {
+            'others': [
+                entry('alone_s0', 50, 'b', seed=0),
+                entry('alone_s1', 52, 'c', seed=1),
+                entry('taught_s1', 60, 'd', seed=1, **by),
+                entry('int8', 55, 'e', artefact={'engine': 'onnx', 'precision': 'int8', 'weights_sha256': 'd' * 64}),
+                entry('of_another', 40, 'f', seed=0, teacher={'checkpoint': 'x', 'weights_sha256': '0' * 64}),
+            ]
+        },
+    }
+    results['student_changes'] = student_changes(results, tmp_path)
+    results['artefact_changes'] = artefact_changes(results, tmp_path)
+    validate(results)
+    whole, unknown = scene_ledger_table(results).groups
+    assert [[cell.text for cell in row[:4]] for row in whole] == [
+        ['teacher', 'teacher', 'mIoU', '80.0'],
+        ['alone_s1', 'student alone', 'mIoU', '52.0'],
+        ['taught_s1', 'student distilled', 'mIoU', '60.0'],
+        ['int8', 'onnx int8', 'mIoU', '55.0'],
+    ]
+    assert [row[4].note for row in whole] == ['', '', '−20.0 [−20.0 to −20.0]', '−5.0 [−5.0 to −5.0]']
+    assert [(row[1].text, row[3].note) for row in unknown] == [('student alone', ''), ('student distilled', '')]

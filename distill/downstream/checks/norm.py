@@ -1,23 +1,27 @@
 """Batch norm over one value: what a batch of one image is to a layer behind a pooling to 1 × 1."""
 
 from collections.abc import Callable
+from typing import Any
 
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 
 def smallest_batch(loader: DataLoader) -> int:
     """Images in the smallest batch of a process in an epoch."""
     batches = loader.batch_sampler
     size = batches.batch_size
-    # SeedSamplesHook numbers the batches of another sampler.
-    drop_last = getattr(getattr(batches, 'batches', batches), 'drop_last', False)
-    if drop_last or isinstance(batches.sampler, InfiniteSampler):
+    if getattr(_own(batches), 'drop_last', False) or isinstance(batches.sampler, InfiniteSampler):
         return size
     return len(batches.sampler) % size or size
+
+
+def _own(batches: Any) -> Any:
+    """The config's own sampler of batches, which SeedSamplesHook numbers the batches of."""
+    return getattr(batches, 'batches', batches)
 
 
 def watch_norms(model: nn.Module, images: int, loader: DataLoader) -> Callable[[], None]:
@@ -69,7 +73,9 @@ def one_value_message(name: str, loader: DataLoader) -> str:
         batch, way_out = 'train_dataloader.batch_size=1', 'set it to 2 or more'
     else:
         batch = f'the last batch of {count} images by {size}'
-        way_out = 'set train_dataloader.drop_last=True, or another batch_size'
+        plain = type(_own(loader.batch_sampler)) is BatchSampler
+        place = 'train_dataloader' if plain else 'train_dataloader.batch_sampler'
+        way_out = f'set {place}.drop_last=True, or another batch_size'
     return (
         f'{batch} has one image, of which the batch norm model.{name} has one value a channel and no variance; '
         f"{way_out}, or norm_cfg=dict(type='SyncBN') in several processes, or dict(type='GN', num_groups=32)"

@@ -113,7 +113,7 @@ class FBKD(nn.Module):
     def lengths(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The four lengths, unweighted; arguments as for `forward`."""
         with torch.no_grad():
-            mask = (spatial_attention(student, self.temperature) + spatial_attention(teacher, self.temperature)) / 2
+            mask = sum(spatial_attention(x.abs(), self.temperature) for x in (student, teacher)) / 2
         return four_lengths(
             (self.feature_adaptor(student), teacher),
             (self.channel_adaptor(student.mean(dim=(2, 3))), teacher.mean(dim=(2, 3))),

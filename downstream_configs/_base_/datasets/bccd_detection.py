@@ -25,7 +25,10 @@ tta_pipeline = [
     ),
 ]
 dataset = dict(data_root=data_root, metainfo=dict(classes=classes))
-train_dataloader = dict(batch_size=2, dataset=dict(**dataset, pipeline=train_pipeline))
+# 205 images by two leave one, of which a batch norm behind a global mean (ResNeSt's) has one value a channel.
+train_dataloader = dict(
+    batch_size=2, batch_sampler=dict(drop_last=True), dataset=dict(**dataset, pipeline=train_pipeline)
+)
 val_dataloader = dict(batch_size=2, dataset=dict(**dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + '/annotations/instances_val2017.json')
