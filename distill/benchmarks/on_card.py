@@ -15,11 +15,10 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
 from timm.optim import create_optimizer_v2, param_groups_weight_decay
-from torch import Tensor, nn
+from torch import Tensor
 
 import distill.training.register  # noqa: F401  registers the models
 from backbones.checkpoint import build_model
-from backbones.layers.depthwise import speed_up_depthwise
 from distill.benchmarks.distillation import OPTIMIZER, Settings, write_images_and_cache
 
 DTYPE = torch.bfloat16
@@ -282,38 +281,3 @@ def card_table(result: Mapping) -> str:
         memory = f'{row["peak_mib"]:>10.0f}{row.get("memory_ratio", 1):>8.2f}'
         lines.append(f'{name:<17}{speed}{memory}{busy:>8}{row["build_s"]:>9.1f}')
     return '\n'.join(lines)
-
-
-def inference_speed(
-    names: Iterable[str], batch_size: int, size_px: int = 224, repeats: int = 20, fast: bool = True
-) -> dict[str, float]:
-    """Images/s of forward passes in bf16 and channels_last, of models with random weights.
-
-    Args:
-        names: timm's names.
-        batch_size: Images of a pass.
-        size_px: Their side.
-        repeats: Passes that are timed together.
-        fast: Run wide depthwise convolutions with this project's kernels where these are faster.
-    """
-    torch.backends.cudnn.benchmark = True
-    images = torch.randn(batch_size, 3, size_px, size_px, device='cuda', dtype=DTYPE)
-    images = images.to(memory_format=torch.channels_last)
-    speeds = {}
-    for name in names:
-        network: nn.Module = timm.create_model(name)
-        if fast:
-            speed_up_depthwise(network)
-        network = network.cuda().to(DTYPE).to(memory_format=torch.channels_last).eval()
-        with torch.inference_mode():
-            for _ in range(WARM_UP):
-                network(images)
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            for _ in range(repeats):
-                network(images)
-            torch.cuda.synchronize()
-        speeds[name] = repeats * batch_size / (time.perf_counter() - start)
-        del network
-        torch.cuda.empty_cache()
-    return speeds

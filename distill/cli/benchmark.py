@@ -8,6 +8,7 @@ robust-backbones benchmark corruptions --out work_dirs/benchmark/corruptions.jso
 robust-backbones benchmark suite --out work_dirs/benchmark/suite.json
 robust-backbones benchmark depthwise --out work_dirs/benchmark/depthwise.json
 robust-backbones benchmark inference --precision fp32 int8 --out work_dirs/benchmark/inference.json
+robust-backbones benchmark inference --device cuda --batch-size 256 --out work_dirs/benchmark/inference_card.json
 robust-backbones benchmark pointwise --out work_dirs/benchmark/pointwise.json
 """
 
@@ -55,6 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     design.add_argument('--threads', type=int, default=2, help='threads on the CPU')
     loading = subjects.add_parser('loading', help='the training loader, by the number of its processes')
     loading.add_argument('--processes', type=int, nargs='+', default=[1, 2, 4, 8, 12, 16], help='numbers of processes')
+    loading.add_argument('--form', choices=('folder', 'tar', 'wds'), default='folder', help='how the images lie')
+    loading.add_argument('--feeds', type=float, nargs='+', default=[], metavar='IMAGES', help='tell how many processes '
+                         'are enough for a device that takes so many images/s')  # fmt: skip
     depthwise = subjects.add_parser('depthwise', help="wide depthwise convolutions against torch's own")
     add_device_argument(depthwise)
     depthwise.add_argument('--seconds', type=float, default=100, help='leave out what is not measured by then')
@@ -62,6 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     inference = subjects.add_parser('inference', help='models in the engines that they are exported to, against eager')
     inference.add_argument('--original', type=Path, metavar='PATH', help='Python file or package with entrypoints of '
                            "the models' names: the original's source, run as a peer")  # fmt: skip
+    inference.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='cuda: in torch itself, in bf16, '
+                           'without engines')  # fmt: skip
     pointwise = subjects.add_parser('pointwise', help="ConvNeXt's linear against 1x1 convolutional pointwise layers")
     for subject, models, engines in ((inference, MODELS, ('onnx', 'openvino')), (pointwise, CONVNEXTS, CONVERTED)):
         add_engine_arguments(subject, models, engines)
@@ -170,9 +176,13 @@ def measure_loading(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     """Measure the training loader; returns the result, and its table."""
     from rich.progress import track
 
-    from distill.benchmarks.loading import benchmark_loading, loading_table
+    from distill.benchmarks.loading import benchmark_loading, enough_processes, loading_table
 
-    result = benchmark_loading(folder, args.processes, track=lambda counts: track(list(counts), 'processes'))
+    result = benchmark_loading(
+        folder, args.processes, form=args.form, track=lambda counts: track(list(counts), 'processes')
+    )
+    speeds = result['images_per_s']
+    result['enough_processes'] = {str(needed): enough_processes(speeds, needed) for needed in args.feeds}
     return result, loading_table(result)
 
 
@@ -233,10 +243,39 @@ def measure_depthwise(args: argparse.Namespace, folder: Path) -> tuple[dict, str
 
 
 def measure_inference(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
-    """Measure models in engines; returns the result, and its table."""
+    """Measure models in engines, or on a card in torch; returns the result, and its table."""
+    if args.device == 'cuda':
+        return measure_forward(args)
     from distill.benchmarks.inference import Subject, benchmark_inference, table
 
     return _in_engines(args, folder, [Subject(name, name, {}) for name in args.models], benchmark_inference, table)
+
+
+def measure_forward(args: argparse.Namespace) -> tuple[dict, str]:
+    """Measure forward passes on a card; returns the result, and its table."""
+    from rich.progress import track
+
+    from distill.benchmarks.forward import NETWORKS, benchmark_forward, forward_table
+
+    check_device(args.device)
+    names = NETWORKS if args.models == list(MODELS) else args.models
+    check_models(names)
+    result = benchmark_forward(
+        names, args.device, args.batch_size, args.repeats, size_px=args.size,
+        track=lambda models: track(list(models), 'models'),
+    )  # fmt: skip
+    return result, forward_table(result)
+
+
+def check_models(names: Sequence[str]) -> None:
+    """Raise a ValueError if timm does not know a model."""
+    import timm
+
+    import backbones  # noqa: F401  registers models
+
+    unknown = [name for name in names if not timm.is_model(name)]
+    if unknown:
+        raise ValueError(f"model '{unknown[0]}' is unknown to timm; `robust-backbones models` lists this project's")
 
 
 def measure_pointwise(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
@@ -247,17 +286,13 @@ def measure_pointwise(args: argparse.Namespace, folder: Path) -> tuple[dict, str
 
 
 def _in_engines(args: argparse.Namespace, folder: Path, models: list, measure: Callable, table: Callable) -> tuple:
-    import timm
     from rich.console import Console
     from rich.progress import track
 
-    import backbones  # noqa: F401  registers models
     from distill.benchmarks.inference import Settings
     from distill.export.files import installed_engines
 
-    unknown = [name for name in args.models if not timm.is_model(name)]
-    if unknown:
-        raise ValueError(f"model '{unknown[0]}' is unknown to timm; `robust-backbones models` lists this project's")
+    check_models(args.models)
     installed_engines(args.engines)
     settings = Settings(args.engines, args.precision, args.threads, args.batch_size, args.repeats, size_px=args.size,
                         original=getattr(args, 'original', None))  # fmt: skip

@@ -12,7 +12,6 @@ from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from PIL import Image
-from timm.data import create_transform
 from torch.utils.data import Dataset, Sampler
 
 from distill.base.images import check_header, decode
@@ -20,6 +19,7 @@ from distill.base.seeding import seed_everything
 from distill.data.plan import permutation
 from distill.data.shards import NO_LABEL
 from distill.data.streams import Encoded, open_stream
+from distill.data.transforms import view_transform
 
 ENDLESS = 2**62
 """Length of what has no end: mmengine asks whether a step is the last of an epoch."""
@@ -46,7 +46,7 @@ class StreamViews(Dataset):
             for a Hugging Face data set the folder of downloads.
         split: Part of the tar files' names (``train``), a pattern that ends with ``.tar``, or part of the data set.
         name: ``hfds/<name>`` for a Hugging Face data set, which is streamed; else ``''`` or ``wds/``.
-        transform: Arguments of timm's `create_transform`.
+        transform: Arguments of timm's `create_transform`, see `distill.data.transforms.view_transform`.
         seed: Seed of the views and of their order.
         block: Images of a block, an even number. Each process holds the files of one in memory.
         shuffle: Shuffle the images of a block.
@@ -97,7 +97,7 @@ class StreamViews(Dataset):
         self.stream = open_stream(root, split, name)
         self.where = self.stream.where
         self.transform_config = dict(transform or {})
-        self.transform = create_transform(**{'use_prefetcher': True, **self.transform_config})
+        self.transform = view_transform(self.transform_config)
         self.seed, self.block, self.shuffle = seed, block, shuffle
         self.skips, self.max_broken = on_broken == 'skip', max_broken
         # Loader workers are processes of their own and count together.

@@ -9,7 +9,6 @@ import torch
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from PIL import Image
-from timm.data import create_transform
 from torch.utils.data import Dataset
 
 from distill.base.classes import match_classes
@@ -19,6 +18,7 @@ from distill.corruptions.training import build_corruption
 from distill.data.readers import class_names
 from distill.data.shards import ShardReader
 from distill.data.sources import open_sources
+from distill.data.transforms import view_transform
 
 HEADERS = 500
 """Images whose headers are looked at before training, spread evenly: less than a second, on a disk of its own."""
@@ -46,7 +46,7 @@ class Views(Dataset):
             without labels also a list of images in the root, whose paths are relative to the root.
         name: timm's name of the kind of data: ``''`` for folders, tar files and lists, ``hfds/…`` for Hugging Face data
             sets, ``wds/`` for WebDataset shards (see `ShardReader`).
-        transform: Arguments of timm's `create_transform`.
+        transform: Arguments of timm's `create_transform`, see `distill.data.transforms.view_transform`.
         seed: Seed of the views. The run has a seed of its own, so that several runs can share a teacher's cache.
         on_broken: What to do with an image that cannot be read: ``raise``, or ``skip``, which logs it and takes the
             next image in its place.
@@ -102,7 +102,7 @@ class Views(Dataset):
         self.named = bool(self.classes) and not isinstance(self.reader, ShardReader)
         self._labels: list[int] | None = None
         self.transform_config = dict(transform or {})
-        self.transform = create_transform(**{'use_prefetcher': True, **self.transform_config})
+        self.transform = view_transform(self.transform_config)
         self.seed = seed
         self.max_broken = max_broken
         # Loader workers are processes of their own and count together.

@@ -41,19 +41,22 @@ class Runs(Trainings):
         write_coco(self.setting.folder / 'data', size=SIDE, train=STEPS // EPOCHS * BATCH, val=8)
         return self.setting.folder / 'data'
 
+    def options(self) -> dict[str, Any]:
+        """What a run of ten steps an epoch has in place of its config's settings."""
+        return {
+            'train_dataloader.batch_size': BATCH,
+            'train_cfg.max_epochs': EPOCHS,
+            'train_cfg.val_interval': EPOCHS,
+            'param_scheduler.0.end': 3,
+            'param_scheduler.1.T_max': EPOCHS,
+            'default_hooks.checkpoint.max_keep_ckpts': EPOCHS,
+        }
+
     def get(self, name: str, amp: str | None = 'float16', resume: bool = False) -> Trained:
         """Train, or give back the run of that name."""
         if name not in self.made:
-            options = {
-                'train_dataloader.batch_size': BATCH,
-                'train_cfg.max_epochs': EPOCHS,
-                'train_cfg.val_interval': EPOCHS,
-                'param_scheduler.0.end': 3,
-                'param_scheduler.1.T_max': EPOCHS,
-                'default_hooks.checkpoint.max_keep_ckpts': EPOCHS,
-            }
             work_dir = self.setting.folder / name
-            self.made[name] = run(CONFIG, self.data, work_dir, self.setting, options, amp, resume=resume)
+            self.made[name] = run(CONFIG, self.data, work_dir, self.setting, self.options(), amp, resume=resume)
         return self.made[name]
 
 

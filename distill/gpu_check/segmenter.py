@@ -27,21 +27,24 @@ class Runs(Trainings):
         write_ade20k(self.setting.folder / 'data', size=SIDE, train=STEPS, val=8)
         return self.setting.folder / 'data'
 
+    def options(self) -> dict[str, Any]:
+        """What a short run has in place of its config's settings."""
+        return {
+            'train_dataloader.batch_size': BATCH,
+            'train_cfg.max_iters': STEPS,
+            'train_cfg.val_interval': STEPS,
+            'param_scheduler.0.end': 3,
+            'param_scheduler.1.begin': 3,
+            'param_scheduler.1.end': STEPS,
+            'default_hooks.checkpoint.interval': STEPS // 3,
+            'default_hooks.checkpoint.max_keep_ckpts': 3,
+        }
+
     def get(self, name: str, amp: str | None = 'float16', resume: bool = False) -> Trained:
         """Train, or give back the run of that name."""
         if name not in self.made:
-            options = {
-                'train_dataloader.batch_size': BATCH,
-                'train_cfg.max_iters': STEPS,
-                'train_cfg.val_interval': STEPS,
-                'param_scheduler.0.end': 3,
-                'param_scheduler.1.begin': 3,
-                'param_scheduler.1.end': STEPS,
-                'default_hooks.checkpoint.interval': STEPS // 3,
-                'default_hooks.checkpoint.max_keep_ckpts': 3,
-            }
             work_dir = self.setting.folder / name
-            self.made[name] = run(CONFIG, self.data, work_dir, self.setting, options, amp, resume=resume)
+            self.made[name] = run(CONFIG, self.data, work_dir, self.setting, self.options(), amp, resume=resume)
         return self.made[name]
 
 

@@ -1,32 +1,24 @@
 """What feeds a card and what it gives: loading, decoding, inference, the largest batch, and steps as CUDA graphs."""
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from distill.benchmarks.forward import NETWORKS, benchmark_forward, forward_table
 from distill.gpu_check.rows import Check, Setting
 from distill.gpu_check.speed import BATCH, require_all, settings_of, told
 
-NETWORKS = (
-    'robust_resnet_dw_small',
-    'robust_resnet_inverted_dw_small',
-    'robust_resnet_up_inverted_dw_small',
-    'robust_resnet_down_inverted_dw_small',
-    'convnext_tiny',
-    'deit_small_patch16_224',
-)
-
 
 def checks(setting: Setting) -> list[Check]:
-    """What is measured, the most telling first; on the CPU the loader alone."""
+    """What is measured, the most telling first; on the CPU the loader and the smallest network."""
     found: dict[str, Callable[[Setting], dict[str, Any]]] = {'loader processes': loading}
+    names = NETWORKS if setting.device == 'cuda' else NETWORKS[:1]
+    found |= {f'inference: {name}': functools.partial(inference, name=name) for name in names}
+    found |= {'decoding': decoding, 'loader processes, WebDataset shards': shards}
     if setting.device == 'cuda':
-        found |= {f'inference: {name}': functools.partial(inference, name=name) for name in NETWORKS}
         found |= {
-            'decoding on the card': decoding,
             'distillation: largest batch': fitting,
             'distillation, CUDA graphs': graphs,
         }
@@ -45,41 +37,36 @@ def loading(setting: Setting) -> dict[str, Any]:
     return told(flat | result, loading_table(result))
 
 
-def decoding(setting: Setting) -> dict[str, Any]:
-    """JPEG by torchvision on the card, in batches, beside Pillow on one processor."""
-    from torchvision.io import decode_jpeg, read_file
+def shards(setting: Setting) -> dict[str, Any]:
+    """The same out of WebDataset shards, with as many processes as there are processors."""
+    from distill.benchmarks.loading import benchmark_loading, loading_table
 
-    from distill.base.images import read_image
-    from distill.benchmarks.loading import SIDE_PX
+    sizes: dict[str, Any] = dict(workers=(16,), seconds=2.5)
+    if setting.small:
+        sizes = dict(workers=(2,), seconds=0.5, images=16, batch_size=4, side_px=64)
+    result = benchmark_loading(setting.folder / 'loading', form='wds', **sizes)
+    flat = {f'{count} processes': speed for count, speed in result['images_per_s'].items()}
+    return told(flat | result, loading_table(result))
+
+
+def decoding(setting: Setting) -> dict[str, Any]:
+    """JPEG by each decoder in one thread, and by torchvision on the card, in batches."""
+    from distill.benchmarks.loading import SIDE_PX, decoding_speeds
     from distill.synthetic.imagenet_like import write_imagenet_like
 
-    folder = setting.folder / 'loading' / 'images'
-    if not folder.is_dir():
-        write_imagenet_like(folder, size=SIDE_PX, train=128, val=0, shifted=0, workers=torch.get_num_threads())
-    paths = sorted((folder / 'train').rglob('*.jp*g'))[:128]
-    data = [read_file(str(path)) for path in paths]
-    speeds = {}
-    for name, decode in {
-        'card': lambda: decode_jpeg(data, device='cuda'),
-        'pillow': lambda: [read_image(path) for path in paths],
-    }.items():
-        decode()
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        decode()
-        torch.cuda.synchronize()
-        speeds[name] = len(paths) / (time.perf_counter() - start)
-    return speeds
+    folder, count = setting.folder / 'decoding', 8 if setting.small else 128
+    write_imagenet_like(folder, size=SIDE_PX, train=count, val=0, shifted=0, workers=torch.get_num_threads())
+    return decoding_speeds(sorted((folder / 'train').rglob('*.jp*g')), setting.device)
 
 
 def inference(setting: Setting, name: str) -> dict[str, Any]:
-    """Forward passes of a batch; of wide convolutions with this project's kernels and with torch's."""
-    from distill.benchmarks.on_card import inference_speed
-
-    row = {'batch_size': BATCH, 'images_per_s': inference_speed([name], BATCH)[name]}
-    if name.startswith('robust'):
-        row["images_per_s, torch's convolutions"] = inference_speed([name], BATCH, fast=False)[name]
-    return row
+    """Forward passes of a batch and of one image; of wide convolutions with this project's kernels and with torch's."""
+    sizes: dict[str, Any] = dict(batch_size=BATCH, rounds=10, singles=10)
+    if setting.small:
+        sizes = dict(batch_size=2, rounds=1, singles=1, size_px=32)
+    result = benchmark_forward([name], setting.device, **sizes)
+    flat = {f'images_per_s, {row["convolutions"]}': row['images_per_s'] for row in result['rows']}
+    return told(flat | result, forward_table(result))
 
 
 def fitting(setting: Setting) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def read_scores(matrix: Matrix) -> dict[str, dict[str, float]]:
     if isinstance(matrix, SceneMatrix):
         return read_scene_scores(matrix)
     scores = {}
-    for student in matrix.students:
+    for student in matrix.bases:
         for run, suites in read_results(matrix.scores_folder(student))['classification'].items():
             scores[run] = {}
             for suite, entry in suites.items():

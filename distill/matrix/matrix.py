@@ -64,7 +64,8 @@ class Matrix:
         data_root: The data set's folder, with the shifted sets beside the clean ones.
         students: Training config of each student, without a teacher, by name; a path that starts at the root of this
             project is found from any folder.
-        teachers: By name, either ``dict(student=NAME)``, the student of that name alone with the first seed, or the
+        teachers: By name, either ``dict(student=NAME)``, the student of that name alone with the first seed;
+            ``dict(config=CONFIG)``, what the experiment first trains by that config, once, with the first seed; or the
             arguments of ``model.teacher``.
         losses: ``model.losses`` by name.
         seeds: The seeds.
@@ -75,9 +76,11 @@ class Matrix:
             given. None asks the teachers anew in each run.
         epochs: Length of training, with which the schedules are stretched: a number for all students, or one by name.
             Students without a number keep the epochs of their configs.
+        common: Settings that all trainings have in place of their configs', such as the size of a batch.
         equal_time: Whether students are also trained alone for as long as they took with a teacher.
         robustness: Further arguments of the command that judges, ``robustness``.
         work_dir: Folder of all runs and results.
+        own_teachers: Training config of each teacher that is no student, by name.
 
     Raises:
         FileNotFoundError: A student's config does not exist.
@@ -94,8 +97,10 @@ class Matrix:
     corrupted_losses: Sequence[str] | None = None
     cache: dict | None = None
     epochs: int | Mapping[str, int] | None = None
+    common: dict[str, Any] = field(default_factory=dict)
     equal_time: bool = True
     robustness: Sequence[str] = ()
+    own_teachers: dict[str, str] = field(default_factory=dict, init=False)
 
     unit: ClassVar[Unit] = EPOCHS
     """What the length of a training is counted in."""
@@ -107,6 +112,11 @@ class Matrix:
             self.students[name] = find(path, CONFIG)
         for name, corruption in self.corruptions.items():
             build_corruption(corruption, f'corruptions.{name}', **self.made_by)
+        for name, teacher in self.teachers.items():
+            if 'config' in teacher and not teacher.get('checkpoint'):
+                self.own_teachers[name] = find(teacher['config'], CONFIG)
+        if twice := self.own_teachers.keys() & self.students.keys():
+            raise ValueError(f"'{min(twice)}' is a student and a teacher; give one of them another name")
         for name, teacher in self.teachers.items():
             if 'student' in teacher and teacher['student'] not in self.students:
                 raise ValueError(
@@ -129,8 +139,9 @@ class Matrix:
             raise ValueError(f'seeds {list(self.seeds)} are not all different; name each once')
 
     def alone(self) -> list[Run]:
-        """The runs of every student alone, on clean images and on corrupted ones."""
-        return [
+        """The teachers that the experiment trains; every student alone, on clean images and on corrupted ones."""
+        teachers = [Run(name, self.seeds[0]) for name in self.own_teachers]
+        return teachers + [
             Run(student, seed, corruption=corruption)
             for seed in self.seeds
             for corruption in (None, *self.corruptions)
@@ -154,8 +165,8 @@ class Matrix:
 
     @property
     def bases(self) -> dict[str, str]:
-        """Training config without a teacher of all that the experiment trains, by name."""
-        return self.students
+        """Training config without a teacher of all that the experiment trains, by name: teachers first."""
+        return {**self.own_teachers, **self.students}
 
     @property
     def lengths(self) -> int | Mapping[str, int] | None:
@@ -177,15 +188,20 @@ class Matrix:
     def teacher(self, name: str) -> dict:
         """Arguments of ``model.teacher``, but for the cache."""
         arguments = dict(self.teachers[name])
-        student = arguments.pop('student', None)
-        if student is not None:
-            arguments['checkpoint'] = str(self.checkpoint(Run(student, self.seeds[0])))
+        maker = self.maker(name)
+        if maker is not None:
+            arguments = {key: value for key, value in arguments.items() if key not in ('student', 'config')}
+            arguments['checkpoint'] = str(self.checkpoint(Run(maker, self.seeds[0])))
         return arguments
+
+    def maker(self, teacher: str) -> str | None:
+        """Name of the training whose first seed makes a teacher; None for a teacher from outside of the experiment."""
+        return self.teachers[teacher].get('student', teacher if teacher in self.own_teachers else None)
 
     def teacher_needs(self, name: str) -> list[str]:
         """The run that makes a teacher; none for a teacher from outside of the experiment."""
-        student = self.teachers[name].get('student')
-        return [Run(student, self.seeds[0]).name] if student is not None else []
+        maker = self.maker(name)
+        return [Run(maker, self.seeds[0]).name] if maker is not None else []
 
     def settings(self, run: Run, teacher: dict | None) -> dict[str, Any]:
         """What the config of a run has in place of its base's, but for seed and length.
@@ -215,6 +231,7 @@ class Matrix:
         """The folder of a teacher's predictions; students that see the same views share it."""
         config = self.config(student)
         views = [config.train_dataloader, config.model.data_preprocessor, self.epochs_of(student)]
+        views += [self.common] if self.common else []
         digest = hashlib.sha256(repr(views).encode()).hexdigest()
         return self.work_dir / 'caches' / f'{teacher}_{digest[:8]}'
 

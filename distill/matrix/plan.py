@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from distill.jobs.steps import Step
 from distill.matrix.folder import write_config
@@ -29,12 +30,11 @@ def training(matrix: Matrix, run: Run) -> Step:
         if matrix.cache is not None:
             teacher['cache'] = str(matrix.cache_folder(run.teacher, run.student))
             needs = [cache_name(matrix, run.teacher, run.student)]
-    settings = {'randomness': {'seed': run.seed}, **matrix.settings(run, teacher)}
+    settings = merged({'randomness': {'seed': run.seed}, **matrix.common}, matrix.settings(run, teacher))
     length = run.epochs or matrix.epochs_of(run.student)
     config = matrix.config(run.student)
     if length != config.train_cfg[matrix.unit.key]:
-        changes = stretched(config, length, matrix.unit)[0]
-        settings |= changes | {'train_cfg': {**settings.get('train_cfg', {}), **changes['train_cfg']}}
+        settings = merged(settings, stretched(config, length, matrix.unit)[0])
     path = _write_config(matrix, run.name, matrix.bases[run.student], settings, matrix.folder(run))
     options = ['--work-dir', str(matrix.folder(run)), '--resume', '--data-root', matrix.data_root]
     return Step(run.name, ['train', str(path), *options], needs)
@@ -43,7 +43,8 @@ def training(matrix: Matrix, run: Run) -> Step:
 def caching(matrix: Matrix, teacher: str, student: str) -> Step:
     """Make the step that writes a teacher's predictions for a student's views, and write its config."""
     folder = matrix.cache_folder(teacher, student)
-    settings = {'model': {'teacher': matrix.teacher(teacher), 'losses': next(iter(matrix.losses.values()))}}
+    taught = {'model': {'teacher': matrix.teacher(teacher), 'losses': next(iter(matrix.losses.values()))}}
+    settings = merged(matrix.common, taught)
     path = _write_config(matrix, f'cache_{folder.name}', matrix.students[student], settings, folder)
     arguments = {'views': matrix.epochs_of(student), **matrix.cache}
     options = [part for key, value in arguments.items() for part in (f'--{key}', str(value))]
@@ -61,7 +62,7 @@ def evaluations(matrix: Matrix, runs: Sequence[Run]) -> list[Step]:
     if isinstance(matrix, SceneMatrix):
         return [testing(matrix, run) for run in runs]
     steps = []
-    for student in matrix.students:
+    for student in matrix.bases:
         models = [f'{run.name}={matrix.checkpoint(run)}' for run in runs if run.student == student]
         options = ['--data-root', matrix.data_root, '--out', str(matrix.scores_folder(student))]
         steps.append(Step(f'robustness {student}', ['robustness', *models, *options, *matrix.robustness]))
@@ -79,6 +80,15 @@ def testing(matrix: SceneMatrix, run: Run) -> Step:
     options = ['--work-dir', str(matrix.scores_folder(run.name)), '--data-root', matrix.data_root, '--per-image']
     command = ['test', matrix.named(run.student), str(matrix.checkpoint(run)), *options, *matrix.robustness]
     return Step(f'test {run.name}', command)
+
+
+def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with changes, dictionary in dictionary; what is no dictionary takes the place of the other."""
+    result = dict(settings)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
 def _write_config(matrix: Matrix, name: str, base: str, settings: Mapping, products: Path) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from distill.base.packaged import CONFIG, find, packaged
+from distill.base.packaged import packaged
 from distill.matrix.matrix import Matrix, Run, read_config
 from distill.training.length import EPOCHS, ITERS, Unit
 
@@ -45,18 +45,13 @@ class SceneMatrix(Matrix):
     equal_time: bool = False
     iters: int | Mapping[str, int] | None = None
     backbones: dict[str, str] = field(default_factory=dict)
-    own_teachers: dict[str, str] = field(default_factory=dict, init=False)
 
     made_by: ClassVar[Mapping[str, Any]] = {'copies': 1, 'geometry': False}
 
     def __post_init__(self):
         for name, teacher in self.teachers.items():
-            if 'student' not in teacher and not teacher.get('checkpoint'):
-                if 'config' not in teacher:
-                    raise ValueError(f"teacher '{name}' has no config; give dict(config=NAME), or dict(student=NAME)")
-                self.own_teachers[name] = find(teacher['config'], CONFIG)
-        if twice := self.own_teachers.keys() & self.students.keys():
-            raise ValueError(f"'{min(twice)}' is a student and a teacher; give one of them another name")
+            if not {'student', 'config'} & teacher.keys() and not teacher.get('checkpoint'):
+                raise ValueError(f"teacher '{name}' has no config; give dict(config=NAME), or dict(student=NAME)")
         if self.equal_time or self.cache is not None:
             wrong = 'equal_time' if self.equal_time else 'cache'
             raise ValueError(f'{wrong} is for students that classify; leave it out for detectors and segmenters')
@@ -84,18 +79,9 @@ class SceneMatrix(Matrix):
         return self._counted_in(next(iter(self.students)))
 
     @property
-    def bases(self) -> dict[str, str]:
-        """Training config of all that the experiment trains: teachers first."""
-        return {**self.own_teachers, **self.students}
-
-    @property
     def lengths(self) -> int | Mapping[str, int] | None:
         """Lengths of the trainings in epochs or iterations."""
         return self.epochs if self.iters is None else self.iters
-
-    def alone(self) -> list[Run]:
-        """The teachers that the experiment trains, and the runs of every student alone."""
-        return [*(Run(name, self.seeds[0]) for name in self.own_teachers), *super().alone()]
 
     def checkpoint(self, run: Run) -> Path:
         """The student as its training ends."""
@@ -107,21 +93,17 @@ class SceneMatrix(Matrix):
 
     def teacher(self, name: str) -> dict:
         """Arguments of ``model.teacher``."""
-        arguments = dict(self.teachers[name])
-        maker = arguments.pop('student', name if name in self.own_teachers else None)
-        if maker is not None:
-            made = self.checkpoint(Run(maker, self.seeds[0])).resolve()
-            arguments |= {'config': self.named(maker), 'checkpoint': str(made)}
-        return arguments
+        maker = self.maker(name)
+        if maker is None:
+            return dict(self.teachers[name])
+        made = self.checkpoint(Run(maker, self.seeds[0])).resolve()
+        others = {key: value for key, value in self.teachers[name].items() if key != 'student'}
+        return {**others, 'config': self.named(maker), 'checkpoint': str(made)}
 
     def named(self, name: str) -> str:
         """The config of what the experiment trains: its name if it is this project's, which may move, or its path."""
         path = Path(self.bases[name]).resolve()
         return next((file.name for file in packaged() if file.path == path), str(path))
-
-    def teacher_needs(self, name: str) -> list[str]:
-        """The run that makes a teacher."""
-        return [Run(name, self.seeds[0]).name] if name in self.own_teachers else super().teacher_needs(name)
 
     def settings(self, run: Run, teacher: dict | None) -> dict[str, Any]:
         """What the config of a run has in place of its base's, but for seed and length."""

@@ -15,6 +15,8 @@ from timm.data import create_transform
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 
+from distill.data.transforms import view_transform
+
 ROOT = Path(__file__).parents[2] / 'distill' / 'configs'
 # Students without classes have a module of tests of their own.
 LEAVES = {
@@ -235,6 +237,20 @@ def test_resnest_recipe():
     start, warm, last = rates('resnest50_270e_imagenet', [0, 5])
     assert (start, warm) == (0.0, 3.2)
     assert last == pytest.approx(3.2 * (1 + math.cos(math.pi * (1 - 1 / (265 * 4)))) / 2)
+
+
+def test_resnest_images_are_augmented_automatically_and_change_their_colours():
+    """timm leaves one of the two out beside the other, unless it is told to keep both."""
+    config = load('resnest101_270e_imagenet').train_dataloader.dataset.transform
+    kinds = [type(step).__name__ for step in view_transform(config).transforms]
+    assert kinds[2:4] == ['AutoAugment', 'ColorJitter']
+    crop = view_transform(config).transforms[0]
+    assert (crop.size, crop.interpolation.value) == ((256, 256), 'bilinear')
+    kept = {key: value for key, value in config.items() if key != 'force_color_jitter'}
+    assert [type(step).__name__ for step in view_transform(kept).transforms][2] == 'AutoAugment'
+    assert 'ColorJitter' not in [type(step).__name__ for step in view_transform(kept).transforms]
+    with pytest.raises(ValueError, match='force_color_jitter is for training'):
+        view_transform(dict(input_size=32, force_color_jitter=True))
 
 
 def test_resnest_has_drop_block_and_starts_the_last_norm_of_each_block_at_zero():

@@ -91,6 +91,43 @@ def test_students_alone_and_taught_are_trained_on_corrupted_images_too(tmp_path)
         matrix(tmp_path, corruptions=dict(fog=dict(kinds=('fog',))))
 
 
+def test_a_teacher_of_its_own_is_trained_once_and_all_trainings_have_what_is_common(tmp_path):
+    broad = dict(config='distill/configs/cifar10/deit-mini_broad_cifar10.py')
+    common = dict(train_dataloader=dict(batch_size=128, dataset=dict(type='MemoryViews')))
+    teachers = dict(broad=broad, vit=dict(student='vit'))
+    corruptions = dict(augmix=dict(kinds=('augmix',)))
+    plan = matrix(
+        tmp_path, teachers=teachers, cache=dict(topk=2), epochs=dict(broad=3), common=common, corruptions=corruptions
+    )
+    alone, taught = [run.name for run in plan.alone()], [run.name for run in plan.taught()]
+    assert [name for name in alone if 'broad' in name] == ['broad_alone_s3']
+    assert not any(name.startswith('broad') for name in taught)
+    assert 'vit_from_broad_kd_augmix_s4' in taught
+    steps = {step.name: step for step in trainings(plan)}
+    step = steps['vit_from_broad_kd_augmix_s4']
+    cache = steps[step.needs[0]]
+    assert cache.needs == ['broad_alone_s3']
+    made = str(tmp_path / 'work/runs/broad_alone_s3/student_best.pth')
+    for name in (cache.command[1], step.command[1]):
+        config = Config.fromfile(name)
+        assert config.model.teacher.checkpoint == made
+        assert 'config' not in config.model.teacher
+        assert config.train_dataloader.batch_size == 128
+        assert config.train_dataloader.dataset.type == 'MemoryViews'
+    assert config.train_dataloader.dataset.corrupt == dict(kinds=('augmix',))
+    config = Config.fromfile(steps['broad_alone_s3'].command[1])
+    assert (config.train_cfg.max_epochs, config.train_dataloader.batch_size) == (3, 128)
+    assert config.train_dataloader.dataset.corrupt.kinds == ('augmix', 'prime', 'holdout')
+    assert [step.name for step in evaluations(plan, plan.alone())] == [
+        f'robustness {x}' for x in ('broad', 'cnn', 'vit')
+    ]
+    # Other views have another cache.
+    other = matrix(tmp_path, teachers=teachers, cache=dict(topk=2), epochs=dict(broad=3))
+    assert other.cache_folder('broad', 'vit') != plan.cache_folder('broad', 'vit')
+    with pytest.raises(ValueError, match="'vit' is a student and a teacher"):
+        matrix(tmp_path, teachers=dict(vit=broad))
+
+
 def test_a_taught_student_is_compared_with_the_corruption_alone(tmp_path):
     corruptions = dict(prime=dict(kinds=('prime',)))
     plan = matrix(tmp_path, teachers=dict(vit=dict(student='vit')), seeds=(0, 1), corruptions=corruptions)

@@ -78,6 +78,13 @@ RECIPES = {
         corrupt=dict(severities=(1, 2, 3, 4, 5)),
         sees='sees corrupted images',
     ),
+    # All that no benchmark here is scored on; the parameters of PRIME are those for 32 pixels.
+    'small-broad': Recipe(
+        'broad',
+        smoothing=0.1,
+        corrupt=dict(kinds=('augmix', *PRIME['kinds'], 'holdout'), prime=PRIME['prime']),
+        sees='sees mixtures by AugMix and PRIME and corrupted images',
+    ),
     'small-fm': Recipe('fm', matching=True),
 }
 
@@ -202,6 +209,7 @@ RUNS = [
     Run('cifar10', 'robust-resnet-tiny', '', 'small-augmix', 'two CPU cores', 'not measured', 'none set'),
     Run('cifar10', 'robust-resnet-tiny', '', 'small-prime', 'two CPU cores', 'not measured', 'none set'),
     Run('cifar10', 'robust-resnet-tiny', '', 'small-corrupted', 'two CPU cores', 'not measured', 'none set'),
+    Run('cifar10', 'deit-mini', '', 'small-broad', 'two CPU cores', 'not measured', 'none set'),
     Run('cifar10', 'robust-resnet-tiny', 'deit-mini', 'small-prime', 'two CPU cores', 'not measured', 'none set'),
     Run('cifar10', 'robust-resnet-tiny', 'deit-mini', 'small-corrupted', 'two CPU cores', 'not measured', 'none set'),
     Run('cifar10', 'robust-resnet-tiny', 'deit-mini', 'small-fm', 'two CPU cores', 'not measured', 'none set'),
