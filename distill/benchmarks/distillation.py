@@ -27,13 +27,13 @@ from torch import nn
 
 import distill.training.register  # noqa: F401  registers the models
 from backbones.checkpoint import build_model
+from distill.base.memory import keep_freed_memory
 from distill.benchmarks.turns import Worker
 from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor
 from distill.synthetic.imagenet_like import write_imagenet_like
 from distill.teachers.cache.writer import CacheWriter
 from distill.teachers.cached import CachedTeacher
-from distill.training.memory import keep_freed_memory
 from distill.training.optim import TimmOptimWrapperConstructor
 
 OPTIMIZER = dict(lr=1e-3, weight_decay=0.05)
