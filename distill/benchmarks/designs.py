@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import backbones  # noqa: F401  registers the models
 from backbones.layers.depthwise import speed_up_depthwise
-from distill.training.memory import keep_freed_memory
+from distill.base.memory import keep_freed_memory
 
 DESIGNS = ('dw', 'inverted_dw', 'up_inverted_dw', 'down_inverted_dw')
 ALL = (1, 2, 3)

@@ -27,6 +27,7 @@ from torch import nn
 import distill.training.register  # noqa: F401  registers the models
 from backbones.checkpoint import build_model
 from backbones.cost import build, count_gmacs
+from distill.base.memory import keep_freed_memory
 from distill.benchmarks import variants
 from distill.benchmarks.processor import processor
 from distill.benchmarks.turns import Worker
@@ -35,7 +36,6 @@ from distill.data.preprocessor import ViewPreprocessor
 from distill.synthetic.imagenet_like import write_imagenet_like
 from distill.teachers.cache.writer import CacheWriter
 from distill.teachers.cached import CachedTeacher
-from distill.training.memory import keep_freed_memory
 from distill.training.optim import TimmOptimWrapperConstructor
 
 OPTIMIZER = dict(lr=1e-3, weight_decay=0.05)

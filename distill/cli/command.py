@@ -83,6 +83,6 @@ def prepare_torch() -> None:
 
     A command that computes calls this once its arguments are checked, before its other heavy imports.
     """
-    from distill.training.memory import keep_freed_memory
+    from distill.base.memory import keep_freed_memory
 
     keep_freed_memory()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from backbones.checkpoint import read_weights, weights_sha256
 from distill.downstream.checks.hook import base_datasets, class_names
 from distill.downstream.checks.model import check_order
+from distill.downstream.decisions import decide_fast
 from distill.downstream.inference import TASKS
 from distill.downstream.student_config import student_weights
 from distill.engines import is_artefact
@@ -115,6 +116,7 @@ def build_tested(
     if not is_artefact(config.load_from):
         runner = build_runner(config, hooks, notes, kind)
         check_weights(runner.model, config.load_from)
+        decide_fast(runner.model)
         return runner
     path = config.load_from
     check_artefact(config)

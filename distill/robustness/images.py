@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from distill.base.images import STORED_MODES, read_image
+from distill.base.memory import keep_freed_memory
 from distill.base.records import Cell
 from distill.corruptions import DEFINITIONS, corrupt
 from distill.robustness.suite_table import DISK, ON_THE_FLY
@@ -124,7 +125,7 @@ def load_batches(images: SuiteImages, indices: Iterable[int], batch_size: int, w
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         collate_fn=_as_it_is,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
     )
 
 
@@ -132,5 +133,6 @@ def _as_it_is(batch):
     return batch
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     cv2.setNumThreads(0)
+    keep_freed_memory(loads=True)

@@ -99,7 +99,7 @@ def test_a_command_that_computes_prepares_torch_once_its_arguments_are_checked(c
     def stop():
         raise ValueError('prepared')
 
-    monkeypatch.setattr('distill.training.memory.keep_freed_memory', stop)
+    monkeypatch.setattr('distill.base.memory.keep_freed_memory', stop)
     assert importlib.import_module(f'distill.cli.{command[0]}').main(command[1:]) == 1
     assert capsys.readouterr().err.endswith('error: prepared\n')
 

@@ -12,11 +12,12 @@ import pytest
 from mmdet.datasets import CocoDataset
 from mmdet.evaluation.metrics import CocoMetric
 from mmengine.evaluator import Evaluator
+from mmengine.fileio import dump
 from mmengine.logging import MMLogger
 from PIL import Image
 
 from backbones.openmmlab.fast_coco import COCOeval_faster, FastCocoMetric
-from distill.downstream.annotations import register  # noqa: F401 - has mmdet read files by these rules
+from distill.downstream.annotations import register
 from distill.downstream.annotations.masks import mask_area, mask_box
 from distill.downstream.checks.evaluator import check_evaluator
 
@@ -194,6 +195,21 @@ def test_an_intact_file_is_read_as_mmdet_reads_it(tmp_path, lines):
     reader = CocoDataset.COCOAPI(str(path))
     assert {key: reader.dataset[key] for key in content} == content
     assert lines == []
+
+
+def test_detections_are_written_as_mmengine_writes_them(tmp_path):
+    detections = [
+        {
+            'image_id': 3,
+            'bbox': [0.1, 1e-7, 123.45678, 1e20],
+            'score': float(np.float32(0.3)),
+            'category_id': np.int64(2),
+        },
+        {'image_id': 'é', 'segmentation': {'size': [4, 5], 'counts': 'a\\"b'}, 'score': 1.0},
+    ]
+    dump(detections, tmp_path / 'mmengine.json')
+    register.write_at_once(detections, str(tmp_path / 'at_once.json'))
+    assert (tmp_path / 'at_once.json').read_bytes() == (tmp_path / 'mmengine.json').read_bytes()
 
 
 def test_images_may_be_numbered_by_text(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 COUNT = """
 import resource
-from distill.training.memory import keep_freed_memory
+from distill.base.memory import keep_freed_memory
 
 def faults():
     for _ in range(3):
