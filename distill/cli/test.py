@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_config_arguments(parser)
     parser.add_argument(
         'checkpoint',
-        help="checkpoint file, or auto for the work directory's newest; or an exported model (.onnx, .xml)",
+        help="checkpoint file, or auto for the work directory's newest; or an exported model (.onnx, .xml, .mnn, .pt2)",
     )
     parser.add_argument(
         '--out',
