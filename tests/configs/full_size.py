@@ -12,6 +12,8 @@ from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
+from distill.base.seeding import seed_everything
+
 STEPS_AN_EPOCH = 1000
 SIZES = {'n01440764': ((500, 375), (375, 500)), 'n01443537': ((500, 333), (500, 500))}
 """Width and height of the images of two classes, as most of ImageNet's are."""
@@ -45,6 +47,7 @@ def first_of(settings: Config, scope: str = 'mmengine', **changes) -> Any:
     """
     settings = copy.deepcopy(settings)
     settings.update(num_workers=0, persistent_workers=False, **changes)
+    seed_everything(0)  # Pipelines draw from the generators of the process.
     with DefaultScope.overwrite_default_scope(scope):
         return next(iter(Runner.build_dataloader(settings, seed=0)))
 

@@ -121,6 +121,9 @@ class Run:
 
 
 UNKNOWN = 'not measured here'
+IN_PORTIONS = (
+    'not measured here; with train_dataloader.batch_size={} optim_wrapper.accumulative_counts={} on GPUs of {} GB'
+)
 AUTHORS = 'about 50 hours on 8 A5000 by the authors (RobustCNN TRAIN.md), not measured here'
 TAUGHT = "not measured here; that of the student alone and the teacher's forward passes"
 FOUND = 'above both models alone (Wang et al., ICLR 2023, section 6)'
@@ -146,9 +149,11 @@ RUNS = [
         'none is published for this depth, see docs/models.md'),
     Run('imagenet', 'convnext-b', '', 'convnext', '32 GB', UNKNOWN, 'top-1 83.8 % (ConvNeXt README)'),
     Run('imagenet', 'resnest50', '', 'resnest', '16 GB', UNKNOWN, 'top-1 81.03 % at 224 px (ResNeSt README)'),
-    Run('imagenet', 'resnest101', '', 'resnest', '16 GB', UNKNOWN, 'top-1 82.83 % at 256 px (ResNeSt README)'),
-    Run('imagenet', 'resnest200', '', 'resnest', '32 GB', UNKNOWN, 'top-1 83.84 % at 320 px (ResNeSt README)'),
-    Run('imagenet', 'resnest269', '', 'resnest', '32 GB', UNKNOWN, 'top-1 84.54 % at 416 px (ResNeSt README)'),
+    Run('imagenet', 'resnest101', '', 'resnest', '24 GB', UNKNOWN, 'top-1 82.83 % at 256 px (ResNeSt README)'),
+    Run('imagenet', 'resnest200', '', 'resnest', '80 GB', IN_PORTIONS.format(64, 2, 40),
+        'top-1 83.84 % at 320 px (ResNeSt README)'),
+    Run('imagenet', 'resnest269', '', 'resnest', '141 GB', IN_PORTIONS.format(32, 4, 40),
+        'top-1 84.54 % at 416 px (ResNeSt README)'),
 
     Run('imagenet', 'robust-resnet-dw-s', 'deit-s', 'deit', '24 GB', TAUGHT, FOUND),
     Run('imagenet', 'robust-resnet-inverted-s', 'deit-s', 'deit', '24 GB', TAUGHT, LIKELY),

@@ -2,7 +2,7 @@
 
 torchrun --nnodes=8 --nproc_per_node=8 tools/train.py THIS_FILE --launcher pytorch --amp
 
-Hardware: 64 GPUs of 16 GB. Cost: not measured here.
+Hardware: 64 GPUs of 24 GB. Cost: not measured here.
 Target: top-1 82.83 % at 256 px (ResNeSt README).
 """
 # Written by `make configs` from distill/configs/_table_: change it there.
