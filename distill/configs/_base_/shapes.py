@@ -1,11 +1,11 @@
-"""The embedded shapes data set at 32 px, held in memory, with a schedule of a quarter of a minute on a CPU core.
+"""The embedded shapes data set at 32 px, held in memory, with a schedule of half a minute on a CPU core.
 
 python tools/make_data.py data/shapes --sets imagenet --size 32 --train 6000
 """
 
 data_root = 'data/shapes/imagenet'
 num_classes = 10
-max_epochs = 3
+max_epochs = 4
 
 train_dataloader = dict(
     batch_size=32,
