@@ -274,13 +274,16 @@ def without_weights(found: Found) -> str:
     return f"timm has no weights of '{name}'; give '{name}@FILE', or the folder of a model with weights"
 
 
-def build_found(found: Found, resample_stem: bool = False, new_head: bool = False) -> tuple[nn.Module, list[str]]:
+def build_found(
+    found: Found, resample_stem: bool = False, new_head: bool = False, names_are_given: bool = False
+) -> tuple[nn.Module, list[str]]:
     """Build the network of a model that `find_model` has found, and load its weights.
 
     Args:
         found: The model.
         resample_stem: See `build_model`.
         new_head: Let a checkpoint without a classifier leave the network its own, random one.
+        names_are_given: Whether the caller has named the classes, and not what stands beside the weights.
 
     Returns:
         The network, and what was done to the weights and is worth a line in a log.
@@ -294,6 +297,11 @@ def build_found(found: Found, resample_stem: bool = False, new_head: bool = Fals
         return network, list(found.notes)
     count = getattr(network, 'num_classes', None)
     if record.classes and count not in (None, len(record.classes)):
+        if names_are_given:
+            raise ValueError(
+                f'{len(record.classes)} names of classes are given (--class-names, classes=), and {record.model} of '
+                f"'{found.source.text}' has {count}; give as many names as it has classes"
+            )
         where = ModelRecord.path_beside(found.file.path)
         raise ValueError(
             f"'{where if where.is_file() else found.source.text}' names {len(record.classes)} classes, and its "

@@ -156,7 +156,7 @@ def load_configured(
             'is shown none here; take one that was trained on RGB'
         )
     network: Any
-    network, notes = build_found(found, resample_stem)
+    network, notes = build_found(found, resample_stem, names_are_given=arguments.get('classes') is not None)
     network.eval()
     has_weights = found.pretrained or found.file is not None
     if not has_weights:

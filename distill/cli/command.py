@@ -14,6 +14,8 @@ from distill.base.mistakes import config_mistake
 USER_ERRORS = (ValueError, OSError)
 """What a user's mistake raises: a wrong value, or a missing or unreadable file. Anything else is a bug, unless mmengine
 raises it for what a config says: see `config_mistake`."""
+STOPPED = 130
+"""Exit status after Ctrl-C, as a shell has it."""
 
 
 def one_line(error: BaseException) -> str:
@@ -52,8 +54,8 @@ def run_command(
         argv: Arguments, without the program's name; ``None`` takes them from the command line.
 
     Returns:
-        Exit status: 0, or 1 after a user's mistake; ``TRACEBACK=1`` in the environment shows where the mistake was
-        found. Other exceptions are bugs and keep their traceback.
+        Exit status: 0, 130 after Ctrl-C, or 1 after a user's mistake; ``TRACEBACK=1`` in the environment shows where
+        the mistake was found. Other exceptions are bugs and keep their traceback.
     """
     parser = build_parser()
     args = parser.parse_args(argv)
@@ -63,6 +65,9 @@ def run_command(
     except BrokenPipeError:  # `… | head` has read enough; what is left in the buffer goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        print(f'{parser.prog}: stopped', file=sys.stderr)
+        return STOPPED
     except Exception as error:
         message = one_line(error) if isinstance(error, USER_ERRORS) else config_mistake(error) or missing_extra(error)
         if message is None:

@@ -33,6 +33,12 @@ In nine of ten the texture gives the shape away: a shortcut. \
 Two teachers learn from these pictures, a third one from pictures without the shortcut. \
 Students learn alone or from a teacher, and are judged where the shortcut is gone. \
 One becomes a detector's and a segmenter's backbone, and a file of ONNX, in fp32 and in int8."""
+SIZE_PX = 32
+"""Side of the pictures that classifiers learn from."""
+SETS = {'data': lambda work: work / 'data', 'broad data': lambda work: work / 'data' / BROAD}
+"""The folder of the data that a step draws, in the folder that everything goes to."""
+NO_VALIDATION = 'train_cfg.val_begin=1000000'
+"""What keeps a training from judging its last weights, which the step after it does."""
 WITHOUT_ENGINE = 'Nothing is exported: {reason}'
 
 
@@ -63,7 +69,7 @@ def run(args: argparse.Namespace) -> dict:
     os.environ['OMP_NUM_THREADS'] = str(args.threads)
     from rich.console import Console
 
-    from distill.jobs.local import LocalEngine, can_fork, prepare_forks
+    from distill.jobs.local import DENSE_MODULES, LocalEngine, can_fork, prepare_forks
     from distill.jobs.steps import Workplace, run_steps
 
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -80,8 +86,8 @@ def run(args: argparse.Namespace) -> dict:
     place = Workplace(work / 'logs', args.jobs, args.threads, again='the demo', engine=engine)
     check_same_demo(steps, place, args.work_dir)
     if engine.forks:
-        prepare_forks()
-    run_steps(steps, place, console.print, lambda step: found(step, work))
+        prepare_forks(DENSE_MODULES)
+    run_steps(steps, place, console.print, lambda step: found(step, work, engine.forks))
     results = json.loads((work / 'results.json').read_text())
     show_end(console, results, goals_table(results), args.work_dir)
     return results
@@ -96,8 +102,10 @@ def plan(work: Path) -> 'list[Step]':
     from distill.jobs.steps import Step
 
     data = work / 'data'
-    sizes = '--size 32 --train 6000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
-    broad = '--sets imagenet --size 32 --train 6000 --val 500 --shifted 0 --texture-agreement 0.1'
+    sizes = (
+        f'--size {SIZE_PX} --train 6000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
+    )
+    broad = f'--sets imagenet --size {SIZE_PX} --train 6000 --val 500 --shifted 0 --texture-agreement 0.1'
     steps = [
         Step('data', ['data', str(data), *sizes.split()], says='drawing pictures and scenes', expected_s=10),
         Step(
@@ -115,7 +123,7 @@ def plan(work: Path) -> 'list[Step]':
             steps += downstream('cascade_rcnn', 'cascade-rcnn_robust-resnet-dw_fpn_tiny_shapes-coco', 'coco', work)
             steps += downstream('deeplabv3', 'deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', 'ade20k', work)
     models = [str(path) for path in (*(checkpoint(run, work) for run in RUNS), *artefacts)]
-    options = ['--data-root', str(data / 'imagenet'), '--out', str(work / 'robustness'), '--corruption-limit', '100']
+    options = ['--data-root', str(data / 'imagenet'), '--out', str(work / 'robustness'), '--corruption-limit', '50']
     judge = ['robustness', *models, *options, '--workers', '0']
     says = f'judging all {len(models)} on renditions, sketches, corrupted and difficult pictures'
     steps.append(Step('robustness', judge, [*RUNS, *(['export'] if artefacts else [])], says, 40))
@@ -161,7 +169,7 @@ def downstream(task: str, config: str, data: str, work: Path) -> 'list[Step]':
     what = 'detector (Cascade R-CNN)' if task == 'cascade_rcnn' else 'segmenter (DeepLabV3)'
     says = f'training a {what} on the Robust-ResNet-tiny that DeiT-mini taught'
     return [
-        Step(task, ['train', config, *common, '--resume', *backbone], [BACKBONE], says, 60),
+        Step(task, ['train', config, *common, '--resume', *backbone, NO_VALIDATION], [BACKBONE], says, 60),
         Step(f'{task} test', ['test', config, 'auto', *common, *show, *backbone], [task], f'testing the {what}', 10),
     ]
 
@@ -189,8 +197,18 @@ def export(folder: Path, work: Path) -> 'Step':
     return Step('export', command, [BACKBONE], says, 15)
 
 
-def found(step: 'Step', work: Path) -> str | None:
-    """What a step that is done has found, in words."""
+def found(step: 'Step', work: Path, forks: bool = False) -> str | None:
+    """What a step that is done has found, in words.
+
+    Args:
+        step: The step.
+        work: Folder that everything goes to.
+        forks: Whether later steps are forks of this process. Images are then decoded here, once for all of them.
+    """
+    if step.name in SETS and forks:
+        from distill.data.memory import hold_images
+
+        hold_images(str(SETS[step.name](work) / 'imagenet'), ('train', 'val'), SIZE_PX)
     if step.name in RUNS:
         return glance(step.name, RUNS[step.name], work / 'data' / 'imagenet', work)
     if step.name.endswith(' test'):

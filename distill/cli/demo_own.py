@@ -74,6 +74,7 @@ class OwnSet:
 
 def run(args: argparse.Namespace, console: 'Console') -> dict:
     """Run the chain on a user's images; returns the contents of the report's results.json."""
+    from distill.data.memory import hold_images
     from distill.jobs.local import LocalEngine, can_fork, prepare_forks
     from distill.jobs.steps import Workplace, run_steps
 
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace, console: 'Console') -> dict:
     check_same_demo(steps, place, args.work_dir)
     if engine.forks:
         prepare_forks()
+        hold_images(str(own.root), ('train', 'val'), own.size)
     run_steps(steps, place, console.print, lambda step: found(step, own, work))
     results = json.loads((work / 'robustness' / 'results.json').read_text())
     show_end(console, results, scores_table(results), args.work_dir)

@@ -1,5 +1,6 @@
 """Small images, held in memory and augmented a batch at a time."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -79,7 +80,7 @@ class MemoryViews(Views):
         else:
             once = transform
         super().__init__(root, split, name, once, seed, on_broken, max_broken, corrupt, labels, sources)
-        self.transform_config = transform
+        self._once, self.transform_config = once, transform
         self.area = tuple(transform.get('scale') or (0.08, 1.0))
         self.ratio = tuple(transform.get('ratio') or (3 / 4, 4 / 3))
         self.hflip = transform.get('hflip', 0.5)
@@ -98,11 +99,18 @@ class MemoryViews(Views):
             )
 
     def load(self) -> Tensor:
-        """Decode all images, unless that is done; returns `pixels`."""
-        if self.pixels is None:
+        """Decode all images, unless that is done here or for `hold_images`; returns `pixels`."""
+        if self.pixels is None and self._key in _HELD:
+            self.pixels, self._classes = _HELD[self._key]
+        elif self.pixels is None:
             images, self._classes = zip(*map(self._decoded, range(len(self))), strict=True)
             self.pixels = torch.stack(images)
         return self.pixels
+
+    @property
+    def _key(self) -> tuple:
+        """What decoded images depend on, but for the contents of the files."""
+        return os.path.abspath(self.where), len(self), repr(sorted(self._once.items()))
 
     def _decoded(self, index: int) -> tuple[Tensor, int]:
         image, label = self._read(index)
@@ -149,6 +157,25 @@ class MemoryViews(Views):
     def _factors(self, draws: np.ndarray) -> np.ndarray:
         """Factors of brightness, contrast and saturation [N, 3]."""
         return np.maximum(1 + np.array(self.jitter) * (2 * draws[:, 5:8] - 1), 0)
+
+
+_HELD: dict[tuple, tuple[Tensor, tuple[int, ...]]] = {}
+"""Images and labels that `hold_images` has decoded, by `MemoryViews._key`."""
+
+
+def hold_images(root: str, splits: Sequence[str], size: int) -> None:
+    """Decode images for all data sets that this process and its later forks will make of them.
+
+    For a process that starts many trainings on one set, which would each decode it. The files must not change.
+
+    Args:
+        root: As in `MemoryViews`.
+        splits: Parts of the set.
+        size: Side of a view in pixels.
+    """
+    for split in splits:
+        held = MemoryViews(root, split, transform=dict(input_size=size, interpolation='bicubic', crop_pct=1.0))
+        _HELD[held._key] = held.load(), held._classes
 
 
 def check_training(transform: dict) -> None:

@@ -9,14 +9,36 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from distill.jobs.command import Command, Outcome, begun, die_with_parent
 
-FORK_MODULES = ('timm', 'distill.training.register', 'distill.training.experiment', 'distill.robustness.evaluate')
+FORK_MODULES = (
+    'timm',
+    'distill.training.register',
+    'distill.training.experiment',
+    'distill.robustness.evaluate',
+    # What mmengine imports with each run: its picture, its log and its description of the machine.
+    'matplotlib.figure',
+    'matplotlib.backends.backend_agg',
+    'torch.utils.tensorboard',
+    'distutils.errors',
+)
 """What most commands import: four to eight seconds of a core each time."""
+DENSE_MODULES = (
+    'backbones.openmmlab.fast_coco',
+    'distill.downstream.register',
+    'distill.downstream.annotations.register',
+    *(
+        f'{scope}.{part}'
+        for scope in ('mmdet', 'mmseg')
+        for part in ('datasets', 'models', 'evaluation', 'visualization')
+    ),
+)
+"""What commands of detectors and segmenters import besides."""
 
 
 class LocalEngine:
@@ -78,10 +100,15 @@ def can_fork() -> bool:
     return sys.platform == 'linux' and not torch.cuda.is_available()
 
 
-def prepare_forks() -> None:
-    """Import what most commands need, so that their forks have it."""
-    for module in FORK_MODULES:
-        importlib.import_module(module)
+def prepare_forks(more: Sequence[str] = ()) -> None:
+    """Import what most commands need, so that their forks have it.
+
+    Args:
+        more: Further modules, of commands that need more. What is not installed is left to the command that needs it.
+    """
+    for module in (*FORK_MODULES, *more):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
 
 
 def fork(command: Command) -> int:

@@ -11,6 +11,7 @@ from distill.data import sampler as sampler
 from distill.data import stream_views as stream_views
 from distill.data import views as views
 from distill.training import atomic_backend as atomic_backend
+from distill.training import average as average
 from distill.training import distiller as distiller
 from distill.training import feature_distiller as feature_distiller
 from distill.training import metrics as metrics

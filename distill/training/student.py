@@ -8,6 +8,7 @@ from torch import Tensor
 
 from backbones.checkpoint import build_model, resolve_model
 from backbones.layers.depthwise import speed_up_depthwise
+from backbones.layers.small_maps import speed_up_pointwise
 from distill.data.preprocessor import ViewPreprocessor
 from distill.teachers.protocol import Companion
 from distill.training.batch_norm import share_statistics
@@ -22,8 +23,9 @@ class StudentModel(BaseModel):
         sync_bn: Let all processes share the statistics of the student's batch norms: n of them then do what one does
             with n times the batch. In place of mmengine's own key of that name, which drops the activations of timm's
             norms.
-        cut_kernels: Compute less of the student's depthwise kernels where they are larger than the map, as on images of
-            32 pixels: on a CPU in two thirds of the time, and rounded otherwise.
+        cut_kernels: Train the student in half the time on a CPU where maps are small, as on images of 32 pixels, and
+            rounded otherwise: no part of a depthwise kernel is computed that meets padding only, and convolutions over
+            a few pixels are products (`backbones.layers.small_maps`).
 
     Attributes:
         student: The timm model.
@@ -43,6 +45,8 @@ class StudentModel(BaseModel):
     ):
         super().__init__(data_preprocessor or ViewPreprocessor())
         self.student = speed_up_depthwise(build_model(**student, new_head=True), cut_kernels)
+        if cut_kernels:
+            speed_up_pointwise(self.student)
         if sync_bn:
             self.student = share_statistics(self.student)
         self.student_config = dict(student)

@@ -273,7 +273,7 @@ RECIPES = [
     Recipe('box', 'cascade-rcnn', 'cascade-rcnn_{backbone}_{neck}_tiny_shapes-coco', COCO_LIKE,
            model='cascade-rcnn_tiny', dataset='shapes_detection', goal=('box mAP ≥ 0.30', OWN),
            only=(STUDENT,), schedules=dict(tiny='det_tiny_taught'), length=('Epochs', 4),
-           lines='model.update(train_cfg=dict(rpn_proposal=dict(nms_pre=300)))'),
+           lines='model.update(train_cfg=dict(rpn_proposal=dict(nms_pre=150, max_per_img=100)))'),
     Recipe('bccd', 'cascade-rcnn', 'cascade-rcnn_{backbone}_{neck}_tiny_bccd', BCCD,
            model='cascade-rcnn_tiny_bccd', dataset='bccd_detection',
            goal=('box mAP@50 0.87 from scratch', 'docs/real_small.md'), **DET_TINY),

@@ -16,4 +16,4 @@ _base_ = [
     '../_base_/runtime_det.py',
 ]
 model = dict(backbone=dict(_base_.backbone, depths=(1, 1, 3, 1)), neck=_base_.neck)
-model.update(train_cfg=dict(rpn_proposal=dict(nms_pre=300)))
+model.update(train_cfg=dict(rpn_proposal=dict(nms_pre=150, max_per_img=100)))

@@ -81,7 +81,7 @@ def test_what_is_said_on_the_spot_wins(folder, network, tmp_path):
     assert (record.classes, record.input_size) == (['x', 'y', 'z'], [3, 96, 96])
     assert backbones.load(folder, mean=[0, 0, 0]).record.mean == [0, 0, 0]
     for wrong, message in (
-        ({'classes': ['x', 'y']}, 'names 2 classes, and its resnet18 has 3'),
+        ({'classes': ['x', 'y']}, '2 names of classes are given .*, and resnet18 of .* has 3'),
         ({'mean': [0.5]}, 'mean is .0.5.; expected a number for each of 3 channels'),
         ({'crop_pct': 90}, 'crop_pct is 90; expected a number above 0 and at most 1'),
         ({'colour': 1}, "resnet18 takes no argument 'colour'"),

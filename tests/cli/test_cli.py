@@ -37,6 +37,8 @@ def test_mistakes_end_with_one_line_and_bugs_with_a_traceback(capsys, monkeypatc
     monkeypatch.delenv('TRACEBACK', raising=False)
     assert fail(FileNotFoundError('no x; make it')) == 1
     assert capsys.readouterr().err == 'tool: error: no x; make it\n'
+    assert fail(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == 'tool: stopped\n'
     monkeypatch.setenv('TRACEBACK', '1')
     assert fail(ValueError('x is 1')) == 1
     assert 'Traceback' in capsys.readouterr().err

@@ -8,6 +8,7 @@ from backbones.layers.depthwise.choice import IS_MEASURING, NARROWEST_KERNEL, le
 from backbones.layers.depthwise.cpu import WIDEST_KERNEL, DepthwiseConvolution, cut_kernel
 from backbones.layers.depthwise.launch import DTYPES, HAS_TRITON, is_channels_last
 from backbones.layers.depthwise.operators import depthwise_conv2d
+from backbones.layers.small_maps import CoveringDepthwise, covers
 
 # torch 2.6 cannot tell.
 _is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
@@ -28,14 +29,13 @@ class DepthwiseConv2d(nn.Conv2d):
         trained = torch.is_grad_enabled() and weight.requires_grad
         if trained and x.device.type == 'cpu' and x.dim() == 4 and not torch.is_autocast_enabled('cpu'):
             padding = self.padding
-            if (
-                self.cuts_kernel
-                and not isinstance(padding, str)
-                and self.dilation == (1, 1)
-                and min(x.shape[2:]) <= padding[0]
-            ):
-                x, weight = cut_kernel(x, weight, self.stride, padding)
-                return F.conv2d(x, weight, bias, self.stride, 0, 1, len(weight))
+            if self.cuts_kernel and not isinstance(padding, str) and self.dilation == (1, 1):
+                if covers(x.shape[2:], self.kernel_size, self.stride, padding):
+                    out = CoveringDepthwise.apply(x, weight, self.stride, padding)
+                    return out if bias is None else out + bias.view(-1, 1, 1)
+                if min(x.shape[2:]) <= padding[0]:
+                    x, weight = cut_kernel(x, weight, self.stride, padding)
+                    return F.conv2d(x, weight, bias, self.stride, 0, 1, len(weight))
             return DepthwiseConvolution.apply(x, weight, bias, self.stride, self.padding, self.dilation)
         return super()._conv_forward(x, weight, bias)
 

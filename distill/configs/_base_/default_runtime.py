@@ -17,7 +17,7 @@ default_hooks = dict(
     stop_on_bad_loss=dict(type='StopOnBadLossHook'),
     save_student=dict(type='SaveStudentHook'),
     # The average is over the last tenth of the steps at first, and over the last ten thousand at most.
-    ema=dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=1e-4, gamma=10, update_buffers=True),
+    ema=dict(type='EMAHook', ema_type='AnnealingAverage', momentum=1e-4, gamma=10, update_buffers=True),
 )
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -58,7 +58,8 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
-    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
+    # Not down to nothing: the average of the weights over the last steps does the rest, in fewer of them.
+    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=6e-4, convert_to_iter_based=True),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=2)
 val_cfg = dict()

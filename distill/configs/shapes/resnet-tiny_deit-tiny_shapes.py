@@ -23,6 +23,7 @@ model = dict(
         class_token=False,
         global_pool='avg',
         weight_init='jax',
+        mlp_ratio=2.0,
         num_classes=10,
     ),
     losses=[
@@ -32,9 +33,9 @@ model = dict(
 )
 
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
-    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
+    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=5e-5, convert_to_iter_based=True),
 ]

@@ -20,10 +20,10 @@ model = dict(
     ),
 )
 
-max_epochs = 8
+max_epochs = 7
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
-    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
+    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=6e-4, convert_to_iter_based=True),
 ]
 
 # Made by `tools/make_data.py data/shapes-broad --sets imagenet --size 32 --train 6000 --texture-agreement 0.1`.

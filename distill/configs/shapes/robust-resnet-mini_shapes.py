@@ -23,5 +23,5 @@ model = dict(
 max_epochs = 4
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
-    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=1e-5, convert_to_iter_based=True),
+    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=6e-4, convert_to_iter_based=True),
 ]
