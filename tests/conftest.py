@@ -22,8 +22,11 @@ def fresh_mmengine():
         from mmengine.logging import MessageHub, MMLogger
         from mmengine.visualization import Visualizer
 
-        for kind in (MMLogger, MessageHub, Visualizer):
+        # Each class keeps its own: mmdet's and mmseg's visualizers beside mmengine's.
+        kinds = [MMLogger, MessageHub, Visualizer]
+        for kind in kinds:
             kind._instance_dict.clear()
+            kinds += kind.__subclasses__()
 
 
 @pytest.fixture(scope='session')

@@ -61,10 +61,9 @@ def test_an_experiment_of_two_steps_a_run(data, tmp_path, monkeypatch):
     results['student_changes'] = student_changes(results, plan.work_dir)
     clean, corrupted = scene_ledger_table(results).groups
     for group, student in ((clean, 'cnn_from_big_both_s0'), (corrupted, 'cnn_from_big_both_augmix_s0')):
-        alone = student.replace('from_big_both', 'alone')
         assert [(row[0].text, row[1].text) for row in group] == [
             ('big_alone_s0', 'teacher'),
-            (alone, 'student alone'),
+            ('cnn_alone_s0', 'student alone'),
             (student, 'student distilled'),
         ]
         assert all(' to ' in cell.note for cell in group[2][3:5])

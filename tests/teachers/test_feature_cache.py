@@ -275,7 +275,10 @@ def test_a_cache_of_the_other_kind_is_refused(config, cache, caches):
         (dict(number=1, topk=11), '--topk is 11 and the teacher has 10 classes; give 1 to 10'),
         (dict(grid_dims=0), 'grid_dims is 0; give 1 or more'),
         (dict(grid_dtype='int4'), "grid_dtype 'int4' is unknown; choose from int8, float16"),
-        (dict(teacher='resnet18'), 'has the teachers vit, classifier; set model.teachers in place of teacher'),
+        (
+            dict(teacher='resnet18'),
+            'has the teachers vit, classifier; give as many, in this order, or set model.teachers',
+        ),
     ],
 )
 def test_impossible_caches_are_refused_before_anything_is_written(config, tmp_path, options, message):
