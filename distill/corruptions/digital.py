@@ -71,11 +71,11 @@ def brightness(x: np.ndarray, added: float, rng: np.random.Generator) -> np.ndar
     levels = _brightness_table(added).take(index)
     out = levels.astype(np.uint8)
     unsure = np.flatnonzero(levels > 255)
-    if len(unsure):
-        pixels = unsure // 3
-        colours = x.reshape(-1, 3).take(pixels, axis=0)
-        # The table knows the least level of a pixel too.
-        middle = x.take(unsure) > colours.min(axis=1)
+    pixels = unsure // 3
+    colours = x.reshape(-1, 3).take(pixels, axis=0)
+    # The table knows the least level of a pixel too.
+    middle = x.take(unsure) > colours.min(axis=1)
+    if middle.any():
         pixels, colours = pixels[middle], colours[middle]
         new = _change_hsv(colours[None], lambda saturation, value: (saturation, np.minimum(value + added, 1)))
         out.reshape(-1, 3)[pixels] = new[0]

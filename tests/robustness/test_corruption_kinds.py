@@ -349,6 +349,14 @@ def test_brightness_of_any_colour_is_that_of_hsv(severity, added):
             np.testing.assert_array_equal(corrupt(x[None], 'brightness', severity, [0])[0], expected)
 
 
+def test_brightness_of_pixels_that_have_two_levels_only():
+    levels = np.arange(256, dtype=np.uint8)[None]
+    for largest in (51, 204, 255):
+        x = np.stack((np.full_like(levels, largest), levels, levels), axis=-1)[:, : largest + 1]
+        expected = digital._change_hsv(x, lambda s, v: (s, np.minimum(v + 0.2, 1)))
+        np.testing.assert_array_equal(corrupt(x[None], 'brightness', 2, [0])[0], expected)
+
+
 def test_contrast(images):
     x = images[0] / 255
     expected = 255 * np.clip((x - x.mean((0, 1))) * 0.3 + x.mean((0, 1)), 0, 1)
