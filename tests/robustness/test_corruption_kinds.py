@@ -350,7 +350,7 @@ def test_brightness_of_any_colour_is_that_of_hsv(severity, added):
 
 
 def test_brightness_of_pixels_that_have_two_levels_only():
-    levels = np.arange(256, dtype=np.uint8)[None]
+    levels = np.tile(np.arange(256, dtype=np.uint8), (32, 1))
     for largest in (51, 204, 255):
         x = np.stack((np.full_like(levels, largest), levels, levels), axis=-1)[:, : largest + 1]
         expected = digital._change_hsv(x, lambda s, v: (s, np.minimum(v + 0.2, 1)))
