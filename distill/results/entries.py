@@ -180,28 +180,28 @@ class Comparison(TypedDict):
     images: int
 
 
-class ArtefactChange(TypedDict):
-    """An exported detector or segmenter against its model, image by image."""
+class SceneChange(TypedDict):
+    """One detector or segmenter against another, image by image."""
 
     section: Literal['detection', 'segmentation']
+    score: Literal['P', 'mPC']
+    difference_points: float
+    ci95_points: list[float]
+    images: int
+
+
+class ArtefactChange(SceneChange):
+    """An exported detector or segmenter against its model."""
+
     model: str
     artefact: str
-    score: Literal['P', 'mPC']
-    difference_points: float
-    ci95_points: list[float]
-    images: int
 
 
-class StudentChange(TypedDict):
-    """A detector or segmenter against its teacher, image by image."""
+class StudentChange(SceneChange):
+    """A detector or segmenter against its teacher."""
 
-    section: Literal['detection', 'segmentation']
     teacher: str
     student: str
-    score: Literal['P', 'mPC']
-    difference_points: float
-    ci95_points: list[float]
-    images: int
 
 
 class DataRecord(TypedDict, total=False):
