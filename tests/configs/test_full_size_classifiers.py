@@ -25,17 +25,8 @@ from distill.losses.embeddings import _sampling
 from distill.losses.statistics import Statistics, hadamard
 
 IMAGENET = {name: path for name, path in {**CLASSIFIERS, **FOUNDATION}.items() if name.endswith('_imagenet')}
-# Any two recipes for features that have one student differ in their teacher alone, and those for a folder in data and
-# length: these hold each network and each set. Another module builds them all.
-FEATURES = (
-    *('dinov2-s_resnet50', 'dinov2-s_convnext-t', 'dinov2-s_robust-resnet-dw-s', 'dinov2-s_robust-resnet-up-s'),
-    *('dinov3-s_resnet50', 'clip-b_resnet50', 'siglip-b_resnet50', 'dinov2-s-clip-b-deit-s_robust-resnet-dw-s'),
-)
-ALL = {
-    **{name: path for name, path in IMAGENET.items() if name in CLASSIFIERS},
-    **{f'{name}_100e_imagenet': FOUNDATION[f'{name}_100e_imagenet'] for name in FEATURES},
-    'dinov2-s_resnet50_200e_folder': FOUNDATION['dinov2-s_resnet50_200e_folder'],
-}
+# Recipes for a folder are those for ImageNet with other data and another length: one holds the set.
+ALL = {**IMAGENET, 'dinov2-s_resnet50_200e_folder': FOUNDATION['dinov2-s_resnet50_200e_folder']}
 WITH_CONTENTS = (
     'deit-s_robust-resnet-dw-s_300e_imagenet',
     'deit-s_robust-resnet-dw-s_fm-1200e_imagenet',

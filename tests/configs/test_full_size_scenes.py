@@ -51,7 +51,11 @@ WITH_CONTENTS = (
     'deeplabv3plus_r50-d8_160k_ade20k-512x512',
     'upernet_deit-s_160k_ade20k-512x512',
 )
-"""One of each recipe, the smallest where there is a choice. Whole distillations are made by the small configs."""
+"""One of each recipe, the smallest where there is a choice."""
+DISTILLED_WITH_CONTENTS = (
+    'cascade-mask-rcnn_robust-resnet-dw-s_fpn_1x_coco_from-convnext-t_pkd',
+    'deeplabv3_robust-resnet-dw-s-d8_160k_ade20k-512x512_from-convnext-t_cwd',
+)
 SMALLER = 8
 REGIONS = 32
 """Regions of an image that the heads of a detector learn from, in place of 512."""
@@ -224,7 +228,7 @@ def test_teacher_and_student_meet_at_full_size(name, config, batches):
 
 def smaller(settings: Config) -> None:
     """Reduce images to an eighth, and regions to what can be computed in a moment."""
-    train = settings.train_dataloader
+    train, model = settings.train_dataloader, settings.model.get('student', settings.model)
 
     def reduce(steps: list) -> None:
         for step in steps:
@@ -238,7 +242,6 @@ def smaller(settings: Config) -> None:
 
     reduce(train.dataset.pipeline)
     train.batch_size = 2
-    model = settings.model
     if settings.default_scope == 'mmseg':
         model.data_preprocessor.size = tuple(side // SMALLER for side in model.data_preprocessor.size)
     else:
@@ -246,9 +249,8 @@ def smaller(settings: Config) -> None:
             stage.sampler.num = REGIONS
 
 
-@pytest.mark.parametrize('name', WITH_CONTENTS)
-def test_a_whole_step_of_each_recipe(name, config):
-    settings = config(LEAVES[name])
+def whole_step(settings: Config) -> dict:
+    """Make a step of a config with contents; returns its losses."""
     smaller(settings)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(settings.default_scope):
@@ -259,5 +261,24 @@ def test_a_whole_step_of_each_recipe(name, config):
     assert all(torch.as_tensor(value).isfinite().all() for value in losses.values())
     expected = {'mmdet': 's2.loss_bbox', 'mmseg': 'decode.loss_ce'}[settings.default_scope]
     assert {expected, 'loss'} <= losses.keys()
-    assert ('s2.loss_mask' in losses) == ('-mask-' in name)
     assert all(p.isfinite().all() for p in model.parameters())
+    return losses
+
+
+@pytest.mark.parametrize('name', WITH_CONTENTS)
+def test_a_whole_step_of_each_recipe(name, config):
+    losses = whole_step(config(LEAVES[name]))
+    assert ('s2.loss_mask' in losses) == ('-mask-' in name)
+
+
+@pytest.mark.parametrize('name', DISTILLED_WITH_CONTENTS)
+def test_a_whole_step_with_a_teacher(name, config, tmp_path):
+    settings = config(LEAVES[name])
+    taught_by = config(Path(find(settings.model.teacher.config)))
+    with DefaultScope.overwrite_default_scope(taught_by.default_scope):
+        torch.save(MODELS.build(taught_by.model).state_dict(), tmp_path / 'teacher.pth')
+    settings.model.teacher.checkpoint = str(tmp_path / 'teacher.pth')
+    losses = whole_step(settings)
+    taught = [value for key, value in losses.items() if key.startswith('distill.') and 'loss' in key]
+    assert len(taught) >= len(settings.model.losses)
+    assert all(value > 0 for value in taught)
