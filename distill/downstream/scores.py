@@ -4,19 +4,20 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from backbones.checkpoint import read_weights, weights_sha256
 from backbones.weights.checkpoint_file import read_checkpoint
+from distill.downstream.backbone_origin import backbone_name
 from distill.downstream.student_config import student_weights
 from distill.engines import is_artefact
 from distill.engines.artefact import artefact_record
 from distill.engines.scenes import scene_manifest
 from distill.results.files import new_results
 from distill.results.per_image import FOLDER
-from distill.robustness.sources import run_name
 
 
 def to_results(
@@ -45,8 +46,7 @@ def to_results(
         'images': len(runner.test_dataloader.dataset),
         'config': str(config.filename),
         'checkpoint': os.path.relpath(config.load_from, out),
-        **_weights(config.load_from),
-        'backbone': _backbone_name(config),
+        **_weights(config.load_from, config),
         'pictures': [os.path.relpath(path, out) for path in pictures],
     }
     if per_image:
@@ -54,17 +54,19 @@ def to_results(
     return results
 
 
-def _weights(path: str) -> dict:
-    """The hash of the weights that were tested and, of an artefact, what it was exported from."""
+def _weights(path: str, config: Config) -> dict:
+    """The hash of the weights that were tested, what is known of their training and, of an artefact, of its source."""
     if not is_artefact(path):
-        return {'weights_sha256': weights_sha256(student_weights(read_weights(path))), **_training(path)}
+        meta = read_checkpoint(path).get('meta')
+        told = {'backbone': backbone_name(config, meta), **_training(meta)}
+        return {'weights_sha256': weights_sha256(student_weights(read_weights(path))), **told}
     manifest = scene_manifest(path)
-    return {'weights_sha256': manifest.sha256, 'artefact': artefact_record(manifest)}
+    told = {'backbone': backbone_name(config, None), 'artefact': artefact_record(manifest)}
+    return {'weights_sha256': manifest.sha256, **told}
 
 
-def _training(path: str) -> dict:
+def _training(meta: Any) -> dict:
     """The seed that a checkpoint was trained with and the teacher that it learned from, as far as it tells."""
-    meta = read_checkpoint(path).get('meta')
     found = meta if isinstance(meta, Mapping) else {}
     seed, teacher = found.get('seed'), found.get('teacher')
     told: dict = {'seed': seed} if isinstance(seed, int) else {}
@@ -123,11 +125,3 @@ def main_scores(config: Config) -> list[str]:
     evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
     metrics = next((evaluator['metric'] for evaluator in evaluators if 'metric' in evaluator), 'bbox')
     return [f'{metric}_mAP' for metric in ([metrics] if isinstance(metrics, str) else metrics)]
-
-
-def _backbone_name(config: Config) -> str:
-    """The run that a backbone comes from, or its model's name."""
-    model = config.model.get('module', config.model)  # test-time augmentation wraps the model
-    backbone = model.get('backbone', {})
-    checkpoint = backbone.get('checkpoint')
-    return run_name(checkpoint) if checkpoint else f'{backbone.get("model", backbone.get("type"))} (from scratch)'
