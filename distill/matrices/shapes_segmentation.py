@@ -16,9 +16,11 @@ teachers = dict(
         config='deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', checkpoint='work_dirs/demo/deeplabv3/iter_1000.pth'
     ),
 )
+backbones = dict(_delete_=True, robust='work_dirs/demo/robust-alone/student_best.pth')
 features = [dict(type='cwd', on='head', weight=10.0)]
 heads = [dict(type='cwd', on='logits', temperature=4.0, weight=3.0)]
 losses = dict(_delete_=True, features=features, heads=heads, both=[*features, *heads])
 del features, heads
+corrupted_losses = ('both',)
 epochs = None
 iters = 400
