@@ -8,6 +8,7 @@ are asked for: ``import distill`` takes no time and prints nothing::
     distill.evaluate(result.student(), 'data/shapes/imagenet')
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,10 @@ def __getattr__(name: str) -> Any:
     if name not in _FOUND_IN:
         raise AttributeError(f"module 'distill' has no attribute '{name}'; it has {', '.join(_FOUND_IN)}")
     try:
-        found = getattr(import_module(f'distill.{_FOUND_IN[name]}'), name)
+        with warnings.catch_warnings():
+            # tqdm's, in a notebook without ipywidgets: the bars of this project do without.
+            warnings.filterwarnings('ignore', 'IProgress not found')
+            found = getattr(import_module(f'distill.{_FOUND_IN[name]}'), name)
     except ImportError as error:
         from distill.base.extras import missing_extra
 

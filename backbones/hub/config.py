@@ -41,6 +41,9 @@ FACTORY_ARGUMENTS = {
 }  # fmt: skip
 """Arguments of ``timm.create_model`` and of what it calls that are no part of an architecture."""
 
+CODE = ('auto_map', '_target_', '_partial_')
+"""Fields by which other libraries import what a config names."""
+
 SOURCES = ('url', 'file', 'hf_hub_id', 'hf_hub_filename', 'state_dict', 'source')
 """Fields of timm's ``pretrained_cfg`` that say where weights come from. The folder's own weights are taken."""
 
@@ -60,6 +63,8 @@ def record_of(config: Mapping, source: str) -> ModelRecord:
     pretrained_cfg = config.get('pretrained_cfg', config)
     _expect(isinstance(pretrained_cfg, dict), quoted, 'pretrained_cfg', pretrained_cfg, 'an object')
     _check_sources(pretrained_cfg, quoted)
+    for name in CODE:
+        _expect(name not in config, quoted, name, config.get(name), 'no code beside the weights')
     architecture = _architecture(config.get('architecture'), quoted)
     model_args = check_model_args(config.get('model_args') or {}, quoted)
     shown = _shown(pretrained_cfg, model_args, quoted)
@@ -142,6 +147,9 @@ def _descriptions(classes: list[str], told: Mapping | None) -> dict[str, dict]:
 
 def _check_sources(pretrained_cfg: Mapping, source: str) -> None:
     """Check that nothing leads out of the folder. Addresses on the web say where weights once came from."""
+    custom = pretrained_cfg.get('custom_load')
+    is_word = custom is None or isinstance(custom, bool) or re.fullmatch(r'\w*', str(custom))
+    _expect(is_word, source, 'pretrained_cfg.custom_load', custom, 'true or false, and no module to import')
     for name in SOURCES:
         value = pretrained_cfg.get(name)
         if value in (None, ''):

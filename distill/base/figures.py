@@ -3,12 +3,17 @@
 import contextlib
 import io
 import re
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator
+
+from distill.base.fonts import composed, escaped, font_for, house_font, say_what_is_escaped
 
 PALETTE = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#8A8D91')
 """Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow and the black that vanish on a
@@ -65,10 +70,42 @@ def render(figure: Figure) -> tuple[str, bytes]:
     Returns:
         The SVG text, and the bytes of the PNG.
     """
-    figure.draw_without_rendering()
-    # The layout takes most of the time and serves both files; matplotlib draws once more for each with any engine set.
-    figure.set_layout_engine(None)
-    return _svg(figure), _png(figure)
+    _choose_fonts(figure)
+    with warnings.catch_warnings():
+        # By these two letters matplotlib measures a line; a font for another script need not have them.
+        warnings.filterwarnings('ignore', f'Glyph ({ord("l")}|{ord("p")}) ')
+        figure.draw_without_rendering()
+        # The layout takes most of the time and serves both files; matplotlib draws once more for each with any engine.
+        figure.set_layout_engine(None)
+        return _svg(figure), _png(figure)
+
+
+def _choose_fonts(figure: Figure) -> None:
+    """Draw each text in a font that has its letters; where this machine has none, in code points, and say so."""
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if not isinstance(axis.get_major_locator(), FixedLocator):
+            continue
+        names = [label.get_text() for label in axis.get_ticklabels()]
+        # The labels of ticks are written anew whenever the figure is drawn, from these names.
+        if any(font_for(composed(name)) is None for name in names):
+            axis.set_ticklabels([_drawable(name) for name in names])
+    for text in figure.findobj(Text):
+        shown = _drawable(text.get_text())
+        if shown != text.get_text():
+            text.set_text(shown)
+        path = font_for(shown) or house_font()
+        if path != house_font():
+            properties = text.get_fontproperties().copy()
+            properties.set_file(path)
+            text.set_fontproperties(properties)
+
+
+def _drawable(text: str) -> str:
+    text = composed(text)
+    if font_for(text) is not None:
+        return text
+    say_what_is_escaped(text)
+    return escaped(text)
 
 
 def _svg(figure: Figure) -> str:

@@ -40,7 +40,7 @@ def result_table(
     ends: Collection[int] = (),
     **options,
 ) -> Table:
-    """A table of results.
+    """A table of results, of which nothing is cut on a narrow screen.
 
     Args:
         head: Names of the columns, or the columns.
@@ -49,7 +49,11 @@ def result_table(
         ends: Rows below which a line is drawn.
         options: Further arguments of rich's `Table`.
     """
-    table = Table(*head, **options)
+    columns = [Column(one) if isinstance(one, str) else one for one in head]
+    for column in columns:
+        # Where a screen is too narrow a cell goes on below: of two long names the ends may be all that differs.
+        column.overflow = 'fold'
+    table = Table(*columns, **options)
     for number in numbers:
         table.columns[number].justify = 'right'
     for index, row in enumerate(rows):

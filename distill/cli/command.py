@@ -8,25 +8,32 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from distill.base.caches import leave_home_alone
 from distill.base.extras import missing_extra
 from distill.base.mistakes import config_mistake
 
 USER_ERRORS = (ValueError, OSError)
 """What a user's mistake raises: a wrong value, or a missing or unreadable file. Anything else is a bug, unless mmengine
 raises it for what a config says: see `config_mistake`."""
+OUTPUTS = ('out', 'work_dir', 'output_dir', 'folder', 'copy', 'json')
+"""The names of arguments that say where a command writes."""
 STOPPED = 130
 """Exit status after Ctrl-C, as a shell has it."""
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException, place: str = '') -> str:
     """The message of an error as one line.
+
+    Args:
+        error: What was raised.
+        place: The folder or file that the command writes, if it is known.
 
     A data loader worker raises its error again with the whole traceback as the message, whose last line is the cause.
     mmengine's registry puts the class that it was building before the message, which tells a user nothing. The
     system's own errors start with a number, and a write to a full disk does not say which.
     """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" of '{error.filename}'" if error.filename else ' that is written to'
+        where = f" of '{error.filename or place}'" if error.filename or place else ' that is written to'
         return f'the disk{where} is full; make room or name another folder'
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"'{error.filename}': {error.strerror[0].lower()}{error.strerror[1:]}"
@@ -39,6 +46,12 @@ def one_line(error: BaseException) -> str:
     while message.startswith('class `') and '.py: ' in message:
         message = message.partition('.py: ')[2]
     return message
+
+
+def written(args: argparse.Namespace) -> str:
+    """What a command writes: the first of its arguments that says so."""
+    places = (getattr(args, name, None) for name in OUTPUTS)
+    return str(next((place for place in places if place), ''))
 
 
 def run_command(
@@ -69,7 +82,8 @@ def run_command(
         print(f'{parser.prog}: stopped', file=sys.stderr)
         return STOPPED
     except Exception as error:
-        message = one_line(error) if isinstance(error, USER_ERRORS) else config_mistake(error) or missing_extra(error)
+        is_known = isinstance(error, USER_ERRORS)
+        message = one_line(error, written(args)) if is_known else config_mistake(error) or missing_extra(error)
         if message is None:
             raise
         if os.environ.get('TRACEBACK') == '1':
@@ -88,6 +102,7 @@ def prepare_torch() -> None:
 
     A command that computes calls this once its arguments are checked, before its other heavy imports.
     """
+    leave_home_alone()
     from distill.base.memory import keep_freed_memory
 
     keep_freed_memory()

@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 
+from distill.base.caches import leave_home_alone
 from distill.base.packaged import CONFIG, Packaged, find, matching, packaged
 from distill.cli.arguments import check_can_write, find_config
 from distill.cli.command import run_command
@@ -107,6 +108,7 @@ def write_copy(path: str, target: Path) -> None:
     Raises:
         ValueError: The config cannot be read.
     """
+    leave_home_alone()
     from distill.base.files import write_text
     from distill.training.experiment import read_file
 

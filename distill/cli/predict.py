@@ -148,12 +148,18 @@ def print_report(report: 'Report', predictor: 'Predictor', args: argparse.Namesp
     if report.task == 'segmentation':
         most = ', '.join(f'{name} {100 * count / total:.1f} %' for name, count in report.counts.most_common(5))
     skipped = f', {len(report.skipped)} skipped' if report.skipped else ''
-    _say(console, f'{report.images} images{skipped}; {COUNTED[report.task]}: {most}')
+    images = '1 image' if report.images == 1 else f'{report.images} images'
+    _say(console, f'{images}{skipped}; {COUNTED[report.task]}: {most}')
     origin = predictor.model.describe()['model'].get('classes_from', '')
     if origin and origin not in ('the model', 'given'):
         _say(console, f'classes: {origin}')
     if not args.no_pictures:
         _say(console, f'pictures: {args.out / PICTURES}')
+        from distill.predict.pictures import numbered
+
+        titles = getattr(predictor.model, 'titles', predictor.classes)
+        if line := numbered(titles):
+            _say(console, line)
     _say(console, f'results: {report.path}')
 
 

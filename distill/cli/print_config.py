@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from distill.base.caches import leave_home_alone
 from distill.base.packaged import ENDINGS
 from distill.cli.arguments import (
     add_config_arguments,
@@ -37,6 +38,7 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> dict:
     """Print; returns the config as a dict."""
     check(args)
+    leave_home_alone()
     from backbones.files import atomic_write
     from distill.downstream.complete import complete
     from distill.training.experiment import read_config

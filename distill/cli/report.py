@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.api.checks import as_option, check_report
+from distill.base.caches import leave_home_alone
 from distill.cli.command import run_command
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> dict:
     """Write the report, print its main tables, and return the paths written."""
     check(args)
+    leave_home_alone()
     from rich.console import Console
 
     from distill.api.report import write_report

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from distill.base.caches import leave_home_alone
 from distill.base.packaged import MATRIX, find
 from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
 from distill.cli.command import run_command
@@ -54,6 +55,7 @@ def _launcher(args: argparse.Namespace) -> list[str]:
 def run(args: argparse.Namespace) -> dict:
     """Run the experiment, or what is left of it; returns the contents of transfer.json."""
     check(args)
+    leave_home_alone()
     from rich.console import Console
 
     from distill.api.transfer import transfer, transfer_plan

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import torch
 
+from distill.base.caches import leave_home_alone
 from distill.jobs.command import Command, Outcome, begun, die_with_parent
 
 FORK_MODULES = (
@@ -106,6 +107,7 @@ def prepare_forks(more: Sequence[str] = ()) -> None:
     Args:
         more: Further modules, of commands that need more. What is not installed is left to the command that needs it.
     """
+    leave_home_alone()
     for module in (*FORK_MODULES, *more):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)

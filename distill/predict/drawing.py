@@ -4,12 +4,11 @@ import colorsys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from distill.base.figures import GRID, INK, PAPER, SOFT
+from distill.base.fonts import composed, font_for, house_font
 
 Color = tuple[int, int, int]
 Box = tuple[float, float, float, float]
@@ -43,10 +42,20 @@ def ink_on(color: Color) -> Color:
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 130 else (255, 255, 255)
 
 
+def font(size_px: int, text: str = '') -> ImageFont.FreeTypeFont:
+    """The report's type, DejaVu Sans, or for a text with letters that it lacks a font of the machine that has them."""
+    return _face(font_for(text) or house_font(), size_px)
+
+
 @cache
-def font(size_px: int) -> ImageFont.FreeTypeFont:
-    """The report's type, DejaVu Sans, which comes with matplotlib and knows most scripts."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')), size_px)
+def _face(path: str, size_px: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size_px)
+
+
+def legible(name: str, index: int) -> str:
+    """The name of a class; its number in ``predictions.json`` where no font of this machine has its letters."""
+    name = composed(name)
+    return name if font_for(name) else f'class {index}'
 
 
 @dataclass(frozen=True)
@@ -106,8 +115,8 @@ def make_canvas(image: Image.Image, least: tuple[int, int] = (0, 0), draw: Calla
 
 def fitted(text: str, width_px: float, size_px: int) -> str:
     """A text on one line, cut so that it is no longer than a width."""
-    text = ' '.join(text.split())
-    face = font(size_px)
+    text = composed(' '.join(text.split()))
+    face = font(size_px, text)
     if face.getlength(text) <= width_px:
         return text
     while text and face.getlength(text + '…') > width_px:
@@ -120,7 +129,7 @@ class Labels:
 
     def __init__(self, canvas: Canvas):
         self.canvas, self.placed = canvas, list[Box]()
-        self.face, self.pad = font(canvas.type_px), max(2, canvas.type_px // 5)
+        self.pad = max(2, canvas.type_px // 5)
 
     def place(self, box: Box, text: str) -> tuple[Box, str]:
         """Find a place at a box: over it, under it, inside it; moved so that the label lies on the canvas.
@@ -130,7 +139,7 @@ class Labels:
         """
         width, height = self.canvas.image.size
         text = fitted(text, width - 2 * self.pad, self.canvas.type_px)
-        across = self.face.getlength(text) + 2 * self.pad
+        across = font(self.canvas.type_px, text).getlength(text) + 2 * self.pad
         down = self.canvas.type_px + 2 * self.pad
         left, top, right, bottom = box
         places = [(left, top - down), (left, top), (left, bottom), (left, bottom - down)]
@@ -146,7 +155,7 @@ class Labels:
         """Draw a label on its colour."""
         pen.rectangle(label, fill=color)
         middle = label[0] + self.pad, (label[1] + label[3]) / 2
-        pen.text(middle, text, fill=ink_on(color), font=self.face, anchor='lm')
+        pen.text(middle, text, fill=ink_on(color), font=font(self.canvas.type_px, text), anchor='lm')
 
 
 def _overlap(a: Box, b: Box) -> float:
@@ -184,7 +193,7 @@ def with_panel(canvas: Canvas, rows: Sequence[Row], more: str = '') -> Image.Ima
     step = round(size * (2.5 if has_bars else 1.7))
     pad = size
     lines = len(rows) + bool(more)
-    widest = max((font(size).getlength(' '.join(row.text.split())) for row in rows), default=0)
+    widest = max((font(size, row.text).getlength(' '.join(row.text.split())) for row in rows), default=0)
     wanted = max(16 * size, min(widest + 9 * size, 28 * size))
     columns = max(1, int((image.width - pad) // (wanted + pad))) if under and not has_bars else 1
     columns = min(columns, max(1, lines))
@@ -218,7 +227,7 @@ def _draw_row(pen: ImageDraw.ImageDraw, row: Row, x: float, y: float, width: flo
         pen.rectangle((x, y, x + size * 1.2, y + size * 1.3), fill=row.color, outline=SOFT)
         start = x + size * 1.8
     text = fitted(row.text, width - (start - x) - taken, size)
-    pen.text((start, middle), text, fill=INK, font=face, anchor='lm')
+    pen.text((start, middle), text, fill=INK, font=font(size, text), anchor='lm')
     pen.text((x + width, middle), row.value, fill=INK, font=face, anchor='rm')
     if row.share is not None:
         top, bottom = y + size * 1.45, y + size * 1.95

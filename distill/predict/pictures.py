@@ -1,9 +1,12 @@
 """The picture of each kind of prediction: classes beside a photo, boxes and masks on it, the colours of its parts."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw
 
 from distill.base.figures import short
+from distill.base.fonts import ADVICE, unreadable
 from distill.predict.drawing import (
     LARGEST_PX,
     Canvas,
@@ -11,6 +14,7 @@ from distill.predict.drawing import (
     Labels,
     Row,
     class_color,
+    legible,
     make_canvas,
     with_panel,
 )
@@ -25,13 +29,23 @@ EDGE = (20, 20, 20)
 NOTHING = (138, 141, 145)
 
 
+def numbered(names: Sequence[str]) -> str | None:
+    """A line about the classes that pictures call by their numbers, because no font of this machine draws the names."""
+    if not (lost := unreadable(names)):
+        return None
+    return (
+        f'no font of this machine has the letters of {len(lost)} of {len(names)} names of classes, such as '
+        f"'{lost[0]}': pictures show their numbers; {ADVICE}"
+    )
+
+
 def draw_classification(image: Image.Image, prediction: Classification) -> Image.Image:
     """A photo, and beside it the most probable classes with bars."""
     canvas = make_canvas(image, least=(14, 4))
     if not prediction.is_finite:
         return with_panel(canvas, [], 'no decision: the logits are not finite')
     rows = [
-        Row(one.title, percent(one.probability), OTHERS if place else FIRST, one.probability)
+        Row(legible(one.title, one.index), percent(one.probability), OTHERS if place else FIRST, one.probability)
         for place, one in enumerate(prediction.top)
     ]
     return with_panel(canvas, rows)
@@ -56,7 +70,7 @@ def draw_detection(image: Image.Image, prediction: Detection) -> Image.Image:
     labels = Labels(canvas)
     boxes = [canvas.box(box) for box in prediction.boxes.tolist()]
     names = [
-        f'{short(prediction.classes[label])} {score:.2f}'
+        f'{short(legible(prediction.classes[label], label))} {score:.2f}'
         for label, score in zip(prediction.labels.tolist(), prediction.scores.tolist(), strict=True)
     ]
     # The surest object chooses the place of its label first, and is drawn last.
@@ -99,7 +113,7 @@ def draw_segmentation(image: Image.Image, prediction: Segmentation) -> Image.Ima
     canvas = make_canvas(image, least=(14, 4), draw=add_labels)
     present = list(prediction.pixels.items())
     rows = [
-        Row(prediction.class_name(index), percent(count / labels.size), class_color(index))
+        Row(legible(prediction.class_name(index), index), percent(count / labels.size), class_color(index))
         for index, count in present[:LEGEND_ROWS]
     ]
     left = len(present) - len(rows)

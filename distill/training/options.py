@@ -26,6 +26,8 @@ SHORTCUTS = {
     'seed': 'seed of the run',
 }
 """Keys that stand for others, and what each sets."""
+CALL_KEYWORDS = ('student', 'teacher', 'resume', 'shifts', 'track', 'verbose')
+"""Keywords of `distill.train` that are no settings, and that a mistyped one may have meant."""
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 VARIABLES = {EPOCHS.key: EPOCHS.word, ITERS.key: ITERS.word}
 """Variables that configs have, which other settings are made of while a config is read, and the shortcut for each."""
@@ -98,10 +100,9 @@ def _check_names(config: Config, options: Mapping[str, Any]) -> None:
         if root in VARIABLES:
             raise ValueError(f'{key} is a variable, which nothing reads any more; give {VARIABLES[root]} in its place')
         if root not in known:
-            close = difflib.get_close_matches(root, known, n=1)
-            hint = (
-                f'did you mean {", ".join(close)}?' if close else f'{config.filename} has {", ".join(sorted(config))}'
-            )
+            close = difflib.get_close_matches(root, [*known, *CALL_KEYWORDS], n=1)
+            has = f'choose from {", ".join(SHORTCUTS)}, or what {config.filename} has: {", ".join(sorted(config))}'
+            hint = f'did you mean {close[0]}?' if close and close[0] != root else has
             raise ValueError(f"setting {key} sets '{root}', which nothing reads; {hint}")
 
 

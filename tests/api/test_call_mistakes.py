@@ -10,6 +10,8 @@ def test_mistakes_of_a_training(shapes, tmp_path):
     cases = [
         (dict(epoch=3), "sets 'epoch', which nothing reads; did you mean epochs?"),
         (dict(workdir='x'), 'did you mean work_dir?'),
+        (dict(teachr='x'), 'did you mean teacher?'),
+        (dict(progress=False), 'choose from epochs, iters, batch_size, lr, num_workers, seed, or what'),
         (dict(max_epochs=3), 'max_epochs is a variable.*give epochs in its place'),
         (dict(epochs=0), 'epochs is 0; give a whole number of 1 or more'),
         (dict(epochs=2, train_cfg=dict(max_epochs=3)), 'epochs and train_cfg.max_epochs set the same; drop one'),

@@ -66,6 +66,8 @@ def test_a_folder_of_one_level_and_a_folder_without_weights(tmp_path):
         ({'pretrained_cfg': {'file': '..'}}, 'pretrained_cfg.file'),
         ({'pretrained_cfg': {'url': 'file:///etc/passwd'}}, 'pretrained_cfg.url'),
         ({'pretrained_cfg': {'state_dict': {'a': 1}}}, 'pretrained_cfg.state_dict'),
+        ({'pretrained_cfg': {'custom_load': 'module:load'}}, 'pretrained_cfg.custom_load'),
+        ({'auto_map': {'AutoModel': 'modeling.Net'}}, 'auto_map'),
         ({'pretrained_cfg': {'input_size': [3, 0, 4]}}, 'input_size'),
         ({'pretrained_cfg': {'mean': [0.5, 0.5]}}, 'mean'),
         ({'pretrained_cfg': {'crop_pct': 'a lot'}}, 'crop_pct'),

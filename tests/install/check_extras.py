@@ -103,7 +103,7 @@ EXTRAS = {
     'robustness': Extra([DATA, *JUDGE], ('train robust-resnet-tiny_shapes', 'distill')),
     'distill': Extra([DATA, *JUDGE[1:4], *DISTIL], (TRAIN_DETECTOR, 'openmmlab')),
     'openmmlab': Extra([DATA, *JUDGE[1:2], *DISTIL[:3], *DENSE]),
-    'onnx,robustness': Extra(
+    'export': Extra(
         [
             f'{EXPORT} onnx torch',
             DATA,
@@ -221,8 +221,7 @@ def check(name: str, wheel: Path, folder: Path, shared: Path) -> list[str]:
             wrong.append(f'{name}: `{line}` does not say what to install\n{done.stderr}')
     if added := snapshot(folder / 'environment') - before:
         wrong.append(f'{name}: written among the installed packages: {", ".join(sorted(added)[:5])}')
-    # Libraries keep caches there, such as matplotlib's of fonts.
-    if added := {path for path in snapshot(home) if not path.startswith(('.cache/', '.config/matplotlib/'))}:
+    if added := snapshot(home):
         wrong.append(f'{name}: written to the home folder: {", ".join(sorted(added)[:5])}')
     return wrong
 
