@@ -134,7 +134,8 @@ def quantise(
         steps=[*manifest.steps, f'{options.precision}: {details["method"]}'],
         precision=options.precision,
         verification=None,
-        details={**manifest.details, 'quantised': details},
+        # What the fp32 file was verified by says nothing of this one.
+        details={key: value for key, value in manifest.details.items() if key != 'verified'} | {'quantised': details},
         **found,
     )
     quantised.write(out)
