@@ -44,6 +44,11 @@ def write_report(
     folders = [Path(folder) for folder in folders]
     out = Path(folders[0] if out is None else out)
     results = collect(folders, out)
+    merged = len(folders) > 1
+    if merged:
+        _check_replaceable(out / FILE_NAME)
+    # The folder comes first: no path with '..' leads through a folder that is not there.
+    (out / 'figures').mkdir(parents=True, exist_ok=True)
     if changes := artefact_changes(results, out):
         results['artefact_changes'] = changes
     if lessons := student_changes(results, out):
@@ -51,11 +56,6 @@ def write_report(
     before = results.pop('ledger', None)
     if ledger := ledger_entries(results):
         results['ledger'] = ledger
-    merged = len(folders) > 1
-    if merged:
-        _check_replaceable(out / FILE_NAME)
-    # The folder comes first: no path with '..' leads through a folder that is not there.
-    (out / 'figures').mkdir(parents=True, exist_ok=True)
     figures = draw_figures(results) | read_figures(results, out)
     parts = sections(results, figures)
     title = default_title(results) if title is None else title
