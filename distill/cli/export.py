@@ -22,8 +22,8 @@ from distill.robustness.sources import Source
 if TYPE_CHECKING:
     from distill.engines.artefact import Manifest
 
-QUANTISED, QUANTISED_SCENES = ('onnx', 'openvino', 'mnn'), ('onnx', 'openvino')
-"""Engines of int8: for classifiers, and for detectors and segmenters."""
+QUANTISED = ('onnx', 'openvino', 'mnn')
+"""Engines of int8 for a written file; the others quantise a network before it is written."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,10 +65,12 @@ def check(args: argparse.Namespace) -> None:
     model_arguments(args)
     if args.int8:
         check_int8_arguments(args)
-        able = QUANTISED if args.config is None else QUANTISED_SCENES
-        without = [name for name in args.to if name not in able]
+        without = [name for name in args.to if name not in QUANTISED]
         if without:
-            raise ValueError(f'--int8 is not of {without[0]}; leave it out of --to, or choose from {", ".join(able)}')
+            raise ValueError(
+                f'--int8 is not of {without[0]}, whose files are not quantised after they are written; leave it out of '
+                f'--to, or choose from {", ".join(QUANTISED)}'
+            )
     elif args.calibration is not None or args.keep is not None or args.accuracy_drop is not None:
         raise ValueError('--calibration, --keep and --accuracy-drop are of int8; add --int8, or leave them out')
     source = Source.parse(args.source)

@@ -31,6 +31,8 @@ TORCH, DEPLOYED = 'torch', 'deployed'
 """The engine that is torch itself, and the name of its stage."""
 EXACT = 'fp32'
 OOD_MEAN = 'OOD mean'
+SHOWN_POINTS = 0.05
+"""The least loss that is told: rounded to tenths, a smaller one is none."""
 
 
 @dataclass(frozen=True)
@@ -191,8 +193,9 @@ def changes(results: Results, chain: Chain) -> list[Change]:
 
 
 def losses(known: Iterable[Change]) -> list[Change]:
-    """The changes that lose measurably, the largest loss first."""
-    return sorted((one for one in known if one.points.sign < 0), key=lambda one: one.points.value)
+    """The changes that lose measurably, and more than reads as 0.0, the largest loss first."""
+    losing = (one for one in known if one.points.sign < 0 and one.points.value <= -SHOWN_POINTS)
+    return sorted(losing, key=lambda one: one.points.value)
 
 
 def ledger_sentences(results: Results) -> list[str]:

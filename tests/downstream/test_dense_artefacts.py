@@ -39,6 +39,7 @@ pytestmark = pytest.mark.slow
 WHOLE_TABLE = pytest.mark.skipif('ALL_FAMILIES' not in os.environ, reason='ALL_FAMILIES=1 runs the whole table')
 BLOCKED = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'cv2', 'distill', 'backbones')
 """What a script that runs an artefact does without."""
+WITH_MNN = [] if by_name('mnn').missing() else ['mnn']
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +53,7 @@ def exported(trained, data, tmp_path_factory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp('artefacts')
     for task, folder in (('mask', 'coco'), ('seg', 'ade20k')):
         command = [trained[task], '--config', FOLDER / CONFIGS[task], '--out', out, '--name', task, '--uint8']
-        command += ['--to', 'onnx', 'openvino', 'torch', '--data-root', data / folder, '--threads', '1']
+        command += ['--to', 'onnx', 'openvino', 'torch', *WITH_MNN, '--data-root', data / folder, '--threads', '1']
         assert export(list(map(str, command))) == 0
     return {task: out / f'{task}.onnx' for task in ('mask', 'seg')}
 
@@ -208,7 +209,7 @@ def coordinates(path: Path) -> set[str]:
 @pytest.mark.parametrize('task', ['mask', 'seg'])
 def test_int8_of_a_whole_model(exported, data, tmp_path, task):
     images = data / ('coco/train2017' if task == 'mask' else 'ade20k/images/training')
-    for suffix in ('.onnx', *(['.xml'] if find_spec('nncf') else [])):
+    for suffix in ('.onnx', *(['.xml'] if find_spec('nncf') else []), *(['.mnn'] if WITH_MNN else [])):
         path, out = exported[task].with_suffix(suffix), tmp_path / f'int8{suffix}'
         found = quantise(path, out, Options(calibration=images, shift='both', threads=1))
         assert (found.precision, found.calibration['images']) == ('int8', 8)
@@ -219,6 +220,11 @@ def test_int8_of_a_whole_model(exported, data, tmp_path, task):
             assert found.details['quantised']['agreement_pct'] > 80
         size = (50, 90)
         assert SceneArtefact(out, threads=1).show(np.asarray(picture(size)), size) is not None
+    if WITH_MNN:
+        assert 'activations stay in fp32' in found.details['quantised']['method']
+        assert found.dynamic == Manifest.read(exported[task]).dynamic
+        with pytest.raises(ValueError, match='mnn quantises all layers or none'):
+            quantise(exported[task].with_suffix('.mnn'), tmp_path / 'kept.mnn', Options(calibration=images, keep=1))
     if task == 'mask':
         kinds = coordinates(tmp_path / 'int8.onnx')
         assert {'layer', 'Exp', 'Mul'} <= kinds
@@ -289,8 +295,8 @@ def test_mistakes_are_one_line(trained, exported, data, tmp_path, capsys):
     assert 'lacks' in line_of(export, trained['seg'], '--config', config, '--images', data / 'coco' / 'val2017', *out)
     assert 'choose from onnx' in line_of(export, trained['mask'], '--config', config, *out, '--to', 'executorch')
     calibrated = ['--int8', '--calibration', data / 'coco' / 'train2017']
-    refused = line_of(export, trained['mask'], '--config', config, *out, '--to', 'mnn', *calibrated)
-    assert '--int8 is not of mnn' in refused
+    refused = line_of(export, trained['mask'], '--config', config, *out, '--to', 'torch', *calibrated)
+    assert '--int8 is not of torch' in refused
     tested = arguments('mask', data, tmp_path / 'work')
     assert 'of the task segmentation' in line_of(run_test, *tested, exported['seg'])
     for name in ('damaged.onnx', 'alone.onnx'):

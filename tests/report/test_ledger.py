@@ -7,7 +7,7 @@ import pytest
 from report_results import make_results, run_entry, save, suite_entries
 
 from distill.base.records import Cell
-from distill.report.ledger import chains, ledger_sentences, ledger_table, measures
+from distill.report.ledger import Change, chains, ledger_sentences, ledger_table, losses, measures
 from distill.report.ledger_entries import ledger_entries
 from distill.report.ledger_scenes import scene_ledger_sentences, scene_ledger_table
 from distill.report.plots_ledger import draw_ledger, spread
@@ -16,6 +16,7 @@ from distill.report.scores import transfers
 from distill.report.write import write_report
 from distill.results.per_image import Regions, per_image_file, write_per_image
 from distill.results.schema import validate
+from distill.results.statistics import Score
 
 STUDENT = 'robust_from_deit'
 
@@ -76,6 +77,9 @@ def test_the_sentence_names_the_links_that_lose(results):
     assert 'also from onnx fp32 to onnx int8: 3.0 points (95 % interval 2.8 to 3.2)' in int8
     assert 'no other link loses measurably. Shift by shift most is lost from teacher to student distilled on ' in half
     assert half.endswith(', sketch (6.4 points), adversarial (8.7 points).')
+    stages = chains(results)[0].stages[:2]
+    assert losses([Change(*stages, 'clean', Score(-0.04, -0.05, -0.01))]) == []
+    assert len(losses([Change(*stages, 'clean', Score(-0.06, -0.08, -0.01))])) == 1
     assert other == 'From deit_alone to other mean OOD accuracy goes from 53.2 to 53.2 %; no link loses measurably.'
 
 
