@@ -37,6 +37,7 @@ def export_model(
     tolerance: float = TOLERANCE,
     threads: int | None = None,
     config: str | os.PathLike | None = None,
+    data_root: str | os.PathLike | None = None,
     int8: Options | None = None,
     model_options: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -55,11 +56,13 @@ def export_model(
         uint8: Have the file normalise its images itself: it is shown them as they are decoded.
         batch: Images of a run, to fix it; None for any number where the engine can.
         fixed_size: Take images of the model's size only, which is exported sooner.
-        images: Folder of images to verify with; None for synthetic ones.
+        images: Folder of images to verify with; None for synthetic ones, and of a detector or segmenter for those of
+            the config's test set.
         count: How many of them at the most.
         tolerance: How far an output may be from the model's, relative to the largest one.
         threads: Of the engines while they verify; None for their own choice.
         config: Config of a detector or segmenter, whose checkpoint ``source`` is.
+        data_root: Folder of the config's data in place of the one that it names.
         int8: How to quantise, to write an int8 file beside each.
         model_options: Arguments of `backbones.load`, such as ``input_size``.
         progress: Show what is done.
@@ -87,7 +90,9 @@ def export_model(
             largest = _largest(given)
             if not isinstance(source, (str, os.PathLike)):
                 raise ValueError('a config is for the checkpoint of a detector or segmenter; leave it out for a module')
-            exported = export_dense(config, source, out, name, wish, status.update, largest)
+            exported = export_dense(config, source, out, name, wish, status.update, largest, data_root)
+        elif data_root is not None:
+            raise ValueError('a data root is of a config; leave it out, or give images')
         else:
             loaded = _load(source, given)
             exported = export_classifier(loaded, out, name, wish, status.update)

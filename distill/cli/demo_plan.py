@@ -142,9 +142,10 @@ def show_end(console: 'Console', results: Mapping, scores: 'Table', work: Path) 
     """
     from distill.report.headline import three_sentences
     from distill.report.ledger import ledger_sentences
+    from distill.report.ledger_scenes import scene_ledger_sentences
 
     console.print()
-    for sentence in (*three_sentences(results), *ledger_sentences(results)):
+    for sentence in (*three_sentences(results), *ledger_sentences(results), *scene_ledger_sentences(results)):
         if sentence:
             console.print(sentence)
     console.print(scores)

@@ -8,12 +8,12 @@ robust-backbones export work_dirs/detector/epoch_12.pth --config detector.py --t
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.api.checks import as_option, check_export
-from distill.cli.arguments import add_model_arguments, check_at_least, find_config, model_arguments
+from distill.cli.arguments import add_model_arguments, check_at_least, check_is_folder, find_config, model_arguments
 from distill.cli.command import prepare_torch, run_command
 from distill.cli.quantise import add_int8_arguments, check_int8_arguments, int8_options
 from distill.engines import MODULES
@@ -22,8 +22,8 @@ from distill.robustness.sources import Source
 if TYPE_CHECKING:
     from distill.engines.artefact import Manifest
 
-QUANTISED, QUANTISED_SCENES = ('onnx', 'openvino', 'mnn'), ('onnx', 'openvino')
-"""Engines of int8: for classifiers, and for detectors and segmenters."""
+QUANTISED = ('onnx', 'openvino', 'mnn')
+"""Engines of int8 for a written file; the others quantise a network before it is written."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,8 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--fixed-size', action='store_true', help="take images of the model's size only, even of a "
                         'fully convolutional model: exported sooner')  # fmt: skip
     parser.add_argument('--config', help='a detector or segmenter: its config, by path or name')
+    parser.add_argument('--data-root', type=Path, metavar='DIR', help="with --config: folder of its data, in place of "
+                        'the one that it names')  # fmt: skip
     verify = parser.add_argument_group('verification')
-    verify.add_argument('--images', type=Path, metavar='DIR', help='images to verify with (default: synthetic ones)')
+    verify.add_argument('--images', type=Path, metavar='DIR', help='images to verify with (default: synthetic '
+                        "ones; with --config those of its test set)")  # fmt: skip
     verify.add_argument('--count', type=int, default=16, metavar='N', help='how many of them (%(default)s)')
     verify.add_argument('--tolerance', type=float, default=1e-4, metavar='X', help='difference that is allowed, '
                         'relative to the largest output (%(default)s)')  # fmt: skip
@@ -62,10 +65,12 @@ def check(args: argparse.Namespace) -> None:
     model_arguments(args)
     if args.int8:
         check_int8_arguments(args)
-        able = QUANTISED if args.config is None else QUANTISED_SCENES
-        without = [name for name in args.to if name not in able]
+        without = [name for name in args.to if name not in QUANTISED]
         if without:
-            raise ValueError(f'--int8 is not of {without[0]}; leave it out of --to, or choose from {", ".join(able)}')
+            raise ValueError(
+                f'--int8 is not of {without[0]}, whose files are not quantised after they are written; leave it out of '
+                f'--to, or choose from {", ".join(QUANTISED)}'
+            )
     elif args.calibration is not None or args.keep is not None or args.accuracy_drop is not None:
         raise ValueError('--calibration, --keep and --accuracy-drop are of int8; add --int8, or leave them out')
     source = Source.parse(args.source)
@@ -76,8 +81,12 @@ def check(args: argparse.Namespace) -> None:
         args.config = find_config(args.config)
         if args.features is not None:
             raise ValueError('--features is of classifiers; leave it out beside --config')
+        if args.data_root is not None:
+            check_is_folder(args.data_root, 'data root', 'give the folder of the data')
         if source.file is None or not source.file.is_file():
             raise FileNotFoundError(f"checkpoint '{args.source}' does not exist; --config needs one beside it")
+    elif args.data_root is not None:
+        raise ValueError('--data-root is of --config; add that, or give --images')
     check_export(args.to, args.out, args.images, as_option)
 
 
@@ -91,8 +100,8 @@ def run(args: argparse.Namespace) -> dict:
     from distill.api.export import export_model
     from distill.base.screen import result_table
 
-    names = ('name', 'features', 'uint8', 'batch', 'fixed_size', 'images', 'count', 'tolerance', 'threads', 'config')
-    given = {name: getattr(args, name) for name in names}
+    names = ('name', 'features', 'uint8', 'batch', 'fixed_size', 'images', 'count', 'tolerance', 'threads')
+    given = {name: getattr(args, name) for name in (*names, 'config', 'data_root')}
     exported = export_model(
         args.source,
         args.out,
@@ -110,7 +119,14 @@ def run(args: argparse.Namespace) -> dict:
         agreement = '–' if verified is None or verified.agreement is None else f'{verified.agreement:.1%}'
         rows.append([one.path.name, m.precision, f'{one.size_mb:.1f}', takes, difference, agreement])
     console = Console()
-    head = [Column('file', overflow='fold'), 'type', 'MB', 'takes', 'difference', 'top-1']
+    head = [
+        Column('file', overflow='fold'),
+        'type',
+        'MB',
+        'takes',
+        'difference',
+        'top-1' if args.config is None else 'agrees',
+    ]
     console.print(result_table(head, rows, numbers=(2, 4, 5)))
     for line in _remarks([one.manifest for one in exported]):
         console.print(line, soft_wrap=True)
@@ -122,7 +138,18 @@ def _remarks(manifests: Sequence['Manifest']) -> list[str]:
     """What the table does not tell, a line each."""
     shown = {f'{one.verification.count} images ({one.verification.images})' for one in manifests if one.verification}
     fixed = dict.fromkeys(reason for one in manifests if (reason := one.details.get('fixed_because')))
-    return [f'verified on {one}' for one in sorted(shown)] + [f'sizes are fixed: {reason}' for reason in fixed]
+    scored = dict.fromkeys(line for one in manifests if (line := _scored(one.details.get('verified', {}))))
+    lines = [f'verified on {one}' for one in sorted(shown)]
+    return [*lines, *scored, *(f'sizes are fixed: {reason}' for reason in fixed)]
+
+
+def _scored(verified: Mapping) -> str:
+    """Scores of a detector or segmenter and of its file on annotated images, or why there are none."""
+    if verified.get('scores'):
+        sides = [f'{name} {one["model"]:.4f} of the model, {one["file"]:.4f} of the file'
+                 for name, one in verified['scores'].items()]  # fmt: skip
+        return f'{"; ".join(sides)} ({verified["scored_images"]} annotated images)'
+    return f'mAP and mIoU are not compared: {verified["not_scored"]}' if 'not_scored' in verified else ''
 
 
 def main(argv: Sequence[str] | None = None) -> int:

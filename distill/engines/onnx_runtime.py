@@ -193,17 +193,27 @@ def check_safe(path: str | os.PathLike) -> Any:
                 f"'{path}' has the operator {node.domain}::{node.op_type}, which needs a library of code, and none is "
                 'loaded; export it with the operators of ONNX only'
             )
-    folder = path.resolve().parent
     for tensor in (tensor for graph in graphs for tensor in _tensors(graph)):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        location = next((one.value for one in tensor.external_data if one.key == 'location'), '')
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _check_location(path, [one.value for one in tensor.external_data if one.key == 'location'])
+    return model
+
+
+def _check_location(path: Path, locations: Sequence[str]) -> None:
+    """Check that the data of a tensor lie in the folder of its file.
+
+    Args:
+        path: The file.
+        locations: All that the tensor tells; of several ONNX Runtime takes the last, and others another one.
+    """
+    folder = path.absolute().parent  # Not that of what a link leads to: ONNX Runtime starts here.
+    for location in locations or ['']:
         file = folder / location
-        if not location or Path(location).is_absolute() or not file.resolve().is_relative_to(folder):
+        inside = file.resolve().is_relative_to(folder.resolve())
+        if not location or Path(location).is_absolute() or not inside:
             raise ValueError(f"'{path}' has weights at '{location}', outside its folder; export it as one file")
         if not file.is_file():
             raise FileNotFoundError(f"'{path}' has weights in '{file}', which does not exist; copy both files")
-    return model
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
@@ -220,11 +230,14 @@ def _tensors(graph: Any) -> Iterator[Any]:
     yield from getattr(graph, 'initializer', ())
     for sparse in getattr(graph, 'sparse_initializer', ()):
         yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from [*([attribute.t] if attribute.HasField('t') else []), *attribute.tensors]
-            for inner in [*([attribute.g] if attribute.HasField('g') else []), *attribute.graphs]:
-                yield from _tensors(inner)
+    defaults = getattr(graph, 'attribute_proto', ())
+    for attribute in (*defaults, *(one for node in graph.node for one in node.attribute)):
+        yield from [*([attribute.t] if attribute.HasField('t') else []), *attribute.tensors]
+        single = [attribute.sparse_tensor] if attribute.HasField('sparse_tensor') else []
+        for sparse in [*single, *attribute.sparse_tensors]:
+            yield from (sparse.values, sparse.indices)
+        for inner in [*([attribute.g] if attribute.HasField('g') else []), *attribute.graphs]:
+            yield from _tensors(inner)
 
 
 def _options(threads: int | None) -> Any:

@@ -1,16 +1,19 @@
 """Exports a whole detector or segmenter: deployed, written by each engine, verified on real images, and described."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from mmengine.config import Config
 
 from distill.base import folders
 from distill.base.packaged import find
 from distill.downstream.graphs.deployed import resize_of, scene_graph, takes_any_size
 from distill.downstream.inference import SceneModel, first_dataset, load_scene_model
 from distill.engines import Engine
-from distill.export.dense_job import Job, ShownImage, largest_of
+from distill.export.dense_job import Job, ShownImage, Truth, largest_of
 from distill.export.files import Exported, Wish, installed_engines, write_files
+from distill.export.scene_metrics import SceneMetrics, read_test
 
 ENGINES = ('onnx', 'openvino', 'mnn', 'torch')
 """Engines that run what a detector or segmenter needs: suppression, RoIAlign, sizes that depend on the image."""
@@ -26,6 +29,7 @@ def export_dense(
     wish: Wish,
     tell: Callable[[str], None] = lambda line: None,
     largest: tuple[int, int] | None = None,
+    data_root: str | os.PathLike | None = None,
 ) -> list[Exported]:
     """Export a detector or segmenter, and verify each file in its own engine.
 
@@ -39,6 +43,7 @@ def export_dense(
         largest: Height and width of the largest image that the artefact is to take, after resizing: the network then
             sees images that are filled up to this size. None takes it from the images to verify with, if the backbone
             looks at all of an image, or at windows, or if one size is wished; others take any size.
+        data_root: Folder of the test set in place of the config's.
 
     Returns:
         What was written, in the order of the engines.
@@ -52,7 +57,8 @@ def export_dense(
     engines = check_dense(checkpoint, wish)
     scene = load_scene_model(checkpoint, find(os.fspath(config)), 'cpu')
     resize = resize_of(scene.config, scene.steps)
-    files = choose_files(scene, wish.images, wish.count)
+    settings = scene.config if data_root is None else read_test(config, data_root)
+    files = choose_files(settings, wish.images, wish.count)
     shown = [ShownImage.of(scene, path) for path in files]
     tell('deploying')
     if largest is None and (wish.fixed_size or not takes_any_size(scene.network)):
@@ -62,7 +68,7 @@ def export_dense(
         _check_sizes(shown, graph.largest)
         tell(f'the network sees one size: images of up to {graph.largest[0]}x{graph.largest[1]} (height x width)')
     about = {'checkpoint': os.fspath(checkpoint), 'resize': resize, 'images': os.fspath(files[0].parent)}
-    job = Job(scene, graph, shown, wish, about)
+    job = Job(scene, graph, shown, wish, about, truth_of(scene, config, data_root, files))
     return write_files(os.fspath(checkpoint), engines, out, name, job.make, tell)
 
 
@@ -86,7 +92,26 @@ def check_dense(checkpoint: str | os.PathLike, wish: Wish) -> list[Engine]:
     return engines
 
 
-def choose_files(scene: SceneModel, folder: Path | None, count: int) -> list[Path]:
+def truth_of(
+    scene: SceneModel, config: str | os.PathLike, data_root: str | os.PathLike | None, files: Sequence[Path]
+) -> Truth | str:
+    """What the config's test set has annotated in images; or in words why that is not known.
+
+    Args:
+        scene: The model.
+        config: Its config.
+        data_root: Folder of the test set in place of the config's.
+        files: The images.
+    """
+    try:
+        metrics = SceneMetrics(read_test(config, data_root), scene.classes, 'the checkpoint')
+        found = Truth(metrics, metrics.places_of(files))
+    except (ValueError, OSError) as error:
+        return str(error)
+    return found if found.known else f"no image of '{files[0].parent}' is in the config's test set"
+
+
+def choose_files(config: Config, folder: Path | None, count: int) -> list[Path]:
     """Images to verify with, evenly chosen from a folder, or else from the test set of the model's config.
 
     Raises:
@@ -94,7 +119,7 @@ def choose_files(scene: SceneModel, folder: Path | None, count: int) -> list[Pat
         ValueError: It holds no images.
     """
     if folder is None:
-        dataset = first_dataset(scene.config)
+        dataset = first_dataset(config)
         prefix = dataset.get('data_prefix') or {}
         folder = Path(dataset.get('data_root') or '', prefix.get('img') or prefix.get('img_path') or '')
     if not folder.is_dir():

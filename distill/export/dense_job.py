@@ -4,15 +4,16 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from distill.downstream.graphs.deployed import SceneGraph, palette_of
 from distill.downstream.inference import DETECTION, SceneModel
+from distill.downstream.loading import damaged, decode_array
 from distill.downstream.seen import seen_in_training
 from distill.engines import Converter, Engine, Names, by_name
 from distill.engines.artefact import Manifest, Verification, artefact_sha256
@@ -21,11 +22,37 @@ from distill.engines.scenes import IMAGES, SIZE, Objects, as_input, objects_of
 from distill.engines.tracing import exported_program
 from distill.export.compare_scenes import SceneComparison, compare_labels, compare_objects
 from distill.export.files import Exported, Wish, versions
+from distill.export.scene_metrics import SceneMetrics
 from distill.export.verify import first_differing_layer
 from distill.training.seen import SEEN
 
 AGREEMENT = {'detection': 0.99, 'segmentation': 0.999}
 """The least share of objects or pixels that agree."""
+SCORE, SCORE_OF_ONE = 0.001, 0.1
+"""By how much mAP and mIoU may differ: by the first on many images, by the second divided by their number on few."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is annotated in the images to verify with.
+
+    Attributes:
+        metrics: The config's test.
+        places: Of each image in its test set; None for one that it does not have.
+    """
+
+    metrics: SceneMetrics
+    places: Sequence[int | None]
+
+    @property
+    def known(self) -> dict[int, int]:
+        """Places in the test set, and among the images to verify with."""
+        return {place: index for index, place in enumerate(self.places) if place is not None}
+
+    def scores(self, found: Sequence[Any]) -> dict[str, float]:
+        """Box mAP and mask mAP, or mIoU, of what was found in the images."""
+        known = self.known
+        return self.metrics.scores(lambda place, image, size: found[known[place]], list(known))
 
 
 @dataclass(frozen=True)
@@ -38,9 +65,15 @@ class ShownImage:
 
     @classmethod
     def of(cls, scene: SceneModel, path: Path) -> 'ShownImage':
-        """An image file as the test pipeline of a model shows it."""
-        with Image.open(path) as opened:
-            image = np.asarray(opened.convert('RGB'))
+        """An image file as the test pipeline of a model shows it.
+
+        Raises:
+            ValueError: It cannot be decoded.
+        """
+        try:
+            image = np.ascontiguousarray(decode_array(path.read_bytes())[:, :, ::-1])
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow's for a damaged PNG is the last one.
+            raise damaged(str(path), error) from None
         sample = scene.sample(image)
         return cls(sample, sample['inputs'].numpy()[::-1].transpose(1, 2, 0), (image.shape[0], image.shape[1]))
 
@@ -59,6 +92,7 @@ class Job:
         shown: Images to verify with.
         wish: What is exported.
         about: What the manifest tells of its origin.
+        truth: What is annotated in the images; or why that is not known, in words.
     """
 
     def __init__(
@@ -68,6 +102,7 @@ class Job:
         shown: Sequence[ShownImage],
         wish: Wish,
         about: dict,
+        truth: Truth | str = 'no annotations were given',
     ):
         self.scene, self.graph, self.shown, self.about = scene, graph, shown, about
         self.tolerance, self.threads = wish.tolerance, wish.threads
@@ -79,6 +114,7 @@ class Job:
         self.inputs = [self._inputs(one) for one in shown]
         self.expected = [self._eager(one, inputs) for one, inputs in zip(shown, self.inputs, strict=True)]
         self.onnx: Path | None = None
+        self.truth = truth
 
     def make(self, engine: Engine, path: Path, folder: Path) -> Exported:
         """Write, verify and describe the file of one engine."""
@@ -154,7 +190,39 @@ class Job:
                 f'differ by up to {comparison.max_difference:.1e}; {least:.1%} and {self.tolerance:.0e} are asked for; '
                 f'{where}'
             )
-        return comparison
+        return replace(comparison, details={**comparison.details, **self._scored(found)})
+
+    @cached_property
+    def _own_scores(self) -> dict[str, float] | str:
+        """The model's scores on the images, or why there are none."""
+        if isinstance(self.truth, str):
+            return self.truth
+        try:
+            return self.truth.scores(self.expected)
+        except ValueError as error:  # Nothing that counts is annotated in these images.
+            return str(error)
+
+    def _scored(self, found: Sequence[Any]) -> dict[str, Any]:
+        """The scores of what was found beside the model's, for the manifest.
+
+        Raises:
+            ValueError: They differ by too much.
+        """
+        own = self._own_scores
+        if isinstance(own, str) or isinstance(self.truth, str):
+            return {'scores': None, 'not_scored': own}
+        scores, count = self.truth.scores(found), len(self.truth.known)
+        limit = max(SCORE, SCORE_OF_ONE / count)
+        for name, score in scores.items():
+            if not abs(score - own[name]) <= limit:
+                raise ValueError(
+                    f'its {name} is {score:.4f} on {count} images, and the model has {own[name]:.4f}; '
+                    f'a difference of {limit:.4f} is allowed'
+                )
+        sides = {
+            name: {'model': own[name], 'file': score, 'difference': score - own[name]} for name, score in scores.items()
+        }
+        return {'scores': sides, 'scored_images': count}
 
     def _manifest(self, engine: Engine, comparison: SceneComparison) -> Manifest:
         scene, graph = self.scene, self.graph

@@ -15,7 +15,7 @@ from distill.report.fingerprint import (
 )
 from distill.report.headline import headline
 from distill.report.ledger import ledger_sentences, ledger_table
-from distill.report.ledger_scenes import scene_ledger_table
+from distill.report.ledger_scenes import scene_chains, scene_ledger_sentences, scene_ledger_table
 from distill.report.scores import (
     corrupted_suites,
     judged_runs,
@@ -46,6 +46,11 @@ CAPTIONS = {
     'shape_bias': 'Shape bias by class: the share of shape decisions among the cue-conflict images that were decided '
     'for the shape or the texture. Vertical lines: all classes together.',
 }
+SCENES = (
+    ' Of detectors and segmenters: the score on clean and on corrupted images, and the share of the first that is left '
+    'in the second.'
+)
+"""Added to the ledger's caption where it has any."""
 MARKER_ROLES = ' Diamond: teacher; ring: student alone; disc: student distilled'
 LINE_ROLES = ' Dashed: teachers; dotted: alone; solid: distilled.'
 ROLES = {
@@ -71,7 +76,8 @@ def sections(results: Results, figures: Collection[str]) -> list[Section]:
         for name in CAPTIONS
     }
     metrics = metric_tables(results)
-    ledger = [Paragraph(text) for text in ledger_sentences(results)]
+    told = [*ledger_sentences(results), *scene_ledger_sentences(results)]
+    ledger = [Paragraph(text) for text in told]
     ledgers = [ledger_table(results), scene_ledger_table(results)]
     parts = [
         Section('answer', '', headline(results)),
@@ -119,6 +125,8 @@ def _corruptions(results: Results, figures: Collection[str], tables: list[Table]
 
 
 def _caption(results: Results, name: str) -> str:
+    if name == 'ledger' and scene_chains(results):
+        return CAPTIONS[name] + SCENES
     return CAPTIONS[name] + (ROLES.get(name, '') if transfers(results) else '')
 
 

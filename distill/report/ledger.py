@@ -4,7 +4,7 @@ A chain goes from the teacher to the distilled student and on to its artefacts, 
 that was trained alone stands beside it. Each link has a difference of two runs on the same images.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,6 +31,8 @@ TORCH, DEPLOYED = 'torch', 'deployed'
 """The engine that is torch itself, and the name of its stage."""
 EXACT = 'fp32'
 OOD_MEAN = 'OOD mean'
+SHOWN_POINTS = 0.05
+"""The least loss that is told: rounded to tenths, a smaller one is none."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,18 @@ def chains(results: Results) -> list[Chain]:
         start = [Stage(TEACHER, pair.teacher)] if pair and pair.teacher in judged else []
         start.append(Stage(STUDENT if pair else MODEL, source))
         alone = Stage(ALONE, pair.reference) if pair and pair.reference in judged else None
-        deployed = [Stage(DEPLOYED, run) for run, artefact in made.items() if artefact['engine'] == TORCH]
-        found += [Chain((*start, *deployed, *end), alone) for end in _ends(made)]
-        if deployed and not _ends(made):
-            found.append(Chain((*start, *deployed), alone))
+        found += [Chain((*start, *end), alone) for end in ends(made)]
     return found
 
 
-def _ends(made: Mapping[str, ArtefactRecord]) -> list[tuple[Stage, ...]]:
-    """The last stages of each chain: the fp32 artefact of an engine, and one that is less precise if there is any."""
-    ends = []
+def ends(made: Mapping[str, ArtefactRecord]) -> list[tuple[Stage, ...]]:
+    """The last stages of each chain: the deployed form, the fp32 artefact of an engine, and a less precise one if any.
+
+    Args:
+        made: The artefacts of one model, by what they are called.
+    """
+    deployed = tuple(Stage(DEPLOYED, run) for run, artefact in made.items() if artefact['engine'] == TORCH)
+    found = []
     for engine in dict.fromkeys(artefact['engine'] for artefact in made.values() if artefact['engine'] != TORCH):
         stages = {
             run: Stage(f'{engine} {artefact["precision"]}', run)
@@ -103,8 +107,8 @@ def _ends(made: Mapping[str, ArtefactRecord]) -> list[tuple[Stage, ...]]:
         }
         exact = tuple(stage for run, stage in stages.items() if made[run]['precision'] == EXACT)
         others = [stage for stage in stages.values() if stage not in exact]
-        ends += [(*exact[:1], other) for other in others] or [exact[:1]]
-    return ends
+        found += [(*deployed, *exact[:1], other) for other in others] or [(*deployed, *exact[:1])]
+    return found or ([deployed] if deployed else [])
 
 
 def measures(results: Results) -> list[str]:
@@ -156,36 +160,97 @@ def _stage_cell(results: Results, before: Stage | None, stage: Stage, measure: s
     return Cell(f'{score.value:.1f}', score.value, f'{points.text} [{points.note}]', points.mark)
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a link gains or loses.
+
+    Attributes:
+        before: The stage that it starts from.
+        after: The stage that it leads to.
+        measure: What both are measured by.
+        points: Of the second minus the first.
+    """
+
+    before: Stage
+    after: Stage
+    measure: str
+    points: Score
+
+
+def links_of(chain: Chain) -> list[tuple[Stage, Stage]]:
+    """The links of a chain, and the one from the student alone to the distilled one: what distillation has done."""
+    return [*chain.links, *((chain.alone, stage) for stage in chain.stages if chain.alone and stage.name == STUDENT)]
+
+
+def changes(results: Results, chain: Chain) -> list[Change]:
+    """What each link of a chain gains or loses by each measure; what was not measured is left out."""
+    return [
+        Change(*link, measure, points)
+        for measure in measures(results)
+        for link in links_of(chain)
+        if (points := measure_change(results, link, measure))
+    ]
+
+
+def losses(known: Iterable[Change]) -> list[Change]:
+    """The changes that lose measurably, and more than reads as 0.0, the largest loss first."""
+    losing = (one for one in known if one.points.sign < 0 and one.points.value <= -SHOWN_POINTS)
+    return sorted(losing, key=lambda one: one.points.value)
+
+
 def ledger_sentences(results: Results) -> list[str]:
     """For each chain what it keeps, and the link on which most is lost; chains that are not known are left out."""
-    return [text for chain in chains(results) if (text := _sentence(results, chain))]
+    return [text for chain in chains(results) if (text := chain_sentence(results, chain))]
 
 
-def _sentence(results: Results, chain: Chain) -> str:
-    measure = measures(results)[-1]
-    first, last = (measure_score(results, chain.stages[index].run, measure) for index in (0, -1))
-    links = [*chain.links, *_distillation(chain)]
-    changes = {link: change for link in links if (change := measure_change(results, link, measure))}
-    if not first or not last or len(changes) < len(links):
+def chain_sentence(results: Results, chain: Chain) -> str:
+    """What a chain keeps, and the link on which most is lost, on the mean of the shifts and on each; or nothing."""
+    main, known = measures(results)[-1], changes(results, chain)
+    first, last = (measure_score(results, chain.stages[index].run, main) for index in (0, -1))
+    of_main = [one for one in known if one.measure == main]
+    if not first or not last or len(of_main) < len(links_of(chain)):
         return ''
-    what = 'mean OOD accuracy' if measure == OOD_MEAN else f'{suite_label(measure).lower()} accuracy'
+    what = 'mean OOD accuracy' if main == OOD_MEAN else f'{suite_label(main).lower()} accuracy'
     text = (
         f'From {chain.stages[0].run} to {chain.stages[-1].run} {what} goes from {first.value:.1f} to {last.value:.1f} %'
     )
-    losing = sorted((link for link in changes if changes[link].sign < 0), key=lambda link: changes[link].value)
+    return text + most_lost(of_main) + _by_shift(results, known)
+
+
+def most_lost(known: Sequence[Change]) -> str:
+    """The end of a sentence about a chain: the link on which most is lost, and the others that lose.
+
+    Args:
+        known: The changes of its links by one measure.
+    """
+    losing = losses(known)
     if not losing:
-        return f'{text}; no link loses measurably.'
-    most, *others = [_lost(link, changes[link]) for link in losing]
+        return '; no link loses measurably.'
+    most, *others = [f'{_link(one)}: {_lost(one)} (95 % interval {_interval(one)})' for one in losing]
     rest = f'also {", ".join(others)}' if others else 'no other link loses measurably'
-    return f'{text}. Most is lost {most}; {rest}.'
+    return f'. Most is lost {most}; {rest}.'
 
 
-def _distillation(chain: Chain) -> list[tuple[Stage, Stage]]:
-    """What distillation has done, as a link: from the student alone to the distilled one."""
-    return [(chain.alone, stage) for stage in chain.stages if chain.alone and stage.name == STUDENT]
+def _by_shift(results: Results, known: Sequence[Change]) -> str:
+    """The link on which most is lost on each shift; nothing for one shift, which the sentence before is about."""
+    shifts = shifted_suites(results)
+    worst = {name: losing[0] for name in shifts if (losing := losses(one for one in known if one.measure == name))}
+    if len(shifts) < 2 or not worst:
+        return ''
+    on: dict[str, list[str]] = {}
+    for name, one in worst.items():
+        on.setdefault(_link(one), []).append(f'{suite_label(name).lower()} ({_lost(one)})')
+    told = [f'{link} on {", ".join(names)}' for link, names in on.items()]
+    return f' Shift by shift most is lost {"; ".join(told)}.'
 
 
-def _lost(link: tuple[Stage, Stage], change: Score) -> str:
-    before, after = link
-    interval = f'{-change.high:.1f} to {-change.low:.1f}'
-    return f'from {before.name} to {after.name}: {-change.value:.1f} points (95 % interval {interval})'
+def _link(change: Change) -> str:
+    return f'from {change.before.name} to {change.after.name}'
+
+
+def _lost(change: Change) -> str:
+    return f'{-change.points.value:.1f} points'
+
+
+def _interval(change: Change) -> str:
+    return f'{-change.points.high:.1f} to {-change.points.low:.1f}'

@@ -3,232 +3,199 @@
 Top-1, mAP and mIoU do not compare; the share of each that is left under corruption does, in percent of the clean score.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from distill.base.records import SEVERITIES, Cell, cells_of
+from distill.base.records import SEVERITIES
 from distill.report.entries import DOWNSTREAM, backbone, downstream, scene_name
-from distill.report.ledger import ALONE, STUDENT, TEACHER
+from distill.report.ledger import ALONE, STUDENT, TEACHER, Chain, Change, Stage, ends, most_lost
+from distill.report.scene_changes import PER_IMAGE, lessons
 from distill.report.scores import suite_cells, suite_score
 from distill.report.tables import Cell as TableCell
 from distill.report.tables import Column, Table, difference_cell, number_cell
-from distill.results.entries import ArtefactChange, Results, StudentChange
-from distill.results.per_image import PerImage, cell_key, paired_bootstrap, read_per_image
+from distill.results.entries import Results
 from distill.results.statistics import Score
 
 METRICS = {'detection': 'bbox_mAP', 'segmentation': 'mIoU'}
 LABELS = {'detection': 'box mAP', 'segmentation': 'mIoU'}
 STAGES = {'detection': 'detector', 'segmentation': 'segmenter'}
-PER_IMAGE = 'P', 'mPC'
+BACKBONE = 'backbone'
+CLEAN, CORRUPTED = PER_IMAGE
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A detector or segmenter, and its artefact.
+class SceneChain:
+    """The stages from a teacher, or from a detector or segmenter, to an artefact.
 
     Attributes:
         section: ``detection`` or ``segmentation``.
-        model: The entry of the model.
-        artefact: The entry of the artefact.
+        chain: The stages; the run of each is its ``checkpoint``.
+        entries: Their entries, by ``checkpoint``.
+        model: The entry of the detector or segmenter.
     """
 
     section: str
+    chain: Chain
+    entries: Mapping[str, dict]
     model: dict
-    artefact: dict
 
-    @property
-    def name(self) -> str:
-        """Name of the artefact's file."""
-        return Path(self.artefact['checkpoint']).name
+    def value(self, stage: Stage, score: str) -> float | None:
+        """The score of a stage in percent, on clean or on corrupted images; None if it was not tested on them."""
+        entry, metric = self.entries[stage.run], METRICS[self.section]
+        if score == CLEAN:
+            return 100 * entry[metric]
+        under = entry.get('corruption', {}).get(metric)
+        return 100 * under['mPC'] if under else None
+
+    def kept(self, stage: Stage) -> float | None:
+        """The share of the clean score that is left under corruption, in percent."""
+        return self.entries[stage.run].get('corruption', {}).get(METRICS[self.section], {}).get('rPC_pct')
 
 
-def exported(results: Results) -> Iterator[Exported]:
-    """Every artefact of a detector or segmenter, with the model that it was exported from."""
+def scene_chains(results: Results) -> list[SceneChain]:
+    """A chain for each artefact that no other is made of, and for each student that was not exported."""
+    taught = {id(lesson.student): lesson for lesson in lessons(results)}
+    found = []
     for section in DOWNSTREAM:
-        entries = downstream(results, section)
-        for entry in entries:
-            source = entry.get('artefact', {}).get('weights_sha256')
-            for model in entries:
-                if source is not None and 'artefact' not in model and model.get('weights_sha256') == source:
-                    yield Exported(section, model, entry)
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """A student among detectors or segmenters, and those that it is to be seen beside.
-
-    Attributes:
-        section: ``detection`` or ``segmentation``.
-        student: The entry of the student that learned from a teacher.
-        teacher: The entry of the teacher; None if it was not tested.
-        alone: The entry of the same model on the same backbone without a teacher, if possible of the same seed and
-            on the same images; None if there is none.
-    """
-
-    section: str
-    student: dict
-    teacher: dict | None
-    alone: dict | None
-
-
-def lessons(results: Results) -> Iterator[Lesson]:
-    """Every detector or segmenter that learned from a teacher."""
-    for section in DOWNSTREAM:
-        models = [entry for entry in downstream(results, section) if 'artefact' not in entry]
-        for student in models:
-            if 'teacher' not in student:
+        known = downstream(results, section)
+        for model in known:
+            source, lesson = model.get('weights_sha256'), taught.get(id(model))
+            made = {
+                entry['checkpoint']: entry
+                for entry in known
+                if source is not None and entry.get('artefact', {}).get('weights_sha256') == source
+            }
+            if 'artefact' in model or not (made or lesson):
                 continue
-            digest = student['teacher']['weights_sha256']
-            teacher = next((model for model in models if model.get('weights_sha256') == digest), None)
-            same = [
-                model
-                for model in models
-                if model is not teacher
-                and 'teacher' not in model
-                and all(model.get(key) == student.get(key) for key in ('config', 'backbone'))
-            ]
-            alone = min(same, key=lambda model, student=student: _apart(model, student), default=None)
-            yield Lesson(section, student, teacher, alone)
+            stages = [Stage(STUDENT if lesson else STAGES[section], model['checkpoint'])]
+            entries = {model['checkpoint']: model, **made}
+            alone = None
+            if lesson and lesson.teacher is not None:
+                stages.insert(0, Stage(TEACHER, lesson.teacher['checkpoint']))
+                entries[lesson.teacher['checkpoint']] = lesson.teacher
+            if lesson and lesson.alone is not None:
+                alone = Stage(ALONE, lesson.alone['checkpoint'])
+                entries[alone.run] = lesson.alone
+            artefacts = {path: entry['artefact'] for path, entry in made.items()}
+            for end in ends(artefacts) or [()]:
+                found.append(SceneChain(section, Chain((*stages, *end), alone), entries, model))
+    return found
 
 
-def _apart(model: dict, student: dict) -> tuple[bool, bool]:
-    """Whether two entries are of other seeds, and of other corruptions in training."""
-    seen = [entry.get('corruption', {}).get('seen_kinds', []) for entry in (model, student)]
-    return model.get('seed') != student.get('seed'), seen[0] != seen[1]
+def scene_change(results: Results, before: str, after: str, score: str) -> Score | None:
+    """The points from one checkpoint to another on the same images; None if they were not compared."""
+    compared = [
+        *((one, one['teacher'], one['student']) for one in results.get('student_changes', [])),
+        *((one, one['model'], one['artefact']) for one in results.get('artefact_changes', [])),
+    ]
+    for one, first, second in compared:
+        if (one['score'], first, second) == (score, before, after):
+            return Score(one['difference_points'], *one['ci95_points'])
+    return None
 
 
-def student_changes(results: Results, out: Path) -> list[StudentChange]:
-    """Compare each student with its teacher image by image, as `artefact_changes` does."""
-    changes: list[StudentChange] = []
-    for lesson in lessons(results):
-        if lesson.teacher is not None:
-            names = {'teacher': lesson.teacher['checkpoint'], 'student': lesson.student['checkpoint']}
-            for found in _changes(lesson.teacher, lesson.student, out):
-                changes.append({'section': lesson.section, **names, **found})  # type: ignore[typeddict-item]
-    return changes
+def scene_link_changes(results: Results, one: SceneChain) -> list[Change]:
+    """What each link of a chain gains or loses, on clean and on corrupted images, where that is known."""
+    return [
+        Change(*link, score, points)
+        for score in PER_IMAGE
+        for link in one.chain.links
+        if (points := scene_change(results, link[0].run, link[1].run, score))
+    ]
 
 
-def artefact_changes(results: Results, out: Path) -> list[ArtefactChange]:
-    """Compare each artefact with its model image by image, on clean images and on the mean over the cells.
-
-    Args:
-        results: Results whose paths start at a folder.
-        out: That folder.
-
-    Raises:
-        ValueError: A file of scores by image is damaged.
-    """
-    changes: list[ArtefactChange] = []
-    for pair in exported(results):
-        names = {'model': pair.model['checkpoint'], 'artefact': pair.artefact['checkpoint']}
-        for found in _changes(pair.model, pair.artefact, out):
-            changes.append({'section': pair.section, **names, **found})  # type: ignore[typeddict-item]
-    return changes
+def scene_ledger_sentences(results: Results) -> list[str]:
+    """For each chain what it keeps, and the link on which most is lost."""
+    return [scene_sentence(results, one) for one in scene_chains(results)]
 
 
-def _changes(before: dict, after: dict, out: Path) -> Iterator[dict]:
-    """What is gained or lost from one entry to another by each score, where both were tested on the same images."""
-    for score in PER_IMAGE:
-        records = [_records(entry, score, out) for entry in (after, before)]
-        if not all(records) or records[0].keys() != records[1].keys():
-            continue
-        new, old = (list(record.values()) for record in records)
-        if any(list(one.images) != list(new[0].images) for one in (*new, *old)):
-            continue  # Tests of other images, which have no pairs.
-        change = paired_bootstrap(new, old)
-        yield {
-            'score': score,
-            'difference_points': change.value,
-            'ci95_points': [change.low, change.high],
-            'images': len(new[0].images),
-        }
+def scene_sentence(results: Results, one: SceneChain) -> str:
+    """What a chain keeps, and the link on which most is lost; then what its backbone keeps as a classifier."""
+    stages = one.chain.stages
+    measured = all(one.value(stage, CORRUPTED) is not None for stage in stages)
+    score, where = (CORRUPTED, 'under corruption') if measured else (CLEAN, 'on clean images')
+    first, last = (one.value(stages[place], score) for place in (0, -1))
+    names = [scene_name(one.entries[stages[place].run]) for place in (0, -1)]
+    label = LABELS[one.section]
+    text = f'From {names[0]} to {names[1]} {label} {where} goes from {first:.1f} to {last:.1f} %'
+    known = [change for change in scene_link_changes(results, one) if change.measure == score]
+    if len(stages) == 1:
+        text = f'{names[0]} has {first:.1f} % {label} {where}.'
+    elif len(known) < len(one.chain.links):
+        text += '; its links were not all compared image by image (test them with --per-image).'
+    else:
+        text += most_lost(known)
+    return text + (_kept_sentence(results, one) if measured else '')
 
 
-def _records(entry: dict, score: str, out: Path) -> dict[str, PerImage]:
-    """What was found on each image in the cells of a score; empty where a file is missing."""
-    if 'per_image' not in entry:
-        return {}
-    cells: list[Cell | None] = [None]
-    if score == 'mPC':
-        under = entry.get('corruption', {})
-        cells = [*cells_of(under.get('kinds', ()), under.get('severities', ()))]
-    paths = {str(cell): out / entry['per_image'] / f'{cell_key(cell)}.npz' for cell in cells}
-    return {key: read_per_image(path) for key, path in paths.items() if path.is_file()}
+def _kept_sentence(results: Results, one: SceneChain) -> str:
+    """What is kept under corruption by a backbone and by the detector or segmenter on it; or nothing."""
+    scores, share = backbone_scores(results, one), one.kept(Stage('', one.model['checkpoint']))
+    if scores is None or scores[2] is None or share is None:
+        return ''
+    return (
+        f' Under the same corruptions its backbone {backbone(one.model)} keeps {scores[2]:.1f} % of its clean top-1, '
+        f'and the {STAGES[one.section]} {share:.1f} % of its clean {LABELS[one.section]}.'
+    )
 
 
 def scene_ledger_table(results: Results) -> Table | None:
     """Backbone, teacher, student, artefact: clean score, score under corruption, and the share of one in the other."""
-    groups, shown = [], []
-    taught = {id(lesson.student): lesson for lesson in lessons(results)}
-    for pair in exported(results):
-        lesson = taught.get(id(pair.model))
-        model = _student_rows(results, lesson) if lesson else [_row(pair.section, pair.model)]
-        shown.append(id(pair.model))
-        artefact = _with_changes(
-            _row(pair.section, pair.artefact),
-            results.get('artefact_changes', []),
-            {'model': pair.model['checkpoint'], 'artefact': pair.artefact['checkpoint']},
-        )
-        groups.append([*_backbone_row(results, pair.model), *model, artefact])
-    groups += [_student_rows(results, lesson) for key, lesson in taught.items() if key not in shown]
+    groups = [_rows(results, one) for one in scene_chains(results)]
     if not groups:
         return None
     texts = [Column(label, number=False) for label in ('Model', 'Stage', 'Score')]
     columns = [*texts, Column('Clean', '%'), Column('Corrupted', '%'), Column('Kept', '% of clean')]
     notes = [
         'Corrupted: mean over the same kinds and severities. Below the scores of a student and of an artefact the '
-        'points since its teacher and its model, with the 95 % interval of a bootstrap over the images that both were '
+        'points since the stage before, with the 95 % interval of a bootstrap over the images that both were '
         'tested on (`test --per-image`).'
     ]
     return Table('From the teacher to the artefact', columns, groups, notes)
 
 
-def _student_rows(results: Results, lesson: Lesson) -> list[list[TableCell]]:
-    """The teacher, the student that was trained alone, and the student."""
-    rows = [
-        _row(lesson.section, entry, stage)
-        for entry, stage in ((lesson.teacher, TEACHER), (lesson.alone, ALONE))
-        if entry is not None
-    ]
-    student = _row(lesson.section, lesson.student, STUDENT)
-    if lesson.teacher is None:
-        return [*rows, student]
-    names = {'teacher': lesson.teacher['checkpoint'], 'student': lesson.student['checkpoint']}
-    return [*rows, _with_changes(student, results.get('student_changes', []), names)]
+def _rows(results: Results, one: SceneChain) -> list[list[TableCell]]:
+    """The backbone, then the stages; the student that was trained alone stands before the distilled one."""
+    scores = backbone_scores(results, one)
+    rows = []
+    if scores:
+        name = backbone(one.model)
+        numbers = [number_cell(value) for value in scores]
+        rows.append([TableCell(name, run=name), TableCell(BACKBONE), TableCell('top-1'), *numbers])
+    before: Stage | None = None
+    for stage in one.chain.stages:
+        if one.chain.alone and stage.name == STUDENT:
+            rows.append(_row(results, one, one.chain.alone, None))
+        rows.append(_row(results, one, stage, before))
+        before = stage
+    return rows
 
 
-def _backbone_row(results: Results, model: dict) -> list[list[TableCell]]:
-    """A backbone as a classifier, in the cells of its detector's or segmenter's test; none if it was not judged."""
-    name, under = backbone(model), model.get('corruption', {})
+def _row(results: Results, one: SceneChain, stage: Stage, before: Stage | None) -> list[TableCell]:
+    texts = scene_name(one.entries[stage.run]), stage.name, LABELS[one.section]
+    cells = []
+    for score in PER_IMAGE:
+        cell = number_cell(one.value(stage, score))
+        change = scene_change(results, before.run, stage.run, score) if before else None
+        if change is not None:
+            points = difference_cell(change)
+            cell = TableCell(cell.text, cell.sort, f'{points.text} [{points.note}]', points.mark)
+        cells.append(cell)
+    return [*map(TableCell, texts), *cells, number_cell(one.kept(stage))]
+
+
+def backbone_scores(results: Results, one: SceneChain) -> tuple[float | None, float | None, float | None] | None:
+    """Top-1 of a backbone as a classifier in the cells of its detector's test: clean, corrupted, and the share kept.
+
+    Returns:
+        In percent; None for what was not measured, and for all if the backbone was not judged.
+    """
+    name, under = backbone(one.model), one.model.get('corruption', {})
     clean, known = suite_score(results, name, 'clean'), suite_cells(results, name, 'corruption')
     if clean is None:
-        return []
+        return None
     places = [SEVERITIES.index(severity) for severity in under.get('severities', ())]
     values = [known[kind][place] for kind in under.get('kinds', ()) if kind in known for place in places]
     measured = bool(values) and len(values) == len(under['kinds']) * len(places)
     corrupted = sum(values) / len(values) if measured else None
-    kept = 100 * corrupted / clean.value if corrupted is not None and clean.value else None
-    numbers = [number_cell(value) for value in (clean.value, corrupted, kept)]
-    return [[TableCell(name, run=name), TableCell('backbone'), TableCell('top-1'), *numbers]]
-
-
-def _row(section: str, entry: dict, stage: str = '') -> list[TableCell]:
-    under = entry.get('corruption', {}).get(METRICS[section], {})
-    clean = 100 * entry[METRICS[section]]
-    corrupted = 100 * under['mPC'] if under else None
-    artefact = entry.get('artefact')
-    own = f'{artefact["engine"]} {artefact["precision"]}' if artefact else STAGES[section]
-    values = number_cell(clean), number_cell(corrupted), number_cell(under.get('rPC_pct'))
-    return [TableCell(scene_name(entry)), TableCell(stage or own), TableCell(LABELS[section]), *values]
-
-
-def _with_changes(row: list[TableCell], changes: Iterable[Mapping], names: Mapping[str, str]) -> list[TableCell]:
-    """A row with the points since the stage before it below its two scores, where they are known."""
-    for change in changes:
-        if all(change[role] == name for role, name in names.items()):
-            place = 3 + PER_IMAGE.index(change['score'])
-            points = difference_cell(Score(change['difference_points'], *change['ci95_points']))
-            cell = row[place]
-            row[place] = TableCell(cell.text, cell.sort, f'{points.text} [{points.note}]', points.mark)
-    return row
+    return clean.value, corrupted, 100 * corrupted / clean.value if corrupted is not None and clean.value else None

@@ -204,6 +204,38 @@ class StudentChange(SceneChange):
     student: str
 
 
+class LedgerStage(TypedDict):
+    """A run in its place in a chain of the ledger; of a detector or segmenter its ``checkpoint``."""
+
+    stage: str
+    run: str
+
+
+class LedgerLink(TypedDict):
+    """What is gained or lost from one stage of a chain to another by a measure."""
+
+    before: str
+    after: str
+    measure: str
+    difference_points: float
+    ci95_points: list[float]
+
+
+class _LedgerChain(TypedDict):
+    section: Literal['classification', 'detection', 'segmentation']
+    stages: list[LedgerStage]
+    links: list[LedgerLink]
+    most_lost: LedgerLink | None
+    sentence: str
+
+
+class LedgerChain(_LedgerChain, total=False):
+    """The chain from a teacher to an artefact: an entry of ``ledger``."""
+
+    alone: str
+    backbone: str
+
+
 class DataRecord(TypedDict, total=False):
     """The images of a suite: where they lie, how many there are, and the hash of their paths and sizes."""
 
@@ -242,4 +274,5 @@ class Results(_Results, total=False):
     segmentation: dict
     artefact_changes: list[ArtefactChange]
     student_changes: list[StudentChange]
+    ledger: list[LedgerChain]
     provenance: Provenance

@@ -225,6 +225,25 @@ EXPLAINED_PAIR = Fields(
     },
     {'root': text(), 'seed': OCCURRENCES},
 )
+LINK = Fields(
+    {
+        'before': text(),
+        'after': text(),
+        'measure': text(),
+        'difference_points': POINTS,
+        'ci95_points': list_of(ANY_NUMBER, 2),
+    }
+)
+LEDGER_CHAIN = Fields(
+    {
+        'section': text('classification|detection|segmentation', "'classification', 'detection' or 'segmentation'"),
+        'stages': list_of(Fields({'stage': text(), 'run': text()})),
+        'links': list_of(LINK),
+        'most_lost': nullable(LINK),
+        'sentence': text(),
+    },
+    {'alone': text(), 'backbone': text()},
+)
 PROVENANCE = Fields(
     {},
     {
@@ -259,6 +278,7 @@ SECTIONS: dict[str, Check] = {
     'segmentation': SEGMENTATION,
     'artefact_changes': list_of(ARTEFACT_CHANGE),
     'student_changes': list_of(STUDENT_CHANGE),
+    'ledger': list_of(LEDGER_CHAIN),
     'provenance': PROVENANCE,
 }
 

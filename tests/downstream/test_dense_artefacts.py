@@ -28,15 +28,18 @@ from distill.engines.artefact import Manifest
 from distill.engines.scenes import SceneArtefact
 from distill.export import dense_job
 from distill.export.compare_scenes import Objects, compare_labels, compare_objects
+from distill.export.dense import truth_of
 from distill.export.dense_job import ShownImage
 from distill.export.files import Wish
 from distill.export.quantise.artefact import Options, quantise
+from distill.export.scene_metrics import SceneMetrics
 from distill.predict import load_predictor
 
 pytestmark = pytest.mark.slow
 WHOLE_TABLE = pytest.mark.skipif('ALL_FAMILIES' not in os.environ, reason='ALL_FAMILIES=1 runs the whole table')
 BLOCKED = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'cv2', 'distill', 'backbones')
 """What a script that runs an artefact does without."""
+WITH_MNN = [] if by_name('mnn').missing() else ['mnn']
 
 
 @pytest.fixture(scope='module')
@@ -48,9 +51,9 @@ def trained(whole_run) -> dict[str, Path]:
 def exported(trained, data, tmp_path_factory) -> dict[str, Path]:
     """A detector with masks and a segmenter, as the command exports them."""
     out = tmp_path_factory.mktemp('artefacts')
-    for task, folder in (('mask', 'coco/val2017'), ('seg', 'ade20k/images/validation')):
+    for task, folder in (('mask', 'coco'), ('seg', 'ade20k')):
         command = [trained[task], '--config', FOLDER / CONFIGS[task], '--out', out, '--name', task, '--uint8']
-        command += ['--to', 'onnx', 'openvino', 'torch', '--images', data / folder, '--threads', '1']
+        command += ['--to', 'onnx', 'openvino', 'torch', *WITH_MNN, '--data-root', data / folder, '--threads', '1']
         assert export(list(map(str, command))) == 0
     return {task: out / f'{task}.onnx' for task in ('mask', 'seg')}
 
@@ -91,6 +94,43 @@ def test_the_manifest_tells_all_that_a_user_needs(exported):
     assert manifest.verification.agreement == 1
     assert manifest.verification.count == 4
     assert any(step.startswith('batch norms folded') for step in manifest.steps)
+    for task, names in (('mask', {'bbox_mAP', 'segm_mAP'}), ('seg', {'mIoU'})):
+        verified = Manifest.read(exported[task]).details['verified']
+        assert verified['scores'].keys() == names
+        assert verified['scored_images'] == 4
+        assert all(abs(one['difference']) <= 1e-3 for one in verified['scores'].values())
+
+
+def perfect(metrics: SceneMetrics, place: int) -> Objects:
+    """What is annotated in an image, as a detector would find it."""
+    truth = metrics.dataset[place]['data_samples'].gt_instances
+    boxes, labels = truth.bboxes.tensor.numpy(), truth.labels.numpy()
+    return Objects(boxes, np.ones(len(boxes), np.float32), labels, truth.masks.to_ndarray().astype(bool))
+
+
+def test_scores_are_of_the_images_that_were_shown_and_refuse_a_file(trained, data, monkeypatch):
+    config, folder = FOLDER / CONFIGS['mask'], data / 'coco' / 'val2017'
+    scene = load_scene_model(trained['mask'], config, 'cpu')
+    files = [Path('elsewhere.jpg'), *sorted(folder.iterdir())[1:3]]
+    truth = truth_of(scene, config, data / 'coco', files)
+    assert truth.places[0] is None
+    found = [None, *(perfect(truth.metrics, place) for place in truth.known)]
+    assert truth.scores(found) == {'bbox_mAP': 1, 'segm_mAP': pytest.approx(1)}
+    monkeypatch.setattr(dense_job.Job, '__init__', lambda self, expected: vars(self).update(expected=expected))
+    job = dense_job.Job(found)
+    job.truth = truth
+    assert job._scored(found)['scores']['bbox_mAP'] == {'model': 1, 'file': 1, 'difference': 0}
+    assert job._scored(found)['scored_images'] == 2
+    lost = [None, *(Objects(one.boxes[1:], one.scores[1:], one.labels[1:], one.masks[1:]) for one in found[1:])]
+    with pytest.raises(ValueError, match=r'its bbox_mAP is 0\.\d+ on 2 images, and the model has 1\.0000'):
+        job._scored(lost)
+    for root, known, why in (
+        (data / 'none', files, 'does not exist'),
+        (data / 'coco', files[:1], "in the config's test set"),
+    ):
+        job = dense_job.Job(found)
+        job.truth = truth_of(scene, config, root, known)
+        assert why in job._scored(found)['not_scored']
 
 
 @pytest.mark.parametrize('task', ['mask', 'seg'])
@@ -169,16 +209,22 @@ def coordinates(path: Path) -> set[str]:
 @pytest.mark.parametrize('task', ['mask', 'seg'])
 def test_int8_of_a_whole_model(exported, data, tmp_path, task):
     images = data / ('coco/train2017' if task == 'mask' else 'ade20k/images/training')
-    for suffix in ('.onnx', *(['.xml'] if find_spec('nncf') else [])):
+    for suffix in ('.onnx', *(['.xml'] if find_spec('nncf') else []), *(['.mnn'] if WITH_MNN else [])):
         path, out = exported[task].with_suffix(suffix), tmp_path / f'int8{suffix}'
         found = quantise(path, out, Options(calibration=images, shift='both', threads=1))
         assert (found.precision, found.calibration['images']) == ('int8', 8)
         assert 'RGB' in found.details['channels']
         assert found.details['quantised']['compared'] == 8
+        assert 'verified' not in found.details
         if task == 'seg':
             assert found.details['quantised']['agreement_pct'] > 80
         size = (50, 90)
         assert SceneArtefact(out, threads=1).show(np.asarray(picture(size)), size) is not None
+    if WITH_MNN:
+        assert 'activations stay in fp32' in found.details['quantised']['method']
+        assert found.dynamic == Manifest.read(exported[task]).dynamic
+        with pytest.raises(ValueError, match='mnn quantises all layers or none'):
+            quantise(exported[task].with_suffix('.mnn'), tmp_path / 'kept.mnn', Options(calibration=images, keep=1))
     if task == 'mask':
         kinds = coordinates(tmp_path / 'int8.onnx')
         assert {'layer', 'Exp', 'Mul'} <= kinds
@@ -249,8 +295,8 @@ def test_mistakes_are_one_line(trained, exported, data, tmp_path, capsys):
     assert 'lacks' in line_of(export, trained['seg'], '--config', config, '--images', data / 'coco' / 'val2017', *out)
     assert 'choose from onnx' in line_of(export, trained['mask'], '--config', config, *out, '--to', 'executorch')
     calibrated = ['--int8', '--calibration', data / 'coco' / 'train2017']
-    refused = line_of(export, trained['mask'], '--config', config, *out, '--to', 'mnn', *calibrated)
-    assert '--int8 is not of mnn' in refused
+    refused = line_of(export, trained['mask'], '--config', config, *out, '--to', 'torch', *calibrated)
+    assert '--int8 is not of torch' in refused
     tested = arguments('mask', data, tmp_path / 'work')
     assert 'of the task segmentation' in line_of(run_test, *tested, exported['seg'])
     for name in ('damaged.onnx', 'alone.onnx'):

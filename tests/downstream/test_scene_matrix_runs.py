@@ -9,7 +9,8 @@ from distill.matrix.collect import collect, to_markdown, to_tables
 from distill.matrix.load import load_matrix
 from distill.matrix.plan import evaluations, score_folders, trainings
 from distill.report.collect import collect as merge
-from distill.report.ledger_scenes import scene_ledger_table, student_changes
+from distill.report.ledger_scenes import scene_ledger_table
+from distill.report.scene_changes import student_changes
 
 STUDENT = """
 _base_ = '{base}'

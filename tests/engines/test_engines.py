@@ -110,18 +110,33 @@ def test_weights_of_openvino_that_are_cut_or_gone(written, tmp_path):
         by_name('openvino').open(path)
 
 
-@pytest.mark.parametrize('location', ['../secret.bin', '/etc/passwd', 'link.bin'])
-def test_onnx_reads_no_data_outside_its_folder(location, written, tmp_path):
+@pytest.mark.parametrize('location', ['../secret.bin', '/etc/passwd', 'link.bin', 'inside.bin ../secret.bin', ''])
+@pytest.mark.parametrize('place', ['initializer', 'constant', 'sparse', 'function'])
+def test_onnx_reads_no_data_outside_its_folder(location, place, written, tmp_path):
     onnx = pytest.importorskip('onnx')
     inside = tmp_path / 'inside'
     inside.mkdir()
     (tmp_path / 'secret.bin').write_bytes(bytes(1000))
     os.symlink(tmp_path / 'secret.bin', inside / 'link.bin')
+    (inside / 'inside.bin').write_bytes(bytes(1000))
     model = onnx.load(of(written, 'onnx'))
-    tensor = model.graph.initializer[0]
-    tensor.ClearField('raw_data')
+    tensor = onnx.TensorProto(name='t', data_type=onnx.TensorProto.FLOAT, dims=[4])
     tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.append(onnx.StringStringEntryProto(key='location', value=location))
+    # The last of several is the one that is read.
+    entries = [onnx.StringStringEntryProto(key='location', value=one) for one in location.split()]
+    tensor.external_data.extend(entries)
+    if place == 'initializer':
+        model.graph.initializer.append(tensor)
+    elif place == 'constant':
+        model.graph.node.append(onnx.helper.make_node('Constant', [], ['c'], value=tensor))
+    else:
+        sparse = onnx.SparseTensorProto(values=tensor, dims=[4])
+        node = onnx.helper.make_node('Constant', [], ['c'])
+        node.attribute.append(onnx.AttributeProto(name='sparse_value', type=11, sparse_tensor=sparse))
+        if place == 'sparse':
+            model.graph.node.append(node)
+        else:
+            model.functions.add(name='f', domain='mine').attribute_proto.extend(node.attribute)
     (inside / 'x.onnx').write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match='outside its folder; export it as one file'):
         by_name('onnx').open(inside / 'x.onnx')

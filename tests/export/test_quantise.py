@@ -230,6 +230,8 @@ def test_mistakes_are_one_line_and_leave_no_file(folder, tmp_path):
         (path, Options(calibration=tmp_path / 'one'), 'has one image; give one of 2 or more'),
         (path, Options(calibration=images, images=1), '1 calibration images say nothing'),
         (path, Options(calibration=images, keep_fp32=['neck']), "layer 'neck' is unknown; choose from stem, blocks.0"),
+        (path, Options(calibration=images, keep=5), 'nothing would be in int8: the network has 5 layers'),
+        (path, Options(calibration=images, keep_fp32=['blocks'], keep=2), '3 are named to stay in fp32 and 2 more are'),
         (path, Options(calibration=images, keep=1, accuracy_drop=1.0), 'give one of them'),
         (path, Options(calibration=images, accuracy_drop=1.0), 'give their folder'),
         (path, Options(calibration=images, accuracy_drop=1.0, config='x.py'), 'this file is of classification; leave'),

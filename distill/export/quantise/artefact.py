@@ -134,7 +134,8 @@ def quantise(
         steps=[*manifest.steps, f'{options.precision}: {details["method"]}'],
         precision=options.precision,
         verification=None,
-        details={**manifest.details, 'quantised': details},
+        # What the fp32 file was verified by says nothing of this one.
+        details={key: value for key, value in manifest.details.items() if key != 'verified'} | {'quantised': details},
         **found,
     )
     quantised.write(out)
@@ -186,6 +187,12 @@ class _Int8:
                 'openvino'
             )
         self.named = chosen_layers(self.quantiser.layers, options.keep_fp32)
+        left = len(self.quantiser.layers) - len(self.named)
+        if self.quantiser.can_keep and (options.keep or 0) >= left:
+            raise ValueError(
+                f'nothing would be in int8: the network has {len(self.quantiser.layers)} layers, of which '
+                f'{len(self.named)} are named to stay in fp32 and {options.keep or 0} more are to; keep fewer'
+            )
         self.found: dict = {'method': self.quantiser.method}
 
     def write(self, out: Path) -> dict:

@@ -63,12 +63,9 @@ def _openvino_bf16(path: Path, out: str | os.PathLike) -> None:
 
 
 def _mnn_fp16(path: Path, out: str | os.PathLike) -> None:
-    import MNN
+    from distill.export.quantise.mnn import convert, mark_of
 
-    from distill.export.quantise.mnn import convert
-
-    mark = MNN.nn.load_module_from_file(os.fspath(path), [], []).get_info().get('bizCode', '')
-    convert(path, out, mark, '--fp16')
+    convert(path, out, mark_of(path), '--fp16')
 
 
 WAYS: dict[tuple[str, str], tuple[Write, str]] = {

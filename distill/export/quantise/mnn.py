@@ -1,7 +1,8 @@
 """Quantise files of MNN by its offline quantiser, in a process of its own, because it may end with a signal.
 
 Of its methods ``EMA`` is used. ``KL`` and ``ADMM`` of MNN 3.6 end with a segmentation fault on networks that torch has
-exported, and they alone would know layers to leave out.
+exported, and they alone would know layers to leave out. The quantiser shows a network images and nothing else: of a
+detector or segmenter, which takes the size of the image too, MNN's converter writes the weights in 8 bits.
 """
 
 import json
@@ -21,6 +22,7 @@ from distill.export.quantise.quantiser import Task
 BATCH = 4
 QUANTISE = 'import sys, _tools; sys.exit(not _tools.mnnquant(["mnnquant", *sys.argv[1:]]))'
 """The extension alone: `MNN.tools` installs packages and reports its use."""
+NO_LAYERS = 'MNN keeps no layers in fp32; leave --keep, --keep-fp32 and --accuracy-drop out'
 
 
 class Mnn:
@@ -32,11 +34,6 @@ class Mnn:
     layers: list[str] = []
 
     def __init__(self, task: Task):
-        if task.calibration.sizes:
-            raise ValueError(
-                f"'{task.path}' takes the size of an image beside it, and MNN's quantiser gives images only; take onnx "
-                'or openvino for int8'
-            )
         if task.manifest.dtype != 'float32':
             raise ValueError(
                 f"'{task.path}' takes {task.manifest.dtype} images, and MNN's quantiser normalised ones only; export "
@@ -91,7 +88,35 @@ class Mnn:
 
     def write_only(self, out: str | os.PathLike, layer: str, calibration: Calibration) -> None:
         """MNN quantises everything or nothing."""
-        raise ValueError('MNN keeps no layers in fp32; leave --keep, --keep-fp32 and --accuracy-drop out')
+        raise ValueError(NO_LAYERS)
+
+
+class MnnWeights:
+    """The weights of a detector or segmenter; see `Quantiser`."""
+
+    can_keep = False
+    fixed = ()
+    method = "MNN's converter, int8 weights per channel; activations stay in fp32"
+    layers: list[str] = []
+
+    def __init__(self, task: Task):
+        self.task = task
+
+    def write(self, out: str | os.PathLike, keep: Collection[str] = ()) -> None:
+        """See `Quantiser.write`."""
+        convert(self.task.path, out, mark_of(self.task.path), '--weightQuantBits', '8')
+
+    def write_only(self, out: str | os.PathLike, layer: str, calibration: Calibration) -> None:
+        """MNN quantises everything or nothing."""
+        raise ValueError(NO_LAYERS)
+
+
+def mark_of(path: str | os.PathLike) -> str:
+    """What a file of MNN says of axes of any size, see `distill.engines.mnn`."""
+    with caught_output():
+        import MNN
+
+        return MNN.nn.load_module_from_file(os.fspath(path), [], []).get_info().get('bizCode', '')
 
 
 def convert(path: Path, out: str | os.PathLike, mark: str, *options: str) -> None:
@@ -116,6 +141,6 @@ def convert(path: Path, out: str | os.PathLike, mark: str, *options: str) -> Non
         raise ValueError(f"MNN does not convert '{path}' ({last_line(printed) or 'it does not say why'})")
 
 
-def make(task: Task) -> Mnn:
+def make(task: Task) -> Mnn | MnnWeights:
     """The quantiser of a file of MNN."""
-    return Mnn(task)
+    return MnnWeights(task) if task.calibration.sizes else Mnn(task)
