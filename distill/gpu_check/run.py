@@ -9,9 +9,9 @@ from pathlib import Path
 
 from distill.base.files import write_json
 from distill.gpu_check.machine import about
-from distill.gpu_check.plan import PARTS
+from distill.gpu_check.plan import ON_CPU, PARTS
 from distill.gpu_check.rows import FAILED, NOT_REACHED, Row
-from distill.gpu_check.starts import Worker, prepare, start, stop
+from distill.gpu_check.starts import Worker, can_fork, prepare, start, stop
 
 STARTS = 4
 """Workers that a part has at the most, one after the other: each crash costs the start of another."""
@@ -151,10 +151,20 @@ class Frame:
     only: Sequence[str]
 
     def order(self) -> list[str]:
-        """The parts in the order in which they begin; on the CPU the shortest first, so that most are reached."""
+        """The parts in the order in which they begin."""
         if self.device == 'cuda':
             return list(self.parts)
-        return sorted(self.parts, key=lambda part: (PARTS[part].alone, PARTS[part].share))
+        return sorted(self.parts, key=lambda part: ON_CPU.index(part) if part in ON_CPU else len(ON_CPU))
+
+    def is_alone(self, part: str) -> bool:
+        """Whether nothing may run beside a part: it measures the speed of a card."""
+        return PARTS[part].alone and self.device == 'cuda'
+
+    def has_room(self, part: str, running: Sequence[Running]) -> bool:
+        """Whether a part can begin beside those that run."""
+        return not running or (
+            len(running) < self.jobs and not self.is_alone(part) and not self.is_alone(running[0].part)
+        )
 
     def begin(self, waiting: Sequence[str], running: Sequence[Running]) -> Running:
         """Begin the first of the parts that wait."""
@@ -162,11 +172,12 @@ class Frame:
         now = time.monotonic()
         budget_s = min(max(FEWEST_S, self.budget_s(waiting, running, self.end - now)), self.end - now)
         cpus = len(os.sched_getaffinity(0))
-        threads = max(1, cpus if PARTS[part].alone else cpus // self.jobs)
+        threads = max(1, cpus if self.is_alone(part) else cpus // self.jobs)
         small = self.device == 'cpu'
         if small:  # Two threads that wait for each other take longer with such sizes than one.
             threads = 1
-        one = Running(part, budget_s, now + budget_s, self.folder / part, threads, self.device, small, small, self.only)
+        folder, fork = self.folder / part, can_fork(self.device)
+        one = Running(part, budget_s, now + budget_s, folder, threads, self.device, small, fork, self.only)
         if budget_s > 0:
             one.start()
         return one
@@ -177,9 +188,9 @@ class Frame:
         A part that runs beside others has its share of the whole, so that those that measure speed have theirs. What
         is left over is for these, and on the CPU for all that follow.
         """
-        weights = {part: plan.share / (1 if plan.alone else self.jobs) for part, plan in PARTS.items()}
+        weights = {part: plan.share / (1 if self.is_alone(part) else self.jobs) for part, plan in PARTS.items()}
         part, of, among = waiting[0], self.whole_s, list(self.parts)
-        if self.device == 'cpu' or PARTS[part].alone:
+        if self.device == 'cpu' or self.is_alone(part):
             of, among = left_s, [*waiting, *(one.part for one in running)]
         return of * PARTS[part].share / sum(weights[one] for one in among)
 
@@ -214,10 +225,14 @@ def run_parts(
     write_json(out, result)
     frame = Frame(device, parts, 60 * minutes, begin + 60 * minutes, folder, jobs, only)
     waiting, running, ended = frame.order(), [], []
-    if device == 'cpu':
+    if can_fork(device):
         prepare(environment(waiting[0], threads=1))
     while waiting or running:
-        if waiting and len(running) < jobs and not _must_wait(waiting[0], running):
+        if (
+            waiting
+            and len(running) < jobs
+            and not (running and (frame.is_alone(waiting[0]) or frame.is_alone(running[0].part)))
+        ):
             running.append(frame.begin(waiting, running))
             del waiting[0]
             continue
@@ -236,10 +251,6 @@ def run_parts(
     result['time_s'] = time.monotonic() - begin
     write_json(out, result)
     return result
-
-
-def _must_wait(part: str, running: Sequence[Running]) -> bool:
-    return bool(running) and (PARTS[part].alone or PARTS[running[0].part].alone)
 
 
 def environment(part: str, threads: int) -> dict[str, str]:

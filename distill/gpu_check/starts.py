@@ -57,6 +57,11 @@ class Forked:
         return self.process.exitcode
 
 
+def can_fork(device: str) -> bool:
+    """Whether workers for a device are forks."""
+    return device == 'cpu' and 'forkserver' in multiprocessing.get_all_start_methods()
+
+
 def start(arguments: Sequence[str], log: Path, environment: Mapping[str, str], fork: bool) -> Worker:
     """Start a worker.
 

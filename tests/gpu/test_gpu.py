@@ -57,6 +57,7 @@ def unruly(monkeypatch, tmp_path):
         'sys.modules["distill.gpu_check.unruly"] = module\n'
     )
     monkeypatch.setenv('PYTHONPATH', str(folder))
+    monkeypatch.setattr('distill.gpu_check.run.can_fork', lambda device: False)  # As for a card.
     monkeypatch.setitem(PARTS, 'unruly', type(PARTS['operators'])(0.5, ''))
 
 
