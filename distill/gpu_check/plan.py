@@ -36,7 +36,19 @@ PARTS = {
 }
 """By name, in the order in which they begin. Parts that run beside one another share the time."""
 ON_CPU = (
-    'layers', 'operators', 'kernels', 'contract', 'contract_timm', 'speed', 'robustness', 'features', 'segmenter',
-    'dense', 'distillation', 'detector', 'processes', 'supply',
+    'layers',
+    'operators',
+    'kernels',
+    'contract',
+    'contract_timm',
+    'speed',
+    'robustness',
+    'features',
+    'segmenter',
+    'dense',
+    'distillation',
+    'detector',
+    'processes',
+    'supply',
 )
 """The order on a CPU, which checks the logic alone: what takes least comes first, so that a minute reaches the most."""

@@ -162,15 +162,14 @@ class Frame:
 
     def has_room(self, part: str, running: Sequence[Running]) -> bool:
         """Whether a part can begin beside those that run."""
-        return not running or (
-            len(running) < self.jobs and not self.is_alone(part) and not self.is_alone(running[0].part)
-        )
+        alone = self.is_alone(part) or (running and self.is_alone(running[0].part))
+        return not running or (len(running) < self.jobs and not alone)
 
-    def begin(self, waiting: Sequence[str], running: Sequence[Running]) -> Running:
+    def begin(self, waiting: Sequence[str]) -> Running:
         """Begin the first of the parts that wait."""
         part = waiting[0]
         now = time.monotonic()
-        budget_s = min(max(FEWEST_S, self.budget_s(waiting, running, self.end - now)), self.end - now)
+        budget_s = min(max(FEWEST_S, self.budget_s(waiting, self.end - now)), self.end - now)
         cpus = len(os.sched_getaffinity(0))
         threads = max(1, cpus if self.is_alone(part) else cpus // self.jobs)
         small = self.device == 'cpu'
@@ -182,17 +181,19 @@ class Frame:
             one.start()
         return one
 
-    def budget_s(self, waiting: Sequence[str], running: Sequence[Running], left_s: float) -> float:
+    def budget_s(self, waiting: Sequence[str], left_s: float) -> float:
         """What the first of the parts that wait may take.
 
-        A part that runs beside others has its share of the whole, so that those that measure speed have theirs. What
-        is left over is for these, and on the CPU for all that follow.
+        A part that runs beside others has its share of the whole, so that those that measure speed have theirs, and
+        these share what is left over. On the CPU, where the shortest come first, it is half of what is left.
         """
-        weights = {part: plan.share / (1 if self.is_alone(part) else self.jobs) for part, plan in PARTS.items()}
-        part, of, among = waiting[0], self.whole_s, list(self.parts)
-        if self.device == 'cpu' or self.is_alone(part):
-            of, among = left_s, [*waiting, *(one.part for one in running)]
-        return of * PARTS[part].share / sum(weights[one] for one in among)
+        if self.device == 'cpu':
+            return left_s / 2
+        part = waiting[0]
+        if PARTS[part].alone:
+            return left_s * PARTS[part].share / sum(PARTS[one].share for one in waiting)
+        weights = [PARTS[one].share / (1 if PARTS[one].alone else self.jobs) for one in self.parts]
+        return self.whole_s * PARTS[part].share / sum(weights)
 
 
 def run_parts(
@@ -228,12 +229,8 @@ def run_parts(
     if can_fork(device):
         prepare(environment(waiting[0], threads=1))
     while waiting or running:
-        if (
-            waiting
-            and len(running) < jobs
-            and not (running and (frame.is_alone(waiting[0]) or frame.is_alone(running[0].part)))
-        ):
-            running.append(frame.begin(waiting, running))
+        if waiting and frame.has_room(waiting[0], running):
+            running.append(frame.begin(waiting))
             del waiting[0]
             continue
         for one in [one for one in running if one.step()]:
