@@ -211,7 +211,7 @@ def run_parts(
     Args:
         parts: Names of `PARTS`.
         device: ``cuda`` or ``cpu``.
-        minutes: What all may take together.
+        minutes: What all may take together, on the CPU after the imports that they share.
         folder: An empty folder.
         out: The JSON file.
         jobs: Parts beside one another, apart from those that measure speed.
@@ -221,13 +221,13 @@ def run_parts(
     Returns:
         What the file holds: ``machine`` and ``rows``.
     """
-    begin = time.monotonic()
     result = {'machine': about(device), 'minutes': minutes, 'parts': list(parts), 'rows': []}
     write_json(out, result)
+    if can_fork(device):
+        prepare(environment(parts[0], threads=1))
+    begin = time.monotonic()
     frame = Frame(device, parts, 60 * minutes, begin + 60 * minutes, folder, jobs, only)
     waiting, running, ended = frame.order(), [], []
-    if can_fork(device):
-        prepare(environment(waiting[0], threads=1))
     while waiting or running:
         if waiting and frame.has_room(waiting[0], running):
             running.append(frame.begin(waiting))
