@@ -185,10 +185,11 @@ class Frame:
         """What the first of the parts that wait may take.
 
         A part that runs beside others has its share of the whole, so that those that measure speed have theirs, and
-        these share what is left over. On the CPU, where the shortest come first, it is half of what is left.
+        these share what is left over. On the CPU, where the shortest come first, it is half of what is left, and all of
+        it for the last.
         """
         if self.device == 'cpu':
-            return left_s / 2
+            return left_s / min(len(waiting), 2)
         part = waiting[0]
         if PARTS[part].alone:
             return left_s * PARTS[part].share / sum(PARTS[one].share for one in waiting)
