@@ -21,6 +21,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.resnest import ResNestBottleneck
 from timm.models.resnet import ResNet
 
+from backbones.layers.average_pool import mend_average_pools
 from backbones.messages import choices
 from backbones.staged import imagenet_cfg
 
@@ -132,6 +133,7 @@ class ResNeSt(ResNet):
             block_args=dict(radix=radix, avd=avd, avd_first=avd_first),
             **resnet_args,
         )
+        mend_average_pools(self)
 
 
 def _cfg(weights: str, size_px: int = 224) -> dict:

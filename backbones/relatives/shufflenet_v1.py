@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
+from backbones.layers.average_pool import AvgPool2d
+from backbones.layers.memory_format import is_channels_last
 from backbones.messages import choices
 from backbones.staged import Stage, StagedNet, build_staged, imagenet_cfg
 
@@ -32,8 +34,12 @@ def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
         groups: Number g of groups, a divisor of C.
 
     Returns:
-        The same channels in another order [B, C, H, W].
+        The same channels in another order [B, C, H, W], in the memory format of the input.
     """
+    if is_channels_last(x):
+        # Shuffled as planes they would be, and the next layer would copy them back.
+        pixels = x.permute(0, 2, 3, 1).unflatten(-1, (groups, -1)).transpose(-1, -2).flatten(-2)
+        return pixels.permute(0, 3, 1, 2)
     return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
@@ -62,7 +68,7 @@ class ShuffleBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(mid_chs)
         self.conv3 = nn.Conv2d(mid_chs, branch_chs, 1, groups=groups, bias=False)
         self.norm3 = nn.BatchNorm2d(branch_chs)
-        self.pool = nn.AvgPool2d(3, 2, 1) if stride == 2 else None
+        self.pool = AvgPool2d(3, 2, 1) if stride == 2 else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [B, C, H, W] to [B, C', H/stride, W/stride]."""

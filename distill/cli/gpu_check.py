@@ -18,7 +18,7 @@ from distill.cli.command import prepare_torch, run_command
 from distill.gpu_check.plan import PARTS
 
 CPUS_A_PART = 3
-"""Processors that a part should have for itself."""
+"""Processors that a part should have for itself, beside a card."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> dict:
 
     if args.device == 'cuda' and not torch.cuda.is_available():
         raise ValueError('--device cuda finds no card; give --device cpu, which runs the logic alone')
-    jobs = args.jobs or max(1, min(len(PARTS), len(os.sched_getaffinity(0)) // CPUS_A_PART))
+    cpus_a_part = CPUS_A_PART if args.device == 'cuda' else 1
+    jobs = args.jobs or max(1, min(len(PARTS), len(os.sched_getaffinity(0)) // cpus_a_part))
     parts = [part for part in PARTS if part in args.parts]
     with TemporaryDirectory(prefix='gpu-check-') as temporary:
         folder = args.folder or Path(temporary)

@@ -35,3 +35,20 @@ PARTS = {
     'supply': Part(0.20, 'loading and decoding, inference, the largest batch, CUDA graphs', alone=True),
 }
 """By name, in the order in which they begin. Parts that run beside one another share the time."""
+ON_CPU = (
+    'layers',
+    'operators',
+    'kernels',
+    'contract',
+    'contract_timm',
+    'speed',
+    'robustness',
+    'features',
+    'segmenter',
+    'dense',
+    'distillation',
+    'detector',
+    'processes',
+    'supply',
+)
+"""The order on a CPU, which checks the logic alone: what takes least comes first, so that a minute reaches the most."""

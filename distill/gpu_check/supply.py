@@ -54,7 +54,7 @@ def decoding(setting: Setting) -> dict[str, Any]:
     from distill.benchmarks.loading import SIDE_PX, decoding_speeds
     from distill.synthetic.imagenet_like import write_imagenet_like
 
-    folder, count = setting.folder / 'decoding', 8 if setting.small else 128
+    folder, count = setting.folder / 'decoding', 10 if setting.small else 128
     write_imagenet_like(folder, size=SIDE_PX, train=count, val=0, shifted=0, workers=torch.get_num_threads())
     return decoding_speeds(sorted((folder / 'train').rglob('*.jp*g')), setting.device)
 

@@ -23,4 +23,5 @@ common = dict(
 )
 # Jobs share the card, so that the times of their steps say nothing.
 equal_time = False
-robustness = ('--corruption-limit', '1000')
+# Four commands, one for each kind of model, corrupt images at the same time.
+robustness = ('--corruption-limit', '1000', '--workers', '4')

@@ -7,6 +7,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from backbones.checkpoint import build_model, resolve_model
+from backbones.layers.average_pool import mend_average_pools
 from backbones.layers.depthwise import speed_up_depthwise
 from backbones.layers.small_maps import speed_up_pointwise
 from distill.data.preprocessor import ViewPreprocessor
@@ -45,6 +46,7 @@ class StudentModel(BaseModel):
     ):
         super().__init__(data_preprocessor or ViewPreprocessor())
         self.student = speed_up_depthwise(build_model(**student, new_head=True), cut_kernels)
+        mend_average_pools(self.student)
         if cut_kernels:
             speed_up_pointwise(self.student)
         if sync_bn:

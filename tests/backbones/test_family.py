@@ -260,6 +260,18 @@ def test_channel_shuffle_deals_the_groups_out():
     assert torch.equal(channel_shuffle(channel_shuffle(x, 3), 2), x)
 
 
+def test_channel_shuffle_keeps_the_memory_format():
+    x = torch.randn(2, 6, 3, 4)
+    pixels = x.to(memory_format=torch.channels_last).requires_grad_()
+    shuffled = channel_shuffle(pixels, 3)
+    assert torch.equal(shuffled, channel_shuffle(x, 3))
+    assert shuffled.is_contiguous(memory_format=torch.channels_last)
+    shuffled.backward(channel_shuffle(x, 3).to(memory_format=torch.channels_last))
+    assert torch.equal(pixels.grad, x)
+    assert pixels.grad.is_contiguous(memory_format=torch.channels_last)
+    assert channel_shuffle(x, 3).is_contiguous()
+
+
 def test_a_wide_block_pre_activates_its_shortcut_where_the_width_changes():
     x = torch.full((1, 2, 4, 4), -1.0)
     for out_chs, expected in [(2, -1.0), (4, 0.0)]:

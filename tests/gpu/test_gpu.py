@@ -25,7 +25,7 @@ def test_a_part_gives_a_row_for_each_check_and_is_stopped_in_time(tmp_path, caps
     """In one call a part that is done in seconds, and one that never is in the time that is left."""
     pytest.importorskip('mmcv')
     out = tmp_path / 'result.json'
-    status = gpu_check(['--device', 'cpu', '--minutes', '1', '--parts', 'operators', '--out', str(out)])
+    status = gpu_check(['--device', 'cpu', '--minutes', '10', '--parts', 'operators', '--out', str(out)])
     result = json.loads(out.read_text())
     assert status == 0
     assert result['machine']['device'] == 'cpu'
@@ -57,12 +57,13 @@ def unruly(monkeypatch, tmp_path):
         'sys.modules["distill.gpu_check.unruly"] = module\n'
     )
     monkeypatch.setenv('PYTHONPATH', str(folder))
+    monkeypatch.setattr('distill.gpu_check.run.can_fork', lambda device: False)  # As for a card.
     monkeypatch.setitem(PARTS, 'unruly', type(PARTS['operators'])(0.5, ''))
 
 
 def test_failures_are_rows_with_their_causes_and_the_others_go_on(unruly, tmp_path):
     out = tmp_path / 'result.json'
-    assert gpu_check(['--device', 'cpu', '--minutes', '2', '--parts', 'unruly', '--out', str(out)]) == 1
+    assert gpu_check(['--device', 'cpu', '--minutes', '10', '--parts', 'unruly', '--out', str(out)]) == 1
     rows = {row['name']: row for row in json.loads(out.read_text())['rows']}
     assert {name: row['status'] for name, row in rows.items()} == {
         'wrong': 'failed', 'bug': 'failed', 'crash': 'failed', 'right': 'passed'

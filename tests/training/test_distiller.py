@@ -7,9 +7,11 @@ import timm
 import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import OptimWrapper
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.checkpoint import build_model, read_weights, save_model
+from backbones.layers.average_pool import AvgPool2d
 from backbones.record import ModelRecord
 from distill.base.forward import layer_channels, predict
 from distill.teachers.live import LiveTeacher
@@ -262,6 +264,12 @@ def test_shared_batch_norms_keep_their_activations_and_names(monkeypatch):
     shared.load_state_dict(plain.state_dict())
     data = plain.data_preprocessor(batch(), False)
     torch.testing.assert_close(shared.eval()(data['images']), plain.eval()(data['images']))
+
+
+def test_padded_average_pools_of_timms_students_have_right_gradients_on_a_card():
+    student = Distiller(dict(model='res2net50_26w_4s', layers=(1, 1, 1, 1), base_width=4)).student
+    padded = [module for module in student.modules() if isinstance(module, nn.AvgPool2d) and module.padding]
+    assert {type(module) for module in padded} == {AvgPool2d}
 
 
 @pytest.mark.parametrize('features', [False, True])

@@ -14,8 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from backbones.layers.depthwise.launch import Config, can_run, fits, is_channels_last
+from backbones.layers.depthwise.launch import Config, can_run, fits
 from backbones.layers.depthwise.tiling import Geometry, Tiling, tile_plane
+from backbones.layers.memory_format import is_channels_last
 
 Pass = Literal['forward', 'input', 'weight']
 TORCH = Config('torch')

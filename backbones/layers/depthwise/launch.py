@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from backbones.layers.depthwise.tiling import Geometry, Tiling, tile_plane
+from backbones.layers.memory_format import is_channels_last
 
 HAS_TRITON = find_spec('triton') is not None
 PROGRAMS = 528
@@ -50,11 +51,6 @@ def can_run(device: torch.device) -> bool:
     if device.type == 'cuda':
         return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == 'cpu' and os.environ.get('TRITON_INTERPRET') == '1'
-
-
-def is_channels_last(x: Tensor) -> bool:
-    """Whether a tensor [B, C, H, W] is dense in ``channels_last`` and not in torch's default format."""
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def to_planes(x: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from backbones.layers.depthwise.choice import IS_MEASURING, NARROWEST_KERNEL, leaves_to_torch
 from backbones.layers.depthwise.cpu import WIDEST_KERNEL, DepthwiseConvolution, cut_kernel
-from backbones.layers.depthwise.launch import DTYPES, HAS_TRITON, is_channels_last
+from backbones.layers.depthwise.launch import DTYPES, HAS_TRITON
 from backbones.layers.depthwise.operators import depthwise_conv2d
+from backbones.layers.memory_format import is_channels_last
 from backbones.layers.small_maps import CoveringDepthwise, covers
 
 # torch 2.6 cannot tell.

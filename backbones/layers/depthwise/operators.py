@@ -15,8 +15,9 @@ from torch import Tensor
 
 from backbones.layers.depthwise import launch
 from backbones.layers.depthwise.choice import choose
-from backbones.layers.depthwise.launch import Config, is_channels_last
+from backbones.layers.depthwise.launch import Config
 from backbones.layers.depthwise.tiling import Geometry
+from backbones.layers.memory_format import is_channels_last
 
 
 @torch.library.custom_op('robust_backbones::depthwise_conv2d', mutates_args=())
