@@ -61,7 +61,7 @@ TIMMS: dict[str, dict[str, Any]] = {
     'swin_tiny_patch4_window7_224': dict(
         img_size=64, window_size=4, embed_dim=16, depths=(1, 2, 1, 1), num_heads=(1, 1, 2, 2)
     ),
-    'convmixer_1024_20_ks9_p14': dict(dim=64),
+    'convmixer_1024_20_ks9_p14': {},
 }
 """The same of models that are timm's."""
 BLOCKS = {'convmixer_1024_20_ks9_p14': 6}

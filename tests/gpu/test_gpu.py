@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from distill.cli.gpu_check import main as gpu_check
+from distill.gpu_check.contract import MEMBERS, TIMMS, build
 from distill.gpu_check.plan import PARTS
 from distill.gpu_check.rows import Mismatch, Setting, distance, require
 from distill.gpu_check.worker import checks_of, run_check
@@ -19,6 +20,13 @@ def test_the_card_does_what_the_cpu_does(part, tmp_path):
     rows = [run_check(part, check) for check in checks_of(part, Setting('cuda', tmp_path, False, 600))]
     assert [(row.name, row.cause) for row in rows if row.status == 'failed'] == []
     assert any(row.status == 'passed' for row in rows)
+
+
+def test_small_members_of_all_families_give_logits(tmp_path):
+    setting = Setting('cpu', tmp_path, True, 600)
+    for name, kwargs in {**MEMBERS, **TIMMS}.items():
+        network, images = build(name, kwargs, setting)
+        assert network(images).shape == (len(images), 100), name
 
 
 def test_a_part_gives_a_row_for_each_check_and_is_stopped_in_time(tmp_path, capsys):
@@ -35,7 +43,10 @@ def test_a_part_gives_a_row_for_each_check_and_is_stopped_in_time(tmp_path, caps
     assert by_name['roi_align']['values']['fp32'] <= by_name['roi_align']['values']['limits']['fp32']
     assert 'roi_align' in capsys.readouterr().out
     assert gpu_check(['--device', 'cpu', '--minutes', '0.01', '--parts', 'contract', '--out', str(out)]) == 0
-    assert {row['status'] for row in json.loads(out.read_text())['rows']} == {'not reached in time'}
+    # The smallest check may just be done.
+    found = [row['status'] for row in json.loads(out.read_text())['rows']]
+    assert set(found[1:]) == {'not reached in time'}
+    assert found[0] in ('passed', 'not reached in time')
 
 
 @pytest.fixture
