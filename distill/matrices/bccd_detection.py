@@ -12,7 +12,7 @@ backbones = dict(_delete_=True)
 data_root = 'data/bccd_coco'
 students = dict(robust='cascade-rcnn_robust-resnet-dw_fpn_tiny_bccd')
 teachers = dict(_delete_=True, resnest=dict(config='cascade-rcnn_resnest_fpn_tiny_bccd'))
-# Losses on heads hurt detectors that train as briefly: docs/transfer_dense.md.
+# Losses on heads add nothing where detectors train as briefly: docs/transfer_dense.md.
 losses = dict(_delete_=True, features=[dict(type='pkd', on='neck', weight=6.0, strides=(4, 8, 16, 32))])
 corrupted_losses = ('features',)
 epochs = dict(_delete_=True, resnest=5, robust=2)

@@ -12,6 +12,6 @@ backbones = dict(_delete_=True)
 data_root = 'data/camvid_ade'
 students = dict(robust='deeplabv3_robust-resnet-dw_tiny_camvid')
 teachers = dict(_delete_=True, resnest=dict(config='deeplabv3_resnest_tiny_camvid'))
-iters = dict(_delete_=True, resnest=1800, robust=450)
+iters = dict(_delete_=True, resnest=600, robust=150)
 # Real photographs, 480 × 360: a severity that is made for such sizes.
 robustness = ('--corruptions', 'gaussian_noise', 'defocus_blur', 'fog', 'pixelate', '--severities', '3')
