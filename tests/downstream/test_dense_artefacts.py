@@ -19,7 +19,9 @@ pytest.importorskip('onnxscript')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('openvino')
 
+from distill.cli.export import build_parser
 from distill.cli.export import main as export
+from distill.cli.export import run as run_export
 from distill.cli.test import main as run_test
 from distill.downstream.graphs.deployed import scene_graph
 from distill.downstream.inference import load_scene_model
@@ -54,7 +56,7 @@ def exported(trained, data, tmp_path_factory) -> dict[str, Path]:
     for task, folder in (('mask', 'coco'), ('seg', 'ade20k')):
         command = [trained[task], '--config', FOLDER / CONFIGS[task], '--out', out, '--name', task, '--uint8']
         command += ['--to', 'onnx', 'openvino', 'torch', *WITH_MNN, '--data-root', data / folder, '--threads', '1']
-        assert export(list(map(str, command))) == 0
+        run_export(build_parser().parse_args(list(map(str, command))))  # A mistake is then seen in the test's summary.
     return {task: out / f'{task}.onnx' for task in ('mask', 'seg')}
 
 

@@ -43,10 +43,11 @@ def test_a_part_gives_a_row_for_each_check_and_is_stopped_in_time(tmp_path, caps
     assert by_name['roi_align']['values']['fp32'] <= by_name['roi_align']['values']['limits']['fp32']
     assert 'roi_align' in capsys.readouterr().out
     assert gpu_check(['--device', 'cpu', '--minutes', '0.01', '--parts', 'contract', '--out', str(out)]) == 0
-    # The smallest check may just be done.
+    # A fast machine is done with some of the checks by then, and a slow one has not listed them yet.
     found = [row['status'] for row in json.loads(out.read_text())['rows']]
-    assert set(found[1:]) == {'not reached in time'}
-    assert found[0] in ('passed', 'not reached in time')
+    done = found.index('not reached in time')
+    assert set(found[:done]) <= {'passed'}
+    assert set(found[done:]) == {'not reached in time'}
 
 
 @pytest.fixture
