@@ -5,6 +5,9 @@ converter itself is the extension module ``_tools``.
 """
 
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,15 +58,9 @@ class Mnn:
         Raises:
             ValueError: MNN does not convert it.
         """
-        with caught_output() as said:
-            import _tools
-
-            mark = MARK + ';'.join(f'{name}={",".join(map(str, sorted(axes)))}' for name, axes in dynamic.items())
-            files = ['--modelFile', os.fspath(onnx), '--MNNModel', os.fspath(path)]
-            done = _tools.mnnconvert(['mnnconvert', '-f', 'ONNX', *files, '--bizCode', mark, *options])
-            printed = said()
-        if not done or not Path(path).is_file():
-            raise ValueError(f'MNN does not convert it ({last_line(printed) or "it does not say why"})')
+        mark = MARK + ';'.join(f'{name}={",".join(map(str, sorted(axes)))}' for name, axes in dynamic.items())
+        if said := convert('ONNX', onnx, path, mark, *options):
+            raise ValueError(f'MNN does not convert it ({said})')
 
     def open(self, path: str | os.PathLike, threads: int | None = None, device: str = 'cpu') -> Session:
         """See `Engine.open`."""
@@ -85,6 +82,46 @@ class Mnn:
         asked = [name for name in names if name in known]
         found = MnnSession(path, None, asked).run(inputs) if asked else ()
         return dict(zip(asked, found, strict=True))
+
+
+def run_tool(name: str, *arguments: str) -> str:
+    """Run a tool of MNN in a process of its own, which may end with a signal, and in a folder of its own.
+
+    The converter keeps the weights of a model for a while in a file of one fixed name in the working directory, so that
+    two that run in one folder mix up their weights.
+
+    Args:
+        name: ``mnnconvert`` or ``mnnquant``.
+        *arguments: Of its command line; paths are absolute.
+
+    Returns:
+        Nothing if it has done its work, otherwise why not.
+    """
+    code = f'import sys, _tools; sys.exit(not _tools.{name}(["{name}", *sys.argv[1:]]))'
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, '-c', code, *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors='replace', check=False)
+    if not done.returncode:
+        return ''
+    return last_line(done.stderr) or last_line(done.stdout) or f'it ended with {done.returncode}'
+
+
+def convert(kind: str, source: str | os.PathLike, out: str | os.PathLike, mark: str, *options: str) -> str:
+    """Write a file of MNN.
+
+    Args:
+        kind: ``ONNX`` or ``MNN``.
+        source: The file to convert.
+        out: The file to write.
+        mark: What the file says of axes of any size, see `MARK`.
+        *options: Further options of MNN's converter.
+
+    Returns:
+        Nothing if the file is written, otherwise why not.
+    """
+    files = ['--modelFile', os.path.abspath(source), '--MNNModel', os.path.abspath(out)]
+    said = run_tool('mnnconvert', '-f', kind, *files, '--bizCode', mark, *options)
+    return said or ('' if os.path.isfile(out) else 'it does not say why')
 
 
 class MnnSession:

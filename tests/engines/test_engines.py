@@ -289,3 +289,18 @@ def test_what_a_library_prints_is_caught(capfd):
         os.write(1, b'noise\n')
         assert said() == 'noise\n'
     assert capfd.readouterr().out == ''
+
+
+def test_the_working_directory_has_no_part_in_a_file_of_mnn(tmp_path, monkeypatch):
+    """MNN's converter keeps large weights in a file of one name there, which two of them would share."""
+    engine = by_name('mnn')
+    if engine.missing():
+        pytest.skip('MNN is not installed')
+    torch.manual_seed(0)
+    network, images = nn.Sequential(nn.Flatten(), nn.Linear(3072, 256)).eval(), torch.randn(2, 3, 32, 32)
+    monkeypatch.chdir(tmp_path)
+    Path('.__convert_external_data.bin').symlink_to('/dev/null')
+    engine.write(network, (images,), 'large.mnn', NAMES, ANY_BATCH)
+    assert {path.name for path in tmp_path.iterdir()} == {'.__convert_external_data.bin', 'large.mnn'}
+    found = engine.open('large.mnn', threads=1).run(images.numpy())
+    np.testing.assert_allclose(found[0], network(images).detach().numpy(), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Quantise files of MNN by its offline quantiser, in a process of its own, because it may end with a signal.
+"""Quantise files of MNN by its offline quantiser.
 
 Of its methods ``EMA`` is used. ``KL`` and ``ADMM`` of MNN 3.6 end with a segmentation fault on networks that torch has
 exported, and they alone would know layers to leave out. The quantiser shows a network images and nothing else: of a
@@ -7,21 +7,17 @@ detector or segmenter, which takes the size of the image too, MNN's converter wr
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
 from PIL import Image
 
-from distill.engines.mnn import MARK
-from distill.engines.quiet import caught_output, last_line
+from distill.engines.mnn import MARK, convert, run_tool
+from distill.engines.quiet import caught_output
 from distill.export.quantise.calibration import Calibration
 from distill.export.quantise.quantiser import Task
 
 BATCH = 4
-QUANTISE = 'import sys, _tools; sys.exit(not _tools.mnnquant(["mnnquant", *sys.argv[1:]]))'
-"""The extension alone: `MNN.tools` installs packages and reports its use."""
 NO_LAYERS = 'MNN keeps no layers in fp32; leave --keep, --keep-fp32 and --accuracy-drop out'
 
 
@@ -54,7 +50,7 @@ class Mnn:
             'normal': [1 / (255 * value) for value in self.task.manifest.std],
             'width': width,
             'height': height,
-            'path': f'{images}/',
+            'path': f'{images.absolute()}/',
             'used_sample_num': len(self.task.calibration),
             'batch_size': self.task.manifest.batch or min(BATCH, len(self.task.calibration)),
             'feature_quantize_method': 'EMA',
@@ -63,17 +59,12 @@ class Mnn:
         config.write_text(json.dumps(options))
         fixed, quantised = self.task.folder / 'fixed.mnn', self.task.folder / 'quantised.mnn'
         self._fix_size(fixed)
-        done = subprocess.run(
-            [sys.executable, '-c', QUANTISE, os.fspath(fixed), os.fspath(quantised), os.fspath(config)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode or not quantised.is_file():
-            reason = last_line(done.stderr) or last_line(done.stdout) or f'it ended with {done.returncode}'
+        said = run_tool('mnnquant', *map(os.path.abspath, (fixed, quantised, config)))
+        if said or not quantised.is_file():
+            reason = said or 'it does not say why'
             raise ValueError(f"MNN does not quantise '{self.task.path}' ({reason}); take another engine for int8")
         axes = '0' if self.task.manifest.batch is None else ''
-        convert(quantised, out, f'{MARK}{self.name}={axes}')
+        rewrite(quantised, out, f'{MARK}{self.name}={axes}')
 
     def _fix_size(self, out: Path) -> None:
         """Write the fp32 artefact with the manifest's size, which the quantiser needs."""
@@ -104,7 +95,7 @@ class MnnWeights:
 
     def write(self, out: str | os.PathLike, keep: Collection[str] = ()) -> None:
         """See `Quantiser.write`."""
-        convert(self.task.path, out, mark_of(self.task.path), '--weightQuantBits', '8')
+        rewrite(self.task.path, out, mark_of(self.task.path), '--weightQuantBits', '8')
 
     def write_only(self, out: str | os.PathLike, layer: str, calibration: Calibration) -> None:
         """MNN quantises everything or nothing."""
@@ -119,26 +110,14 @@ def mark_of(path: str | os.PathLike) -> str:
         return MNN.nn.load_module_from_file(os.fspath(path), [], []).get_info().get('bizCode', '')
 
 
-def convert(path: Path, out: str | os.PathLike, mark: str, *options: str) -> None:
-    """Write a file of MNN anew.
-
-    Args:
-        path: The file.
-        out: The file to write.
-        mark: What it says of axes of any size, see `distill.engines.mnn`.
-        *options: Of MNN's converter.
+def rewrite(path: Path, out: str | os.PathLike, mark: str, *options: str) -> None:
+    """Write a file of MNN anew; see `convert`.
 
     Raises:
         ValueError: MNN does not convert it.
     """
-    with caught_output() as said:
-        import _tools
-
-        files = ['--modelFile', os.fspath(path), '--MNNModel', os.fspath(out)]
-        done = _tools.mnnconvert(['mnnconvert', '-f', 'MNN', *files, '--bizCode', mark, *options])
-        printed = said()
-    if not done or not Path(out).is_file():
-        raise ValueError(f"MNN does not convert '{path}' ({last_line(printed) or 'it does not say why'})")
+    if said := convert('MNN', path, out, mark, *options):
+        raise ValueError(f"MNN does not convert '{path}' ({said})")
 
 
 def make(task: Task) -> Mnn | MnnWeights:
