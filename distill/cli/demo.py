@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 BACKBONE = 'robust-from-deit'
-GOALS = {'teacher': 90.0, 'student': 85.0, 'bbox_mAP': 0.30, 'mIoU': 0.50}
+GOALS = {'teacher': 92.0, 'student': 85.0, 'bbox_mAP': 0.30, 'mIoU': 0.50}
 WELCOME = """\
-Ten small classifiers learn to tell ten shapes apart, on 6,000 drawn pictures of 32 pixels. \
+Ten small classifiers learn to tell ten shapes apart, on 12,000 drawn pictures of 32 pixels. \
 In nine of ten the texture gives the shape away: a shortcut. \
 Two teachers learn from these pictures, a third one from pictures without the shortcut. \
 Students learn alone or from a teacher, and are judged where the shortcut is gone. \
@@ -103,9 +103,9 @@ def plan(work: Path) -> 'list[Step]':
 
     data = work / 'data'
     sizes = (
-        f'--size {SIZE_PX} --train 6000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
+        f'--size {SIZE_PX} --train 12000 --val 500 --shifted 500 --scene-size 128 --scenes-train 400 --scenes-val 100'
     )
-    broad = f'--sets imagenet --size {SIZE_PX} --train 6000 --val 500 --shifted 0 --texture-agreement 0.1'
+    broad = f'--sets imagenet --size {SIZE_PX} --train 12000 --val 500 --shifted 0 --texture-agreement 0.1'
     steps = [
         Step('data', ['data', str(data), *sizes.split()], says='drawing pictures and scenes', expected_s=10),
         Step(
@@ -144,9 +144,9 @@ def training(name: str, work: Path) -> 'Step':
 
     run = RUNS[name]
     command = ['train', f'distill/configs/shapes/{run.config}.py', '--work-dir', str(work / name), '--resume']
-    command += ['--data-root', str(images(run, work))]
+    command += ['--data-root', str(images(run, work)), '--cfg-options', f'epochs={run.epochs}']
     if run.teacher is not None:
-        command += ['--cfg-options', f'model.teacher.checkpoint={checkpoint(run.teacher, work)}']
+        command.append(f'model.teacher.checkpoint={checkpoint(run.teacher, work)}')
     needs = ['broad data' if run.data == BROAD else 'data', *([run.teacher] if run.teacher else [])]
     return Step(name, command, needs, f'training {run.who}', run.expected_s)
 

@@ -24,6 +24,7 @@ class Training:
 
     Attributes:
         config: Name of its config.
+        epochs: How often it sees the drawn images; `demo --data` has the config's own length instead.
         who: What people are told that it is.
         teacher: The training that makes its teacher; None for none.
         alone: The training of the same model without a teacher.
@@ -32,6 +33,7 @@ class Training:
     """
 
     config: str
+    epochs: int
     who: str
     teacher: str | None = None
     alone: str | None = None
@@ -42,21 +44,27 @@ class Training:
 BROAD = 'broad'
 """Folder of the images that give no class away by texture."""
 RUNS = {
-    'deit-teacher': Training('deit-mini_shapes', 'teacher DeiT-mini', expected_s=75),
+    'deit-teacher': Training('deit-mini_shapes', 7, 'teacher DeiT-mini', expected_s=75),
     'broad-teacher': Training(
         'robust-resnet-broad_shapes',
+        4,
         'teacher Robust-ResNet-mini, taught on every shape in every texture',
         data=BROAD,
         expected_s=75,
     ),
-    'robust-teacher': Training('robust-resnet-mini_shapes', 'teacher Robust-ResNet-mini', expected_s=45),
-    'robust-alone': Training('robust-resnet-tiny_shapes', 'Robust-ResNet-tiny alone'),
+    'robust-teacher': Training('robust-resnet-mini_shapes', 2, 'teacher Robust-ResNet-mini', expected_s=45),
+    'robust-alone': Training('robust-resnet-tiny_shapes', 2, 'Robust-ResNet-tiny alone'),
     'robust-from-deit': Training(
-        'deit-mini_robust-resnet-tiny_shapes', 'Robust-ResNet-tiny, taught by DeiT-mini', 'deit-teacher', 'robust-alone'
+        'deit-mini_robust-resnet-tiny_shapes',
+        2,
+        'Robust-ResNet-tiny, taught by DeiT-mini',
+        'deit-teacher',
+        'robust-alone',
     ),
-    'deit-alone': Training('deit-tiny_shapes', 'DeiT-tiny alone', expected_s=50),
+    'deit-alone': Training('deit-tiny_shapes', 3, 'DeiT-tiny alone', expected_s=50),
     'deit-from-robust': Training(
         'robust-resnet-mini_deit-tiny_shapes',
+        3,
         'DeiT-tiny, taught by Robust-ResNet-mini',
         'robust-teacher',
         'deit-alone',
@@ -64,13 +72,15 @@ RUNS = {
     ),
     'robust-from-broad': Training(
         'robust-resnet-broad_robust-resnet-tiny_shapes',
+        2,
         'Robust-ResNet-tiny, taught by the one that saw every texture',
         'broad-teacher',
         'robust-alone',
     ),
-    'resnet-alone': Training('resnet-tiny_shapes', 'ResNet-tiny alone'),
+    'resnet-alone': Training('resnet-tiny_shapes', 1, 'ResNet-tiny alone'),
     'resnet-from-broad': Training(
         'robust-resnet-broad_resnet-tiny_shapes',
+        1,
         'ResNet-tiny, taught by the one that saw every texture',
         'broad-teacher',
         'resnet-alone',

@@ -78,6 +78,8 @@ TIMES = {'fp32': 4.0, 'bf16': 8.0}
 """How often its yardstick an error may be."""
 MOST = 0.9
 """What an error may never be: that of no gradient at all is 1."""
+NO_WORSE = 1.1
+"""How often the error of torch's own layer that of ours may be, where torch's is beyond the limit."""
 SAME_FUNCTION = 2e-2
 """The most that single precision may be off on the CPU."""
 
@@ -106,13 +108,16 @@ def wide_layer(setting: Setting) -> dict[str, Any]:
         return [output, *(each.grad for each in (x, *layer.parameters()) if each.grad is not None)]
 
     exact = passes(layer, torch.float64, torch.contiguous_format, False)
-    fast = speed_up_depthwise(nn.Sequential(layer))[0]
+    fast = speed_up_depthwise(nn.Sequential(copy.deepcopy(layer)))[0]
     values, limits = {}, {}
     for name, layout in (('planes', torch.contiguous_format), ('channels_last', torch.channels_last)):
         for kind, amp, limit in (('fp32', False, 1e-5), ('bf16', True, 1e-2)):
-            found = passes(fast, torch.float32, layout, amp)
-            values[f'{kind} {name}'] = max(distance(*pair) for pair in zip(found, exact, strict=True))
-            limits[f'{kind} {name}'] = limit
+            errors = [
+                max(distance(*pair) for pair in zip(passes(one, torch.float32, layout, amp), exact, strict=True))
+                for one in (fast, layer)
+            ]
+            # Processors without instructions for bf16 add up in it: torch's own layer is then further off.
+            values[f'{kind} {name}'], limits[f'{kind} {name}'] = errors[0], max(limit, NO_WORSE * errors[1])
     return require(values, limits)
 
 

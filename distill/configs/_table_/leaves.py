@@ -15,7 +15,7 @@ CLASSES = 10
 TRANSFORMER = """\
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
 optim_wrapper = dict(optimizer=dict(lr={lr}))"""
-TRANSFORMER_LR = {'shapes': '1e-3', 'cifar10': '7e-4'}
+TRANSFORMER_LR = {'shapes': '1.5e-3', 'cifar10': '7e-4'}
 LAST_LR = {'deit': '5e-5', '': '6e-4'}
 """The rate at the end on the shapes, of transformers and of CNNs: the average of the weights does the rest."""
 LENGTH = {

@@ -80,12 +80,14 @@ ROWS = [
 
     # Small ones, for images of 32 pixels.
     Model('deit-mini', TRANSFORMER, 'deit_tiny_patch16_224', {**DEIT, **CLASS_MEAN},
-          epochs=dict(cifar10=16, shapes=10), differs=dict(cifar10=dict(depth=6), shapes=NARROW_INIT | dict(depth=2))),
+          epochs=dict(cifar10=16, shapes=10),
+          differs=dict(cifar10=dict(depth=6), shapes=NARROW_INIT | dict(depth=2, mlp_ratio=2.0))),
     Model('deit-tiny', 'a smaller DeiT-style transformer', 'deit_tiny_patch16_224',
           {**DEIT, **CLASS_MEAN, 'depth': 3}, epochs=dict(cifar10=12, shapes=8),
           differs=dict(shapes=NARROW_INIT | dict(depth=2, embed_dim=96, num_heads=3, mlp_ratio=2.0))),
     Model('deit-mini-token', TRANSFORMER, 'deit_tiny_distilled_patch16_224', DEIT, token=True,
-          epochs=dict(cifar10=16, shapes=10), differs=dict(cifar10=dict(depth=6), shapes=NARROW_INIT | dict(depth=2))),
+          epochs=dict(cifar10=16, shapes=10),
+          differs=dict(cifar10=dict(depth=6), shapes=NARROW_INIT | dict(depth=2, mlp_ratio=2.0))),
     Model('robust-resnet-tiny', 'a Robust-ResNet', 'robust_resnet_dw_small', ROBUST,
           differs=dict(shapes=dict(depths=(1, 1, 3, 1)))),
     Model('robust-resnet-mini', 'a wider Robust-ResNet', 'robust_resnet_dw_small', WIDER, epochs=dict(shapes=4)),

@@ -20,12 +20,13 @@ model = dict(
         class_token=False,
         global_pool='avg',
         weight_init='jax',
+        mlp_ratio=2.0,
         num_classes=10,
     ),
 )
 
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 max_epochs = 10
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [

@@ -21,13 +21,14 @@ model = dict(
         depth=2,
         num_heads=4,
         weight_init='jax',
+        mlp_ratio=2.0,
         num_classes=10,
     ),
     losses=[dict(type='cross_entropy', weight=0.5, label_smoothing=0.1), dict(type='hard_label', weight=0.5)],
 )
 
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 max_epochs = 10
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [

@@ -32,7 +32,7 @@ model = dict(
 )
 
 # A transformer wants a smaller learning rate and more epochs than the CNNs.
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
