@@ -12,7 +12,7 @@ export PYTHONPATH := $(CURDIR)
 .PHONY: help install onedl configs docs notebooks lint format test extras campaign demo demo-real clean
 
 help:
-	@echo 'make demo   the whole chain on embedded data: five minutes or so on two cores, then open work_dirs/demo/report.html'
+	@echo 'make demo   the whole chain on embedded data: four to seven minutes on two cores, then open work_dirs/demo/report.html'
 	@echo 'make demo-real DATA=FOLDER   the same on images of your own: FOLDER/<class>/… or FOLDER/{train,val}/<class>/…'
 	@echo 'make test   the tests, and a smoke test on the second OpenMMLab stack'
 	@echo 'make extras   every extra of the wheel in an environment of its own; EXTRAS="none robustness" says which'

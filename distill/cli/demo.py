@@ -3,7 +3,7 @@
 robust-backbones demo
 robust-backbones demo --data FOLDER
 
-Five minutes or so on two CPU cores; everything goes to work_dirs/demo. Run it again to go on after a stop.
+Four to seven minutes on two CPU cores; everything goes to work_dirs/demo. Run it again to go on after a stop.
 With --data the pictures are one's own: FOLDER/<class>/…, or FOLDER/{train,val}/<class>/….
 """
 
@@ -107,12 +107,12 @@ def plan(work: Path) -> 'list[Step]':
     )
     broad = f'--sets imagenet --size {SIZE_PX} --train 12000 --val 500 --shifted 0 --texture-agreement 0.1'
     steps = [
-        Step('data', ['data', str(data), *sizes.split()], says='drawing pictures and scenes', expected_s=10),
+        Step('data', ['data', str(data), *sizes.split()], says='drawing pictures and scenes', expected_s=23),
         Step(
             'broad data',
             ['data', str(data / BROAD), *broad.split()],
             says='drawing pictures in which a texture tells nothing about the shape',
-            expected_s=5,
+            expected_s=11,
         ),
     ]
     artefacts = [] if missing_engine() else [work / 'artefacts' / f'{BACKBONE}{end}' for end in ('.onnx', '.int8.onnx')]
@@ -126,11 +126,11 @@ def plan(work: Path) -> 'list[Step]':
     options = ['--data-root', str(data / 'imagenet'), '--out', str(work / 'robustness'), '--corruption-limit', '50']
     judge = ['robustness', *models, *options, '--workers', '0']
     says = f'judging all {len(models)} on renditions, sketches, corrupted and difficult pictures'
-    steps.append(Step('robustness', judge, [*RUNS, *(['export'] if artefacts else [])], says, 40))
+    steps.append(Step('robustness', judge, [*RUNS, *(['export'] if artefacts else [])], says, 23))
     parts = ['robustness', 'cascade_rcnn', 'deeplabv3']
     command = ['report', *(str(work / part) for part in parts), '--out', str(work)]
     needs = ['robustness', 'cascade_rcnn test', 'deeplabv3 test']
-    return [*steps, Step('report', command, needs, 'writing the report', 5)]
+    return [*steps, Step('report', command, needs, 'writing the report', 8)]
 
 
 def images(run: Training, work: Path) -> Path:
@@ -169,8 +169,8 @@ def downstream(task: str, config: str, data: str, work: Path) -> 'list[Step]':
     what = 'detector (Cascade R-CNN)' if task == 'cascade_rcnn' else 'segmenter (DeepLabV3)'
     says = f'training a {what} on the Robust-ResNet-tiny that DeiT-mini taught'
     return [
-        Step(task, ['train', config, *common, '--resume', *backbone, NO_VALIDATION], [BACKBONE], says, 60),
-        Step(f'{task} test', ['test', config, 'auto', *common, *show, *backbone], [task], f'testing the {what}', 10),
+        Step(task, ['train', config, *common, '--resume', *backbone, NO_VALIDATION], [BACKBONE], says, 85),
+        Step(f'{task} test', ['test', config, 'auto', *common, *show, *backbone], [task], f'testing the {what}', 5),
     ]
 
 
@@ -194,7 +194,7 @@ def export(folder: Path, work: Path) -> 'Step':
     command = ['export', str(checkpoint(BACKBONE, work)), '--out', str(folder), '--to', 'onnx', '--fixed-size']
     command += ['--images', str(data / 'val'), '--int8', '--calibration', str(data / 'train'), '--threads', '1']
     says = f'exporting {RUNS[BACKBONE].who}, as ONNX in fp32 and in int8'
-    return Step('export', command, [BACKBONE], says, 15)
+    return Step('export', command, [BACKBONE], says, 5)
 
 
 def found(step: 'Step', work: Path, forks: bool = False) -> str | None:
