@@ -50,6 +50,7 @@ class OnnxRuntime:
             scopes = [one for one in node.metadata_props if one.key == LAYER]
             del node.metadata_props[:]  # Among them are the paths of the machine that exports.
             node.metadata_props.extend(scopes)
+            _name_zero(node)
         Path(path).write_bytes(model.SerializeToString())
 
     def inner(
@@ -223,6 +224,15 @@ def _nodes(graph: Any) -> Iterator[Any]:
         for attribute in node.attribute:
             for inner in [*([attribute.g] if attribute.HasField('g') else []), *attribute.graphs]:
                 yield from _nodes(inner)
+
+
+def _name_zero(node: Any) -> None:
+    """Write down the zero of a ``ConstantOfShape`` without a value, where MNN's converter takes what the memory holds."""
+    if node.op_type == 'ConstantOfShape' and not node.attribute:
+        import onnx
+
+        zero = onnx.helper.make_tensor('value', onnx.TensorProto.FLOAT, [1], [0.0])
+        node.attribute.append(onnx.helper.make_attribute('value', zero))
 
 
 def _tensors(graph: Any) -> Iterator[Any]:

@@ -103,6 +103,16 @@ def test_the_manifest_tells_all_that_a_user_needs(exported):
         assert all(abs(one['difference']) <= 1e-3 for one in verified['scores'].values())
 
 
+def test_no_constant_is_left_to_the_engine(exported):
+    """Without a value it is zero, and MNN's converter takes what the memory holds."""
+    import onnx
+
+    nodes = onnx.load(exported['mask']).graph.node
+    values = [one.attribute[0].t for one in nodes if one.op_type == 'ConstantOfShape']
+    assert values
+    assert all(value.dims == [1] for value in values)
+
+
 def perfect(metrics: SceneMetrics, place: int) -> Objects:
     """What is annotated in an image, as a detector would find it."""
     truth = metrics.dataset[place]['data_samples'].gt_instances
