@@ -227,7 +227,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 
 def _name_zero(node: Any) -> None:
-    """Write down the zero of a ``ConstantOfShape`` without a value, where MNN's converter takes what the memory holds."""
+    """Write down the zero of a ``ConstantOfShape`` without a value, which MNN reads from whatever the memory holds."""
     if node.op_type == 'ConstantOfShape' and not node.attribute:
         import onnx
 
