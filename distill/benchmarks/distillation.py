@@ -28,8 +28,8 @@ import distill.training.register  # noqa: F401  registers the models
 from backbones.checkpoint import build_model
 from backbones.cost import build, count_gmacs
 from distill.base.memory import keep_freed_memory
+from distill.base.processor import processor
 from distill.benchmarks import variants
-from distill.benchmarks.processor import processor
 from distill.benchmarks.turns import Worker
 from distill.data.batch import ViewBatch
 from distill.data.preprocessor import ViewPreprocessor

@@ -18,8 +18,8 @@ from PIL import Image
 
 import backbones
 from backbones.cost import build, count_gmacs
+from distill.base.processor import processor
 from distill.benchmarks import variants
-from distill.benchmarks.processor import processor
 from distill.benchmarks.turns import Worker
 from distill.benchmarks.variants import SIDE, Variant
 from distill.engines.artefact import artefact_files

@@ -64,8 +64,11 @@ def add_int8_arguments(parser: argparse.ArgumentParser) -> None:
         help='class folders that --accuracy-drop is measured on; with '
         "--config the folder of the data, in place of the config's",
     )
-    group.add_argument('--reduce-range', action='store_true', help='weights of 7 bits, for ONNX Runtime on processors '
-                       'without VNNI, where sums of 8 bits saturate')  # fmt: skip
+    group.add_argument(
+        '--reduce-range',
+        action=argparse.BooleanOptionalAction,
+        help='for x86 processors without VNNI: weights whose products sum up in 16 bits (default: if this is one)',
+    )
 
 
 def int8_options(args: argparse.Namespace, precision: str = 'int8') -> 'Options':

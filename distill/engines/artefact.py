@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from distill.base.files import read_json, write_json
+from distill.base.processor import sums_saturate
 from distill.results.entries import ArtefactRecord
 
 FORMAT = 1
@@ -248,3 +249,19 @@ def artefact_record(manifest: Manifest) -> ArtefactRecord:
         'kept_in_fp32': manifest.kept_in_fp32,
         'calibration': manifest.calibration,
     }
+
+
+def caution(manifest: Manifest) -> str | None:
+    """A line where an artefact computes less exactly on this processor than it was made for."""
+    is_made_for_it = manifest.details.get('quantised', {}).get('reduce_range', True)
+    if (
+        manifest.precision != 'int8'
+        or manifest.engine not in ('onnx', 'openvino')
+        or is_made_for_it
+        or not sums_saturate()
+    ):
+        return None
+    return (
+        'sums of its products may be cut off on this processor, which has no VNNI; quantise again with --reduce-range '
+        'for it'
+    )

@@ -1,13 +1,14 @@
 """What an exported detector or segmenter says of an image: numpy arrays in, numpy arrays out."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from distill.engines import Session, by_suffix, is_artefact
-from distill.engines.artefact import Manifest
+from distill.engines.artefact import Manifest, caution
 
 DETECTION, SEGMENTATION = 'detection', 'segmentation'
 IMAGES, SIZE = 'images', 'size'
@@ -72,6 +73,8 @@ class SceneArtefact:
         self.path = os.fspath(path)
         self.manifest = scene_manifest(path)
         self.session = by_suffix(path).open(path, threads, device)
+        if line := caution(self.manifest):
+            warnings.warn(f'{self.path}: {line}', stacklevel=2)
 
     @property
     def task(self) -> str:

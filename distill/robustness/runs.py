@@ -18,7 +18,7 @@ from backbones.sources.source import split_shown
 from distill.base.classes import match_classes
 from distill.base.folders import class_folders
 from distill.base.images import normalise
-from distill.engines.artefact import Manifest, artefact_record
+from distill.engines.artefact import Manifest, artefact_record, caution
 from distill.engines.onnx_runtime import read_metadata
 from distill.results.entries import RunRecord
 from distill.robustness.artefact_model import ArtefactModel
@@ -210,6 +210,8 @@ def _artefact_run(named: Source, device: str, input_size: int | None, given: Map
     run = make_run(named.name, network, record, device, network.params, named.path, path)
     if (manifest := network.manifest) is not None:
         run.record['artefact'] = artefact_record(manifest)
+        notes = tuple(filter(None, [caution(manifest)]))
+        run = replace(run, notes=notes)
     return replace(run, fixed_size=fixed, takes_raw=network.takes_raw)
 
 

@@ -1,6 +1,7 @@
 """int8 and half precision of written artefacts: what the file holds, which layers it harms, and what is refused."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 
 from distill.base.records import EXTRA_KINDS, KINDS
 from distill.engines import Names, by_name, by_suffix
-from distill.engines.artefact import Manifest, artefact_sha256
+from distill.engines.artefact import Manifest, artefact_sha256, caution
 from distill.engines.installed import missing_modules
 from distill.export.quantise.artefact import Options, default_out, quantise
 from distill.export.quantise.calibration import read_calibration
@@ -246,3 +247,36 @@ def test_mistakes_are_one_line_and_leave_no_file(folder, tmp_path):
         assert '\n' not in str(caught.value)
     assert not out.exists()
     assert not Manifest.path_beside(out).exists()
+
+
+@pytest.mark.parametrize(('machine', 'flags', 'reduced'), [('x86_64', 'avx2 fma', True), ('AMD64', 'avx_vnni', False),
+                                                           ('aarch64', 'asimddp', False)])  # fmt: skip
+def test_a_processor_without_vnni_gets_sums_that_fit(folder, tmp_path, monkeypatch, machine, flags, reduced):
+    monkeypatch.setattr('distill.base.processor.processor', lambda: {'instruction_sets': flags.split()})
+    monkeypatch.setattr('platform.machine', lambda: machine)
+    options, out = Options(calibration=folder / 'images', images=20), tmp_path / 'net.onnx'
+    found = quantise(folder / 'net.onnx', out, options)
+    assert found.details['quantised']['reduce_range'] == reduced
+    assert ('fit into 16 bits' in found.steps[-1]) == reduced
+    asked = quantise(folder / 'net.onnx', out, replace(options, reduce_range=not reduced))
+    assert asked.details['quantised']['reduce_range'] != reduced
+    assert [caution(one) is None for one in (found, asked)] == [True, not reduced]
+
+
+@needs_openvino
+def test_openvino_corrects_biases(folder, tmp_path):
+    import openvino
+
+    def biases(path: Path) -> list[np.ndarray]:
+        model = openvino.Core().read_model(path)
+        passes = openvino.passes.Manager()
+        passes.register_pass(openvino.passes.ConstantFolding())
+        passes.run_passes(model)
+        sums = [one for one in model.get_ordered_ops() if one.get_type_name() == 'Add']
+        found = [one.input_value(1).get_node() for one in sums]
+        return [one.data.ravel() for one in found if one.get_type_name() == 'Constant' and one.data.size > 1]
+
+    quantise(folder / 'net.xml', tmp_path / 'net.xml', Options(calibration=folder / 'images'))
+    before, after = biases(folder / 'net.xml'), biases(tmp_path / 'net.xml')
+    assert [one.shape for one in before] == [one.shape for one in after]
+    assert sum(not np.allclose(one, other, atol=1e-7) for one, other in zip(before, after, strict=True)) >= 3

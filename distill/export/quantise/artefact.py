@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.base.processor import sums_saturate
 from distill.engines import by_name, by_suffix
 from distill.engines.artefact import PRECISIONS, Manifest, artefact_files, artefact_sha256
 from distill.export.quantise.calibration import Show, read_calibration
@@ -38,7 +39,7 @@ class Options:
         labelled: What to measure that on: a folder of class folders; of a detector or segmenter the folder of the
             data in place of the config's.
         config: Config of a detector or segmenter, whose test measures it.
-        reduce_range: See `Task`.
+        reduce_range: See `Task`; None for what this processor needs, see `sums_saturate`.
         threads: Of the engine that measures; None for its own choice.
     """
 
@@ -52,7 +53,7 @@ class Options:
     accuracy_drop: float | None = None
     labelled: str | os.PathLike | None = None
     config: str | os.PathLike | None = None
-    reduce_range: bool = False
+    reduce_range: bool | None = None
     threads: int | None = None
 
     def check(self) -> None:
@@ -105,9 +106,9 @@ def quantise(
         say: Takes lines about what is being done.
 
     Returns:
-        The manifest. Its ``details['quantised']`` holds the ``method``, the ``noise`` of the outputs against the fp32
-        artefact, ``agreement_pct`` of top-1 for a classifier, ``sensitivities`` where they were measured, and
-        ``accuracy_pct`` of both artefacts where they were judged.
+        The manifest. Its ``details['quantised']`` holds the ``method``, ``reduce_range``, the ``noise`` of the
+        outputs against the fp32 artefact, ``agreement_pct`` of top-1 for a classifier, ``sensitivities`` where they
+        were measured, and ``accuracy_pct`` of both artefacts where they were judged.
 
     Raises:
         FileNotFoundError: The artefact or a folder does not exist.
@@ -179,7 +180,8 @@ class _Int8:
         self.calibration = read_calibration(
             options.calibration or '', manifest, options.images, options.shift, options.seed, show
         )
-        task = Task(path, manifest, self.calibration, folder, options.reduce_range)
+        reduce_range = sums_saturate() if options.reduce_range is None else options.reduce_range
+        task = Task(path, manifest, self.calibration, folder, reduce_range)
         self.quantiser: Quantiser = quantiser_of(task)
         if (options.keep_fp32 or options.keep or options.accuracy_drop is not None) and not self.quantiser.can_keep:
             raise ValueError(
@@ -193,7 +195,7 @@ class _Int8:
                 f'nothing would be in int8: the network has {len(self.quantiser.layers)} layers, of which '
                 f'{len(self.named)} are named to stay in fp32 and {options.keep or 0} more are to; keep fewer'
             )
-        self.found: dict = {'method': self.quantiser.method}
+        self.found: dict = {'method': self.quantiser.method, 'reduce_range': task.reduce_range}
 
     def write(self, out: Path) -> dict:
         """Write the artefact; returns fields of its manifest."""

@@ -8,12 +8,15 @@ from distill.engines.installed import missing_modules
 from distill.engines.openvino import core, kept_signal_stack
 from distill.engines.quiet import caught_output
 from distill.export.quantise.calibration import Calibration
-from distill.export.quantise.quantiser import Operation, Task, layer_names, off_the_path
+from distill.export.quantise.quantiser import SUMS_FIT, Operation, Task, layer_names, off_the_path
 
 LAYERS = ('Convolution', 'GroupConvolution', 'ConvolutionBackpropData', 'MatMul')
 """Operations with most of the cost. Others, such as sums, are quantised between them."""
 ATTENTION = ('Softmax', 'ScaledDotProductAttention')
 """NNCF treats networks with these in another way: more stays in fp32, and products of activations are handled."""
+EVERY_BIAS = 1e9
+"""By how many times its own size a bias may be corrected. NNCF leaves out more than 2, which small ones need."""
+METHOD = 'NNCF, asymmetric activations (minimum and maximum), int8 weights per channel, biases corrected'
 
 
 class Nncf:
@@ -21,13 +24,12 @@ class Nncf:
 
     can_keep = True
     fixed: tuple[str, ...] = ()
-    method = 'NNCF, asymmetric activations (minimum and maximum), int8 weights per channel, fast bias correction'
 
     def __init__(self, task: Task):
         lacking = missing_modules('nncf', 'nncf')
         if lacking:
             raise ValueError(f'int8 for OpenVINO needs {lacking}')
-        self.task = task
+        self.task, self.method = task, METHOD + (SUMS_FIT if task.reduce_range else '')
         operations = list(self._read().get_ordered_ops())
         layers = [one for one in operations if one.get_type_name() in LAYERS]
         self.layers = layer_names([(_weight(one), one.friendly_name) for one in layers])
@@ -65,17 +67,24 @@ class Nncf:
         with kept_signal_stack(), caught_output():
             import nncf
             import openvino
+            import openvino.passes
+            from nncf.quantization.advanced_parameters import AdvancedBiasCorrectionParameters
             from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+            model, passes = self._read(), openvino.passes.Manager()
+            passes.register_pass(openvino.passes.ConstantFolding())
+            passes.run_passes(model)  # A bias that is given a shape first is none to NNCF.
             quantised = nncf.quantize(
-                self._read(),
+                model,
                 nncf.Dataset(inputs),
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(inputs),
                 model_type=nncf.ModelType.TRANSFORMER if self.has_attention else None,
                 # The mean of the images' ranges, which is NNCF's choice, cuts off what few images show.
                 advanced_parameters=nncf.AdvancedQuantizationParameters(
-                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+                    overflow_fix=nncf.OverflowFix.ENABLE if self.task.reduce_range else None,
+                    bias_correction_params=AdvancedBiasCorrectionParameters(threshold=EVERY_BIAS),
                 ),
                 ignored_scope=nncf.IgnoredScope(names=list(ignored), validate=False) if ignored else None,
             )

@@ -1,4 +1,4 @@
-"""Quantise ONNX files by ONNX Runtime: static QDQ, weights per channel, activations per tensor."""
+"""Quantise ONNX files by ONNX Runtime: static QDQ, weights per channel, activations per tensor, biases corrected."""
 
 import ast
 import contextlib
@@ -7,15 +7,19 @@ import os
 from collections.abc import Collection, Iterator
 from typing import Any
 
+import numpy as np
+
 from distill.engines.onnx_runtime import LAYER, add_metadata
 from distill.engines.quiet import caught_output
 from distill.export.quantise.calibration import Calibration
-from distill.export.quantise.quantiser import WEIGHT, Operation, Task, layer_names, off_the_path
+from distill.export.quantise.onnx_weights import LARGEST, correct_biases, moved_means, weights_of
+from distill.export.quantise.quantiser import SUMS_FIT, WEIGHT, Operation, Task, layer_names, off_the_path
 
 LAYERS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
 """Operations with most of the cost. Others, such as sums, are quantised between them."""
 ACTIVATIONS = ('Relu', 'Clip')
 """Operations that become part of the range of the layer before them, if that layer is quantised."""
+METHOD = 'ONNX Runtime static QDQ, uint8 activations (minimum and maximum), int8 weights per channel, biases corrected'
 
 
 class OnnxQdq:
@@ -23,13 +27,13 @@ class OnnxQdq:
 
     can_keep = True
     fixed: tuple[str, ...] = ()
-    method = 'ONNX Runtime static QDQ, uint8 activations (minimum and maximum), int8 weights per channel'
 
     def __init__(self, task: Task):
         import onnx
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
         self.task = task
+        self.method = METHOD + (SUMS_FIT if task.reduce_range else '')
         self.prepared = task.folder / 'prepared.onnx'
         self.ranges = task.folder / 'ranges.json'
         with _quiet():
@@ -48,6 +52,8 @@ class OnnxQdq:
         ]
         self.layers = layer_names([(weight, node.name) for weight, node in zip(weights, nodes, strict=True)])
         self._nodes = {layer: node.name for layer, node in zip(self.layers, nodes, strict=True)}
+        self._weights = weights_of(graph, self._nodes.values())
+        self._moved: dict[str, np.ndarray] = {}
         self._others = self._off_the_path(graph) if task.calibration.sizes else []
         self._activations = [
             node.name for node in graph.node if node.op_type in ACTIVATIONS and node.name not in self._others
@@ -55,11 +61,12 @@ class OnnxQdq:
 
     def write(self, out: str | os.PathLike, keep: Collection[str] = ()) -> None:
         """See `Quantiser.write`."""
-        self._write(out, nodes_to_exclude=[*(self._nodes[layer] for layer in keep), *self._others])
+        kept = [self._nodes[layer] for layer in keep]
+        self._write(out, self._weights.keys() - kept, nodes_to_exclude=[*kept, *self._others])
 
     def write_only(self, out: str | os.PathLike, layer: str, calibration: Calibration) -> None:
         """See `Quantiser.write_only`; the ranges are those of all images, which are measured once."""
-        self._write(out, nodes_to_quantize=[self._nodes[layer], *self._activations])
+        self._write(out, [self._nodes[layer]], nodes_to_quantize=[self._nodes[layer], *self._activations])
 
     def _off_the_path(self, graph: Any) -> list[str]:
         """Operations that are no part of what the layers see: see `off_the_path`."""
@@ -70,23 +77,46 @@ class OnnxQdq:
         }
         return off_the_path(operations, self._nodes.values())
 
-    def _write(self, out: str | os.PathLike, **nodes: list[str]) -> None:
+    def _write(self, out: str | os.PathLike, quantised: Collection[str], **nodes: list[str]) -> None:
+        import onnx
+
+        if not self._moved:
+            self._moved = moved_means(self.prepared, self._weights, self.task.reduce_range, _Reader(self.task))
+            # The ranges are those of the network, not of the one with other biases. One layer is the least that asks.
+            one = list(self._nodes.values())[:1]
+            self._run(self.prepared, self.task.folder / 'ranges.onnx', nodes_to_quantize=one)
+        quantised = [name for name in quantised if name in self._weights]
+        model, corrected = onnx.load(os.fspath(self.prepared)), self.task.folder / 'corrected.onnx'
+        correct_biases(model.graph, {name: self._moved[name] for name in quantised})
+        onnx.save(model, os.fspath(corrected))
+        self._run(corrected, out, extra_options={'TensorQuantOverrides': self._overrides(quantised)}, **nodes)
+        add_metadata(out, self.metadata)
+
+    def _run(self, path: str | os.PathLike, out: str | os.PathLike, **options: Any) -> None:
         from onnxruntime.quantization import QuantType, quantize_static
 
-        reader = _Reader(self.task)
         with _quiet():
             quantize_static(
-                os.fspath(self.prepared),
+                os.fspath(path),
                 os.fspath(out),
-                reader,
+                _Reader(self.task),
                 per_channel=True,
-                reduce_range=self.task.reduce_range,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibration_cache_path=self.ranges,
-                **nodes,
+                **options,
             )
-        add_metadata(out, self.metadata)
+
+    def _overrides(self, quantised: Collection[str]) -> dict[str, list[dict]]:
+        """The steps of weights, as `quantize_static` takes them."""
+        from onnxruntime.quantization import QuantType
+
+        found = {}
+        for weight in (self._weights[name] for name in quantised):
+            common = {'axis': weight.axis, 'quant_type': QuantType.QInt8, 'symmetric': True}
+            largest = LARGEST * weight.steps(self.task.reduce_range)
+            found[weight.name] = [{**common, 'rmin': -value, 'rmax': value} for value in largest]
+        return found
 
 
 class _Reader:

@@ -11,6 +11,8 @@ from distill.engines.artefact import Manifest
 from distill.export.quantise.calibration import Calibration
 
 WEIGHT = '.weight'
+SUMS_FIT = ', whose sums fit into 16 bits'
+"""What `Task.reduce_range` adds to a method."""
 CHOOSING = ('NonMaxSuppression', 'TopK', 'NonZero')
 """Operations by which a detector chooses; what comes before one of them is not what the layers after it see."""
 FIRST_INPUT = (
@@ -29,8 +31,8 @@ class Task:
         manifest: What stands beside it.
         calibration: Images to measure ranges on.
         folder: For temporary files.
-        reduce_range: Quantise weights to 7 bits, against saturation on processors without VNNI. ONNX Runtime only: NNCF
-            decides itself.
+        reduce_range: Have the sums of two products fit into 16 bits, which processors without VNNI cut off. For ONNX
+            Runtime and OpenVINO.
     """
 
     path: Path
