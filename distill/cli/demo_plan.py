@@ -77,13 +77,14 @@ RUNS = {
         'broad-teacher',
         'robust-alone',
     ),
-    'resnet-alone': Training('resnet-tiny_shapes', 1, 'ResNet-tiny alone'),
+    'resnet-alone': Training('resnet-tiny_shapes', 2, 'ResNet-tiny alone', expected_s=15),
     'resnet-from-broad': Training(
         'robust-resnet-broad_resnet-tiny_shapes',
-        1,
+        2,
         'ResNet-tiny, taught by the one that saw every texture',
         'broad-teacher',
         'resnet-alone',
+        expected_s=20,
     ),
 }
 """The trainings on the embedded images, by name."""

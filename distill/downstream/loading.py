@@ -28,8 +28,15 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     other backend the images are mmcv's, and only the error for an unreadable file differs: it is a `ValueError`.
 
     Args:
+        hold_mib: Keep decoded images in memory until these are full: for a small set that is seen many times, and whose
+            files do not change. Each loader process has its own. Of the Pillow backend.
         **options: Arguments of `mmcv.transforms.LoadImageFromFile`.
     """
+
+    def __init__(self, *arguments, hold_mib: float = 0.0, **options):
+        super().__init__(*arguments, **options)
+        self._left = int(hold_mib * 2**20)
+        self._held: dict[str, np.ndarray] = {}
 
     def transform(self, results: dict) -> dict | None:
         """Add the image ``img`` [H, W, 3] and its size; None for an unreadable file with ``ignore_empty``.
@@ -58,14 +65,23 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         if self.imdecode_backend != 'pillow':
             return super().transform(results)
         path = results['img_path']
+        if path in self._held:
+            image = self._held[path].copy()
+        else:
+            image = self._decoded(path)
+            if image.nbytes <= self._left:
+                self._held[path] = image.copy()
+                self._left -= image.nbytes
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _decoded(self, path: str) -> np.ndarray:
         if self.file_client_args is not None:
             content = fileio.FileClient.infer_client(self.file_client_args, path).get(path)
         else:
             content = fileio.get(path, backend_args=self.backend_args)
-        image = decode_array(content, self.color_type)
-        results['img'] = image.astype(np.float32) if self.to_float32 else image
-        results['img_shape'] = results['ori_shape'] = image.shape[:2]
-        return results
+        return decode_array(content, self.color_type)
 
 
 @TRANSFORMS.register_module()

@@ -48,7 +48,7 @@ FAMILIES = {
     'deit_small_distilled_patch16_224': VIT,
     'deit_small_conv_stem_224': VIT,
     'vit_small_patch16_224': VIT,
-    'wide_resnet28_10': dict(widen_factor=1, depth=10, out_indices=(0, 1, 2)),
+    'wide_resnet28_10': dict(widen_factor=1, depth=10, stem_stride=2, out_indices=(0, 1, 2)),
     'shake_shake26_2x32d': dict(width=8, depth=8, out_indices=(0, 1, 2)),
     'condensenet74_g8': dict(depths=(2, 2, 2), growths=(8, 8, 16), out_indices=(-3, -2, -1)),
     'shufflenet_v1_g3_x1_0': dict(width=0.2, depths=(1, 2, 1), out_indices=(-3, -2, -1)),

@@ -70,6 +70,21 @@ def test_damaged_images_are_one_line_and_others_mmcvs(backend, tmp_path):
     assert LoadImageFromFile(imdecode_backend='pillow', ignore_empty=True)({'img_path': str(path)}) is None
 
 
+def test_held_images_are_decoded_once_and_whole(tmp_path):
+    paths = [str(tmp_path / f'{index}.png') for index in range(3)]
+    for path in paths:
+        Image.fromarray(PIXELS).save(path)
+    load = LoadImageFromFile(imdecode_backend='pillow', hold_mib=2.5 * PIXELS.nbytes / 2**20)  # Two of the three.
+    for path in paths:
+        load({'img_path': path})['img'][:] = 0  # What is done to an image does not reach what is held.
+    for path in paths:
+        Image.fromarray(255 - PIXELS).save(path)
+    for path, expected in zip(paths, [PIXELS, PIXELS, 255 - PIXELS], strict=True):
+        found = load({'img_path': path})
+        assert np.array_equal(found['img'], expected[:, :, ::-1])
+        assert found['ori_shape'] == PIXELS.shape[:2]
+
+
 @pytest.mark.parametrize('kind', [np.float32, np.int32])
 def test_values_without_a_known_range_are_refused(kind, tmp_path):
     Image.fromarray(DEEP.astype(kind)).save(tmp_path / 'x.tif')

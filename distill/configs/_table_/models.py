@@ -94,7 +94,7 @@ ROWS = [
     Model('robust-resnet-broad', 'a wider Robust-ResNet that saw every shape in every texture',
           'robust_resnet_dw_small', WIDER, epochs=dict(shapes=7)),
     Model('resnet-tiny', 'a small ResNet (pre-activation, WRN-10-1)', 'wide_resnet28_10',
-          dict(depth=10, widen_factor=1), epochs=dict(shapes=2)),
+          dict(depth=10, widen_factor=1), differs=dict(shapes=dict(stem_stride=2))),
 ]
 # fmt: on
 MODELS = {row.name: row for row in ROWS}

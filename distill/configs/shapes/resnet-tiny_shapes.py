@@ -9,10 +9,4 @@ Target: top-1 on val ≥ 85 %.
 
 _base_ = ['../_base_/shapes.py', '../_base_/default_runtime.py']
 
-model = dict(student=dict(model='wide_resnet28_10', depth=10, widen_factor=1, num_classes=10))
-
-max_epochs = 2
-train_cfg = dict(max_epochs=max_epochs)
-param_scheduler = [
-    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=6e-4, convert_to_iter_based=True),
-]
+model = dict(student=dict(model='wide_resnet28_10', depth=10, widen_factor=1, stem_stride=2, num_classes=10))

@@ -13,15 +13,9 @@ _base_ = ['../_base_/shapes.py', '../_base_/default_runtime.py']
 
 model = dict(
     teacher=dict(checkpoint='work_dirs/robust-resnet-broad_shapes/student_best.pth'),
-    student=dict(model='wide_resnet28_10', depth=10, widen_factor=1, num_classes=10),
+    student=dict(model='wide_resnet28_10', depth=10, widen_factor=1, stem_stride=2, num_classes=10),
     losses=[
         dict(type='cross_entropy', weight=0.5, label_smoothing=0.1),
         dict(type='soft_target_kl', weight=0.5, temperature=1.0),
     ],
 )
-
-max_epochs = 2
-train_cfg = dict(max_epochs=max_epochs)
-param_scheduler = [
-    dict(type='TimmCosineLR', end=max_epochs, warmup=0.5, lr_min=6e-4, convert_to_iter_based=True),
-]

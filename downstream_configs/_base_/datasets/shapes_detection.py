@@ -7,7 +7,7 @@ classes = (
 scale = (128, 128)
 _base_ = './coco_detection.py'
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow', hold_mib=32),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='CheckSample'),
     dict(type='Resize', scale=scale, keep_ratio=True),

@@ -2,7 +2,7 @@
 
 _base_ = './shapes_detection.py'
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow', hold_mib=32),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='CheckSample'),
     dict(type='Resize', scale={{_base_.scale}}, keep_ratio=True),

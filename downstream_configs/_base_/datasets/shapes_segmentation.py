@@ -9,7 +9,7 @@ classes = (
 scale = (96, 96)
 crop_size = (96, 96)
 train_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow', hold_mib=32),
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='CheckSample'),
     dict(type='RandomResize', scale=scale, ratio_range=(0.8, 1.25), keep_ratio=True),
