@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from importlib.util import find_spec
 
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
@@ -59,3 +60,24 @@ def result_table(
     for index, row in enumerate(rows):
         table.add_row(*row, end_section=index in ends)
     return table
+
+
+def fitting_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of results, on its side if the screen is too narrow for it and wide enough for that.
+
+    Args:
+        console: Where it is drawn.
+        head: Names of the columns.
+        rows: The cells of each row; the first is the row's name.
+    """
+    table = result_table(head, rows)
+    if _width(console, table) > console.width:
+        turned = list(zip(head, *rows, strict=True))
+        turned = result_table(turned[0], turned[1:])
+        table = turned if _width(console, turned) <= console.width else table
+    return table
+
+
+def _width(console: Console, table: Table) -> int:
+    """How wide a table would be on a screen that is wide enough."""
+    return Measurement.get(console, console.options.update(width=10_000), table).maximum

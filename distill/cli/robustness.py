@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> dict:
     from rich.console import Console
 
     from distill.api.evaluate import evaluate
-    from distill.base.screen import result_table
+    from distill.base.screen import fitting_table
 
     names = ('corruption_limit', 'definition', 'extra_corruptions', 'baselines', 'batch_size', 'workers')
     given = {name: getattr(args, name) for name in (*names, 'images', 'out', 'seed', 'device', 'launcher')}
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> dict:
     if args.share is not None:
         console.print(f'share {args.share[0]}/{args.share[1]} is predicted; the command without --share scores it')
         return results.content
-    console.print(result_table(*results.rows()))
+    console.print(fitting_table(console, *results.rows()))
     for line in results.notes:
         console.print(line)
     console.print(f'results: {results.path}')

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from distill.base.screen import result_table
+from distill.base.screen import fitting_table, result_table
 
 
 def test_a_narrow_screen_cuts_nothing():
@@ -15,3 +15,13 @@ def test_a_narrow_screen_cuts_nothing():
     column = ''.join(line.split('│')[1].strip() for line in text.getvalue().splitlines() if line.startswith('│'))
     assert column == ''.join(names)
     assert '…' not in text.getvalue()
+
+
+def test_a_table_lies_on_its_side_where_only_that_fits():
+    head, rows = ['top-1 %', *(f'suite number {k}' for k in range(7))], [['one', *map(str, range(7))]]
+    for width, columns in ((200, 8), (60, 2), (15, 8)):  # Wide enough, too narrow, and too narrow both ways.
+        console = Console(file=io.StringIO(), width=width)
+        table = fitting_table(console, head, rows)
+        assert len(table.columns) == columns
+        console.print(table)
+    assert [column.header for column in fitting_table(Console(width=60), head, rows).columns] == ['top-1 %', 'one']
