@@ -85,7 +85,7 @@ class OnnxQdq:
             # The ranges are those of the network, not of the one with other biases. One layer is the least that asks.
             one = list(self._nodes.values())[:1]
             self._run(self.prepared, self.task.folder / 'ranges.onnx', nodes_to_quantize=one)
-        quantised = [name for name in quantised if name in self._weights]
+        quantised = [name for name in self._weights if name in quantised]
         model, corrected = onnx.load(os.fspath(self.prepared)), self.task.folder / 'corrected.onnx'
         correct_biases(model.graph, {name: self._moved[name] for name in quantised})
         onnx.save(model, os.fspath(corrected))
