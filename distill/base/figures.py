@@ -74,7 +74,8 @@ def render(figure: Figure) -> tuple[str, bytes]:
     with warnings.catch_warnings():
         # By these two letters matplotlib measures a line; a font for another script need not have them.
         warnings.filterwarnings('ignore', f'Glyph ({ord("l")}|{ord("p")}) ')
-        figure.draw_without_rendering()
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
         # The layout takes most of the time and serves both files; matplotlib draws once more for each with any engine.
         figure.set_layout_engine(None)
         return _svg(figure), _png(figure)
