@@ -72,8 +72,8 @@ def fitting_table(console: Console, head: Sequence[str], rows: Sequence[Sequence
     """
     table = result_table(head, rows)
     if _width(console, table) > console.width:
-        turned = list(zip(head, *rows, strict=True))
-        turned = result_table(turned[0], turned[1:])
+        first, *others = zip(head, *rows, strict=True)
+        turned = result_table(first, others)
         table = turned if _width(console, turned) <= console.width else table
     return table
 

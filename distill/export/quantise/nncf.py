@@ -14,8 +14,6 @@ LAYERS = ('Convolution', 'GroupConvolution', 'ConvolutionBackpropData', 'MatMul'
 """Operations with most of the cost. Others, such as sums, are quantised between them."""
 ATTENTION = ('Softmax', 'ScaledDotProductAttention')
 """NNCF treats networks with these in another way: more stays in fp32, and products of activations are handled."""
-EVERY_BIAS = 1e9
-"""By how many times its own size a bias may be corrected. NNCF leaves out more than 2, which small ones need."""
 METHOD = 'NNCF, asymmetric activations (minimum and maximum), int8 weights per channel, biases corrected'
 
 
@@ -68,7 +66,6 @@ class Nncf:
             import nncf
             import openvino
             import openvino.passes
-            from nncf.quantization.advanced_parameters import AdvancedBiasCorrectionParameters
             from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
             model, passes = self._read(), openvino.passes.Manager()
@@ -79,12 +76,14 @@ class Nncf:
                 nncf.Dataset(inputs),
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(inputs),
+                # The fast way has a channel be its mean everywhere, which is wrong where kernels reach over the border.
+                # The other runs a part of the network for each layer, which whole images make too long.
+                fast_bias_correction=bool(self.task.calibration.sizes),
                 model_type=nncf.ModelType.TRANSFORMER if self.has_attention else None,
                 # The mean of the images' ranges, which is NNCF's choice, cuts off what few images show.
                 advanced_parameters=nncf.AdvancedQuantizationParameters(
                     activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
                     overflow_fix=nncf.OverflowFix.ENABLE if self.task.reduce_range else None,
-                    bias_correction_params=AdvancedBiasCorrectionParameters(threshold=EVERY_BIAS),
                 ),
                 ignored_scope=nncf.IgnoredScope(names=list(ignored), validate=False) if ignored else None,
             )
