@@ -65,7 +65,7 @@ def weights_of(graph: Any, nodes: Collection[str]) -> dict[str, Weight]:
         groups, last = options.get('group', 1), values.ndim - 1
         axis = {'Conv': 0, 'ConvTranspose': 1, 'Gemm': 0 if options.get('transB') else 1, 'MatMul': last}
         # A depthwise convolution has a kernel of its own, and a transposed one is computed in fp32.
-        is_product = node.op_type != 'ConvTranspose' and not 1 < groups == len(values)
+        is_product = node.op_type != 'ConvTranspose' and not (groups > 1 and values.shape[:2] == (groups, 1))
         found[node.name] = Weight(node.input[1], values, axis[node.op_type], is_product)
     return found
 
@@ -136,7 +136,7 @@ def correct_biases(graph: Any, moved: Mapping[str, np.ndarray]) -> None:
             takers[name].append(node)
     for node in [one for one in graph.node if one.name in moved]:
         place, after = (node, 2) if node.op_type != 'MatMul' else _sum_after(node, takers, stored)
-        if place is None:
+        if place is None or (place.input[after : after + 1] and place.input[after] not in stored):
             continue
         bias, name = -moved[node.name], f'{node.name} bias'
         if after < len(place.input):
