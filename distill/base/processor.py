@@ -7,8 +7,6 @@ from pathlib import Path
 INSTRUCTION_SETS = ('avx2', 'fma', 'avx_vnni', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_int8', 'amx_bf16',
                     'asimddp', 'i8mm', 'bf16', 'sve')  # fmt: skip
 """Those that decide how fast fp32, bf16 and int8 are, as Linux calls them."""
-
-
 DOT_PRODUCTS = ('avx_vnni', 'avx512_vnni')
 """Those of x86 that sum products of 8 bits in 32 bits."""
 

@@ -18,6 +18,8 @@ TASKS = ('classification', 'features', 'detection', 'segmentation')
 DTYPES = ('float32', 'uint8')
 """Of the images: normalised, or as they are decoded, with the normalisation inside of the artefact."""
 PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8')
+SATURATING = ('onnx', 'openvino')
+"""Engines whose sums of 8-bit products are cut off where `sums_saturate`, unless the weights are made for it."""
 WEIGHTS_BESIDE = {'.xml': lambda path: path.with_suffix('.bin'), '.onnx': lambda path: Path(f'{path}.data')}
 """The file of weights beside a file of an engine that may have one."""
 
@@ -252,14 +254,13 @@ def artefact_record(manifest: Manifest) -> ArtefactRecord:
 
 
 def caution(manifest: Manifest) -> str | None:
-    """A line where an artefact computes less exactly on this processor than it was made for."""
-    is_made_for_it = manifest.details.get('quantised', {}).get('reduce_range', True)
-    if (
-        manifest.precision != 'int8'
-        or manifest.engine not in ('onnx', 'openvino')
-        or is_made_for_it
-        or not sums_saturate()
-    ):
+    """A line where an artefact may compute less exactly on this processor than it was made for.
+
+    Of an older one nothing tells what it was made for.
+    """
+    quantised = manifest.details.get('quantised')
+    is_made_for_it = isinstance(quantised, Mapping) and quantised.get('reduce_range')
+    if manifest.precision != 'int8' or manifest.engine not in SATURATING or is_made_for_it or not sums_saturate():
         return None
     return (
         'sums of its products may be cut off on this processor, which has no VNNI; quantise again with --reduce-range '

@@ -261,6 +261,9 @@ def test_a_processor_without_vnni_gets_sums_that_fit(folder, tmp_path, monkeypat
     asked = quantise(folder / 'net.onnx', out, replace(options, reduce_range=not reduced))
     assert asked.details['quantised']['reduce_range'] != reduced
     assert [caution(one) is None for one in (found, asked)] == [True, not reduced]
+    older = replace(found, details={'quantised': {'method': 'of an older version'}})
+    assert (caution(older) is None) == (not reduced)
+    assert caution(replace(older, engine='mnn')) is None
 
 
 @needs_openvino

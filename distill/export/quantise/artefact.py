@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.base.processor import sums_saturate
 from distill.engines import by_name, by_suffix
-from distill.engines.artefact import PRECISIONS, Manifest, artefact_files, artefact_sha256
+from distill.engines.artefact import PRECISIONS, SATURATING, Manifest, artefact_files, artefact_sha256
 from distill.export.quantise.calibration import Show, read_calibration
 from distill.export.quantise.half import write_half
 from distill.export.quantise.quantiser import Quantiser, Say, Task, chosen_layers, quantiser_of
@@ -106,9 +106,9 @@ def quantise(
         say: Takes lines about what is being done.
 
     Returns:
-        The manifest. Its ``details['quantised']`` holds the ``method``, ``reduce_range``, the ``noise`` of the
-        outputs against the fp32 artefact, ``agreement_pct`` of top-1 for a classifier, ``sensitivities`` where they
-        were measured, and ``accuracy_pct`` of both artefacts where they were judged.
+        The manifest. Its ``details['quantised']`` holds the ``method``, ``reduce_range`` of an engine that has it, the
+        ``noise`` of the outputs against the fp32 artefact, ``agreement_pct`` of top-1 for a classifier,
+        ``sensitivities`` where they were measured, and ``accuracy_pct`` of both artefacts where they were judged.
 
     Raises:
         FileNotFoundError: The artefact or a folder does not exist.
@@ -195,7 +195,9 @@ class _Int8:
                 f'nothing would be in int8: the network has {len(self.quantiser.layers)} layers, of which '
                 f'{len(self.named)} are named to stay in fp32 and {options.keep or 0} more are to; keep fewer'
             )
-        self.found: dict = {'method': self.quantiser.method, 'reduce_range': task.reduce_range}
+        self.found: dict = {'method': self.quantiser.method}
+        if manifest.engine in SATURATING:
+            self.found['reduce_range'] = task.reduce_range
 
     def write(self, out: Path) -> dict:
         """Write the artefact; returns fields of its manifest."""
