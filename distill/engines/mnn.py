@@ -147,7 +147,8 @@ class MnnSession:
             except (SystemError, RuntimeError, TypeError, KeyError) as error:
                 reason = last_line(said()) or error
                 raise ValueError(f"'{path}' cannot be read by MNN ({reason}); export it again") from None
-        self.MNN, self.threads = MNN, threads
+        self.MNN, self.path, self.threads = MNN, path, threads
+        self._shapes: list[tuple[int, ...]] | None = None
         free = _marked(info.get('bizCode', ''))
         self.inputs = tuple(
             _port(name, given[name].shape, given[name].dtype, free.get(name, ())) for name in info['inputNames']
@@ -167,6 +168,12 @@ class MnnSession:
             expr.const(given[port.name], list(given[port.name].shape), expr.NCHW, kinds[port.dtype])
             for port in self.inputs
         ]
+        shapes = [given[port.name].shape for port in self.inputs]
+        if self._shapes not in (None, shapes):
+            # A module of int8 computes something else once it has seen another shape.
+            names = ([port.name for port in self.inputs], [port.name for port in self.outputs])
+            self.module = self._load(self.MNN, self.path, *names)
+        self._shapes = shapes
         found = self.module.forward(variables)
         if len(found) != len(self.outputs):
             raise ValueError(f'MNN gives {len(found)} outputs of {len(self.outputs)}; the input is not one it takes')

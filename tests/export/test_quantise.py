@@ -283,3 +283,27 @@ def test_openvino_corrects_biases(folder, tmp_path):
     before, after = biases(folder / 'net.xml'), biases(tmp_path / 'net.xml')
     assert [one.shape for one in before] == [one.shape for one in after]
     assert sum(not np.allclose(one, other, atol=1e-7) for one, other in zip(before, after, strict=True)) >= 3
+
+
+@needs_mnn
+def test_mnn_forgets_the_batches_before(folder, tmp_path):
+    """A module of int8 that has seen one image computed something else of sixteen."""
+    import timm
+
+    import backbones  # noqa: F401
+
+    torch.manual_seed(0)
+    model = timm.create_model('wide_resnet28_10', depth=10, widen_factor=1, stem_stride=2, num_classes=4).eval()
+    example = (torch.rand(2, 3, SIZE_PX, SIZE_PX),)
+    by_name('mnn').write(
+        model, example, tmp_path / 'net.mnn', Names(('images',), ('logits',)), {'images': {0: 'batch'}}
+    )
+    manifest('mnn', tmp_path / 'net.mnn').write(tmp_path / 'net.mnn')
+    quantise(tmp_path / 'net.mnn', tmp_path / 'int8.mnn', Options(calibration=folder / 'images'))
+    calibration = read_calibration(folder / 'images', Manifest.read(tmp_path / 'net.mnn'))
+    (images,) = calibration.inputs(Manifest.read(tmp_path / 'net.mnn'), 60)
+    expected = by_suffix('x.mnn').open(tmp_path / 'int8.mnn', 1).run(images[:16])[0]
+    session = by_suffix('x.mnn').open(tmp_path / 'int8.mnn', 1)
+    for count in (1, 16, 7, 16):
+        found = session.run(images[:count])[0]
+        assert np.allclose(found, expected[:count], atol=1e-3 * abs(expected).max())
