@@ -123,22 +123,22 @@ def _add_to_pixels(
         count = bins[1 - axis] * sampling_ratio
         middles = (torch.arange(count, dtype=rois.dtype, device=rois.device) + 0.5) / count
         pairs = neighbours(start[:, axis, None] + extent[:, axis, None] * middles, size[1 - axis])
-        places, weights = (
-            torch.stack(both, 2).view(len(rois), bins[1 - axis], 2 * sampling_ratio)
-            for both in zip(*pairs, strict=True)
+        # What touches a bin, one after the other: each sample's two neighbours.
+        axes.append(
+            [
+                (places[:, sample::sampling_ratio], weights[:, sample::sampling_ratio] / sampling_ratio)
+                for places, weights in pairs
+                for sample in range(sampling_ratio)
+            ]
         )
-        axes.append((places, weights / sampling_ratio))
-    (rows, row_weights), (columns, column_weights) = axes  # [R, bins, 2 · samples]
 
     maps = torch.zeros(batch * size[0] * size[1], chs, dtype=grad_output.dtype, device=grad_output.device)
-    first = rois[:, 0].long() * (size[0] * size[1])
-    cost = chs * 4 * sampling_ratio**2 * bins.numel()
-    for some in torch.arange(len(rois)).split(max(1, BUDGET // max(1, cost))):
-        y, x = rows[some, :, None, :, None], columns[some, None, :, None, :]
-        places = first[some, None, None, None, None] + y * size[1] + x
-        weights = row_weights[some, :, None, :, None] * column_weights[some, None, :, None, :]
-        values = grad_output[some].permute(0, 2, 3, 1)[:, :, :, None, None] * weights[..., None].to(grad_output)
-        maps.index_add_(0, places.flatten(), values.reshape(-1, chs))
+    first = rois[:, 0].long()[:, None, None] * (size[0] * size[1])
+    pixels = grad_output.permute(0, 2, 3, 1).contiguous()  # [R, h, w, C]: channels are added together.
+    for (rows, row_weights), (columns, column_weights) in product(*axes):
+        places = first + rows[:, :, None] * size[1] + columns[:, None]
+        weights = (row_weights[:, :, None] * column_weights[:, None]).to(pixels)
+        maps.index_add_(0, places.flatten(), (pixels * weights[..., None]).view(-1, chs))
     grad_input.copy_(maps.view(batch, *size, chs).permute(0, 3, 1, 2))
 
 

@@ -198,6 +198,9 @@ class TimmBackbone(BaseModule):
     def train(self, mode: bool = True) -> 'TimmBackbone':
         """Set training mode, except for frozen layers and, with ``norm_eval``, batch norms."""
         super().train(mode)
+        # mmengine's loop of iterations calls this before each one, and mostly all are trained.
+        if not mode or (not self.norm_eval and all(x.requires_grad for x in self.net.parameters())):
+            return self
         for module in self.net.modules():
             parameters = list(module.parameters())
             frozen = parameters and not any(parameter.requires_grad for parameter in parameters)

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -111,6 +112,9 @@ def prepare_forks(more: Sequence[str] = ()) -> None:
     for module in (*FORK_MODULES, *more):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    # A fork need not look through what was imported each time that it collects garbage: about 0.4 s.
+    gc.collect()
+    gc.freeze()
 
 
 def fork(command: Command) -> int:
