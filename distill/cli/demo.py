@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from distill.cli.arguments import check_at_least, check_can_write, check_is_folder
 from distill.cli.command import run_command
-from distill.cli.demo_plan import BROAD, RUNS, Training, check_same_demo, checkpoint, glance, show_end
+from distill.cli.demo_plan import BROAD, RUNS, Training, check_same_demo, checkpoint, glance, one_thread, show_end
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +37,8 @@ SIZE_PX = 32
 """Side of the pictures that classifiers learn from."""
 SETS = {'data': lambda work: work / 'data', 'broad data': lambda work: work / 'data' / BROAD}
 """The folder of the data that a step draws, in the folder that everything goes to."""
+SHARED_VIEWS = 3
+"""Epochs of the longest student: all trainings on the same images see the same views in each."""
 NO_VALIDATION = 'train_cfg.val_begin=1000000'
 """What keeps a training from judging its last weights, which the step after it does."""
 WITHOUT_ENGINE = 'Nothing is exported: {reason}'
@@ -206,9 +208,7 @@ def found(step: 'Step', work: Path, forks: bool = False) -> str | None:
         forks: Whether later steps are forks of this process. Images are then decoded here, once for all of them.
     """
     if step.name in SETS and forks:
-        from distill.data.memory import hold_images
-
-        hold_images(str(SETS[step.name](work) / 'imagenet'), ('train', 'val'), SIZE_PX)
+        hold(SETS[step.name](work) / 'imagenet', SHARED_VIEWS if step.name == 'data' else 0)
     if step.name in RUNS:
         return glance(step.name, RUNS[step.name], work / 'data' / 'imagenet', work)
     if step.name.endswith(' test'):
@@ -217,6 +217,27 @@ def found(step: 'Step', work: Path, forks: bool = False) -> str | None:
             return f'the detector reaches a box mAP of {results["detection"]["bbox_mAP"]:.2f}'
         return f'the segmenter reaches a mean IoU of {results["segmentation"]["mIoU"]:.2f}'
     return None
+
+
+def hold(folder: Path, views: int) -> None:
+    """Decode the images of a set and make their first views, once for all trainings, which are forks of this process.
+
+    Args:
+        folder: Folder of the set.
+        views: Views of each image that several trainings see.
+    """
+    from mmengine.config import Config
+
+    from distill.base.packaged import ROOT
+    from distill.data.memory import hold_images, hold_views
+
+    hold_images(str(folder), ('train', 'val'), SIZE_PX)
+    if not views:
+        return
+    dataset = Config.fromfile(ROOT / 'distill/configs/_base_/shapes.py').train_dataloader.dataset.to_dict()
+    del dataset['type']
+    with one_thread():
+        hold_views(views, **{**dataset, 'root': str(folder)})
 
 
 def goals_table(results: Mapping) -> 'Table':

@@ -1,6 +1,7 @@
 """What the demos on embedded and on a user's images share: trainings, and what is said of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,6 +110,19 @@ def checkpoint(run: str, work: Path) -> Path:
     return work / run / 'student_best.pth'
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in this thread alone: a pool of several would not survive in forks."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def glance(name: str, run: Training, data: Path, work: Path, suites: 'Sequence[str]' = ('clean', 'stylized')) -> str:
     """Judge a training on the suites that say most; returns what came out, in words. The last step goes on from it.
 
@@ -119,18 +133,14 @@ def glance(name: str, run: Training, data: Path, work: Path, suites: 'Sequence[s
         work: Folder that everything goes to.
         suites: ``clean``, and ``stylized`` if it is there.
     """
-    import torch
-
     from distill.robustness.evaluate import Settings, evaluate
     from distill.robustness.runs import load_run
     from distill.robustness.suites import choose_suites
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # The pool of several threads would not survive in forks.
-    judged = load_run(str(checkpoint(name, work)), 'cpu')
-    chosen, _ = choose_suites(list(suites), str(data), judged.classes or [])
-    scores = evaluate([judged], chosen, Settings(str(data), work / 'robustness', workers=0))['classification']
-    torch.set_num_threads(threads)
+    with one_thread():
+        judged = load_run(str(checkpoint(name, work)), 'cpu')
+        chosen, _ = choose_suites(list(suites), str(data), judged.classes or [])
+        scores = evaluate([judged], chosen, Settings(str(data), work / 'robustness', workers=0))['classification']
     alone, last = scores.get(run.alone or ''), suites[-1]
     text = f'{run.who}: {scores[name]["clean"]["top1_pct"]:.1f} % right'
     if last == 'stylized':

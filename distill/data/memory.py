@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ LARGEST_GIB = 4
 """Most memory that a set may take. Every process of a run holds its own."""
 TRAINING = {'input_size', 'is_training', 'scale', 'ratio', 'hflip', 'color_jitter', 'interpolation'}
 """Arguments of timm's `create_transform` that mean the same here."""
+AT_A_TIME = 512
+"""Views that `hold_views` makes together: a call costs as much as ten of them."""
 UNIT = 256
 """Parts of a pixel, of a brightness and of a factor: whole numbers of them are computed with."""
 GRAY = (77, 150, 29)
@@ -79,8 +82,9 @@ class MemoryViews(Views):
             once = {'interpolation': 'bicubic', **kept, 'crop_pct': 1.0}
         else:
             once = transform
+        self._once = once
         super().__init__(root, split, name, once, seed, on_broken, max_broken, corrupt, labels, sources)
-        self._once, self.transform_config = once, transform
+        self.transform_config = transform
         self.area = tuple(transform.get('scale') or (0.08, 1.0))
         self.ratio = tuple(transform.get('ratio') or (3 / 4, 4 / 3))
         self.hflip = transform.get('hflip', 0.5)
@@ -112,6 +116,15 @@ class MemoryViews(Views):
         """What decoded images depend on, but for the contents of the files."""
         return os.path.abspath(self.where), len(self), repr(sorted(self._once.items()))
 
+    @property
+    def _view_key(self) -> tuple:
+        """What views depend on besides their numbers and images, but for the contents of the files."""
+        return *self._key, self.seed, repr(sorted(self.transform_config.items()))
+
+    def _look(self) -> None:
+        if self._key not in _HELD:  # They have all been decoded, which says more than headers.
+            super()._look()
+
     def _decoded(self, index: int) -> tuple[Tensor, int]:
         image, label = self._read(index)
         if image.size == self._whole:  # The transform would change nothing, and takes longer than decoding.
@@ -137,13 +150,21 @@ class MemoryViews(Views):
         """
         pixels = self.load()
         indices, views = np.array([key if isinstance(key, tuple) else (key, 0) for key in keys], np.int64).T
-        images = pixels[torch.from_numpy(indices)]
         draws, seeds = random_numbers(self.seed, views, indices, 8)
-        if self.training:
-            images = recolour(crop_and_flip(images, *self._boxes(draws, images.shape)), self._factors(draws))
+        held = _HELD_VIEWS.get(self._view_key) if self.training else None
+        if held is not None and views.max() < len(held):
+            images = held[torch.from_numpy(views), torch.from_numpy(indices)]
+        else:
+            images = self._shown(pixels[torch.from_numpy(indices)], draws)
         labels = [self._ordered(self._classes[index]) for index in indices]
         items = zip(images, labels, indices.tolist(), views.tolist(), seeds.tolist(), strict=True)
         return [self._with_copies(item) for item in items]
+
+    def _shown(self, images: Tensor, draws: np.ndarray) -> Tensor:
+        """The views of images, uint8 [N, 3, H, W], by the random numbers of each [N, 8]."""
+        if not self.training:
+            return images
+        return recolour(crop_and_flip(images, *self._boxes(draws, images.shape)), self._factors(draws))
 
     def _boxes(self, draws: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Top left corners [N, 2] and sizes [N, 2] of crops, in pixels, and whether each is flipped [N]."""
@@ -161,6 +182,8 @@ class MemoryViews(Views):
 
 _HELD: dict[tuple, tuple[Tensor, tuple[int, ...]]] = {}
 """Images and labels that `hold_images` has decoded, by `MemoryViews._key`."""
+_HELD_VIEWS: dict[tuple, Tensor] = {}
+"""Views that `hold_views` has made, uint8 [views, N, 3, H, W], by `MemoryViews._view_key`."""
 
 
 def hold_images(root: str, splits: Sequence[str], size: int) -> None:
@@ -176,6 +199,25 @@ def hold_images(root: str, splits: Sequence[str], size: int) -> None:
     for split in splits:
         held = MemoryViews(root, split, transform=dict(input_size=size, interpolation='bicubic', crop_pct=1.0))
         _HELD[held._key] = held.load(), held._classes
+
+
+def hold_views(count: int, **dataset: Any) -> None:
+    """Make the first views of all images once, for all data sets that this process and its later forks will make alike.
+
+    For a process that starts many trainings which see the same views. They take 3 · H · W bytes each.
+
+    Args:
+        count: Views of each image.
+        **dataset: Arguments of `MemoryViews`, for training.
+    """
+    source = MemoryViews(**dataset)
+    pixels = source.load()
+    held = torch.empty((count, *pixels.shape), dtype=torch.uint8)
+    for view in range(count):
+        for some in np.array_split(np.arange(len(pixels)), -(-len(pixels) // AT_A_TIME)):
+            draws, _ = random_numbers(source.seed, np.full(len(some), view), some, 8)
+            held[view, some[0] : some[-1] + 1] = source._shown(pixels[some[0] : some[-1] + 1], draws)
+    _HELD_VIEWS[source._view_key] = held
 
 
 def check_training(transform: dict) -> None:

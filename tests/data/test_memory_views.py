@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from distill.data import memory
 from distill.data.memory import MemoryViews, crop_and_flip, random_numbers, recolour
 from distill.data.preprocessor import ViewPreprocessor
 from distill.data.sampler import ViewSampler
@@ -39,6 +40,25 @@ def test_a_view_follows_from_seed_image_and_view(views, shapes):
     for other in others:
         assert not torch.equal(other[0], views[5, 2][0])
         assert other[4] != views[5, 2][4]
+
+
+def test_views_that_are_held_are_those_that_are_made(views, shapes, monkeypatch):
+    monkeypatch.setattr(memory, '_HELD', {})
+    monkeypatch.setattr(memory, '_HELD_VIEWS', {})
+    monkeypatch.setattr(memory, 'AT_A_TIME', 7)
+    keys = [(index, (5 * index) % 3) for index in range(len(views))]
+    made = views.__getitems__(keys)
+    memory.hold_images(str(shapes), ['train'], 32)
+    memory.hold_views(3, root=str(shapes), split='train', transform=TRANSFORM, seed=3)
+    again, other = (MemoryViews(str(shapes), 'train', transform=TRANSFORM, seed=seed) for seed in (3, 4))
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, 'crop_and_flip', None)  # Nothing is made anew.
+        held = again.__getitems__(keys)
+    for one, another in zip(held, made, strict=True):
+        assert torch.equal(one[0], another[0])
+        assert one[1:] == another[1:]
+    assert torch.equal(again[5, 3][0], views[5, 3][0])
+    assert not torch.equal(other[5, 2][0], held[5][0])
 
 
 def test_labels_keys_and_evaluation_are_those_of_views(shapes):
