@@ -13,7 +13,7 @@ students = dict(_delete_=True, robust='deeplabv3_robust-resnet-dw_tiny_shapes-ad
 teachers = dict(
     _delete_=True,
     demo=dict(
-        config='deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', checkpoint='work_dirs/demo/deeplabv3/iter_1000.pth'
+        config='deeplabv3_robust-resnet-dw_tiny_shapes-ade20k', checkpoint='work_dirs/demo/deeplabv3/iter_850.pth'
     ),
 )
 backbones = dict(_delete_=True, robust='work_dirs/demo/robust-alone/student_best.pth')
