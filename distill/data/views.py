@@ -109,6 +109,8 @@ class Views(Dataset):
         self.broken: torch.Tensor | None = None
         if on_broken == 'skip':
             self.broken = torch.zeros(len(self.reader), dtype=torch.bool).share_memory_()
+        if note := getattr(self.reader, 'note', None):
+            print_log(note, 'current', logging.WARNING)
         self._look()
 
     @property
@@ -184,13 +186,11 @@ class Views(Dataset):
         raise ValueError('no image of the set can be read; see the log for their names')
 
     def _look(self) -> None:
-        """Say what the reader has left out, and look at some headers: what is no image is better known now.
+        """Look at some headers: what is no image is better known now.
 
         Raises:
             ValueError: An image cannot be decoded, and none may be skipped.
         """
-        if note := getattr(self.reader, 'note', None):
-            print_log(note, 'current', logging.WARNING)
         log = partial(print_log, logger='current', level=logging.WARNING)
         for index in np.linspace(0, len(self) - 1, min(HEADERS, len(self))).astype(int).tolist():
             try:
