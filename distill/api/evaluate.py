@@ -21,7 +21,7 @@ from distill.api.session import call
 from distill.api.spread import Share, as_words, check_share, spread
 from distill.base.files import remove_leftovers, write_json
 from distill.base.processes import cuda_or_cpu
-from distill.base.records import DEFINITIONS
+from distill.base.records import CORRUPTED_ON, DEFINITIONS
 from distill.base.screen import counting_progress, screen
 from distill.report.tables import seen_notes
 from distill.results.provenance import command_line
@@ -49,6 +49,7 @@ def evaluate(
     corruption_limit: int | None = None,
     definition: str = DEFINITIONS[0],
     extra_corruptions: bool = False,
+    corrupt_on: str = CORRUPTED_ON[0],
     baselines: Sequence[str] = (),
     batch_size: int = 100,
     workers: int = 1,
@@ -80,6 +81,8 @@ def evaluate(
         corruption_limit: Corrupt so many images only, evenly chosen.
         definition: Whose elastic and frost are made: ``imagenet_c`` or ``imagecorruptions``.
         extra_corruptions: The four held-out kinds as well.
+        corrupt_on: ``cpu``, where ``workers`` corrupt the images that they decode, or ``device``, where the models run:
+            batches on a card, with the same random numbers.
         baselines: Runs that effective robustness is measured against.
         batch_size: Images of a forward pass.
         workers: Processes that decode and corrupt images.
@@ -110,6 +113,8 @@ def evaluate(
     check_least(0, workers=workers, seed=seed)
     if definition not in DEFINITIONS:
         raise ValueError(f"definition '{definition}' is unknown; choose from {', '.join(DEFINITIONS)}")
+    if corrupt_on not in CORRUPTED_ON:
+        raise ValueError(f"corrupt_on '{corrupt_on}' is unknown; choose from {', '.join(CORRUPTED_ON)}")
     check_evaluation(list(models_by_source), data_root, names, folders, out)
     check_share(share)
     if out is None and (engine is not None or share is not None):
@@ -117,8 +122,9 @@ def evaluate(
     if engine is not None:
         said = {**(model_options or {}), 'input_size': input_size}
         words = _words(models_by_source, data_root, names, folders, said, Path(out))
-        options = dict(corruption_limit=corruption_limit, definition=definition, extra_corruptions=extra_corruptions)
-        options |= dict(batch_size=batch_size, workers=workers, seed=seed, device=device, out=out)
+        options = dict(corruption_limit=corruption_limit, definition=definition, corrupt_on=corrupt_on)
+        options |= dict(extra_corruptions=extra_corruptions, batch_size=batch_size, workers=workers)
+        options |= dict(seed=seed, device=device, out=out)
         say = print if progress else lambda line: None
         spread([*words, *as_words(options)], Path(out), engine, jobs, engine_options, say=say)
     device = join(launcher, device, out)
@@ -143,6 +149,7 @@ def evaluate(
             corruption_limit=corruption_limit,
             extra_corruptions=extra_corruptions,
             definition=definition,
+            corrupt_on=corrupt_on,
             baselines=list(baselines),
             share=share,
             command=command_of('evaluate', [run.name for run in runs], root, names),

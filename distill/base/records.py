@@ -36,6 +36,9 @@ GROUPS = {
 DEFINITIONS = ('imagenet_c', 'imagecorruptions')
 """Whose corruptions are made: those of ImageNet-C, or of its port imagecorruptions, whose elastic and frost differ."""
 
+CORRUPTED_ON = ('cpu', 'device')
+"""Where images are corrupted: by the processes that decode them, or where the models run."""
+
 
 @dataclass(frozen=True)
 class Cell:

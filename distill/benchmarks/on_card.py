@@ -24,8 +24,12 @@ from distill.benchmarks.distillation import OPTIMIZER, Settings, write_images_an
 DTYPE = torch.bfloat16
 WARM_UP = 3
 """Steps before the first that counts: they compile, choose kernels and allocate."""
-EAGER, COMPILED = ('peer', 'online', 'cached'), ('peer compiled', 'online compiled', 'cached compiled')
-VARIANTS = (*EAGER, *COMPILED)
+EAGER = ('peer', 'online', 'cached')
+COMPILED: dict[str, bool | dict[str, str]] = {'compiled': True, 'graphs': {'mode': 'reduce-overhead'}}
+"""Options of `torch.compile` by what is added to the name of a variant: with ``graphs`` CUDA graphs as well."""
+VARIANTS = (*EAGER, *(f'{name} {added}' for added in COMPILED for name in EAGER))
+LARGEST_IS_OF = 64
+"""Images of which the largest batch is a multiple."""
 Step = Callable[[], Any]
 
 
@@ -76,24 +80,26 @@ def synthetic_batch(settings: Settings, count: int) -> list[Tensor]:
 
 def build(name: str, settings: Settings, batch: list[Tensor]) -> Step:
     """Build a variant of `VARIANTS` on the card."""
-    compiled = name.endswith('compiled')
-    if name.startswith('peer'):
+    who, _, added = name.partition(' ')
+    compiled = COMPILED.get(added, False)
+    if who == 'peer':
         return peer(settings, batch, compiled)
-    return own(settings, batch, settings.cached if name.startswith('cached') else settings.teacher, compiled)
+    return own(settings, batch, settings.cached if who == 'cached' else settings.teacher, compiled)
 
 
-def peer(settings: Settings, batch: list[Tensor], compiled: bool) -> Step:
+def peer(settings: Settings, batch: list[Tensor], compiled: bool | Mapping) -> Step:
     """A step of timm's task: bf16, channels_last, a fused optimizer; the batch comes normalised and mixed."""
     student, teacher = (build_model(**model).cuda() for model in (settings.student, settings.teacher))
     student, teacher = (network.to(memory_format=torch.channels_last) for network in (student, teacher))
     task = settings.task(student.train(), teacher.eval()).cuda().train()
     if compiled:
-        task.compile()
+        task.compile(**(compiled if isinstance(compiled, Mapping) else {}))
     optimizer = create_optimizer_v2(task.trainable_module, 'adamw', **OPTIMIZER, fused=True)
     preprocessor = MODELS.build(settings.config({}).model.data_preprocessor).cuda()
     data = preprocessor(batch, True)
 
     def step() -> None:
+        torch.compiler.cudagraph_mark_step_begin()
         optimizer.zero_grad()
         with torch.autocast('cuda', DTYPE):
             loss = task(data['images'], data['targets'])['loss']
@@ -112,7 +118,12 @@ def own(settings: Settings, batch: list[Tensor], teacher: Mapping, compiled: boo
     wrapper = OPTIM_WRAPPERS.build(
         dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=dict(enabled=False), optimizer=optimizer)
     )
-    return lambda: model.train_step(batch, wrapper)
+
+    def step() -> None:
+        torch.compiler.cudagraph_mark_step_begin()
+        model.train_step(batch, wrapper)
+
+    return step
 
 
 def measure(
@@ -222,8 +233,7 @@ def benchmark_on_card(
         prepared: The folder has the images and the cache of an earlier call.
 
     Returns:
-        ``variants`` as `measure` gives them, ``largest_batch`` (images that the card would hold, by the peaks at the
-        batch and at half of it), and ``settings``.
+        ``variants`` as `measure` gives them, and ``settings``.
     """
     torch.backends.cudnn.benchmark = True
     if not prepared:
@@ -249,7 +259,7 @@ def largest_batch(settings: Settings, names: Iterable[str] = ('peer', 'online'),
         high: A larger one.
 
     Returns:
-        For each variant the images, and their least as ``both``.
+        For each variant the images, and their least, rounded down to a multiple of `LARGEST_IS_OF`, as ``both``.
     """
     total = torch.cuda.get_device_properties(0).total_memory
     found = {}
@@ -266,7 +276,8 @@ def largest_batch(settings: Settings, names: Iterable[str] = ('peer', 'online'),
         slope = (peaks[1]['peak_mib'] - peaks[0]['peak_mib']) / (high - low)
         # A tenth for the context, the libraries and gaps between blocks.
         found[name] = int((0.9 * total / 2**20 - peaks[0]['peak_mib']) / slope) + low
-    return {**found, 'both': min(found.values(), default=0)}
+    both = min(found.values(), default=0)
+    return {**found, 'both': max(LARGEST_IS_OF, both // LARGEST_IS_OF * LARGEST_IS_OF)}
 
 
 def card_table(result: Mapping) -> str:

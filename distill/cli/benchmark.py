@@ -15,6 +15,7 @@ robust-backbones benchmark pointwise --out work_dirs/benchmark/pointwise.json
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,8 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
                                   'FeatureDistillationTask')  # fmt: skip
     distill.add_argument('--of', nargs='+', choices=('logits', 'features'), default=['logits', 'features'],
                          help='what the student learns from (default: both)')  # fmt: skip
-    distill.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='cuda: bf16, also compiled')
+    distill.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='cuda: bf16, also compiled, and as '
+                         'CUDA graphs')  # fmt: skip
     distill.add_argument('--batch-size', type=int, help='images of a step (default: 16, on a card 256)')
+    distill.add_argument('--largest-batch', action='store_true', help="on a card: as many images as timm's task and "
+                         'this project hold there')  # fmt: skip
     distill.add_argument('--threads', type=int, default=2, help='threads of each process')
     corruptions = subjects.add_parser('corruptions', help='corruptions against imagecorruptions-imaug')
     corruptions.add_argument('--images', type=int, default=20, help='how many images of 224 pixels')
@@ -104,6 +108,10 @@ def check(args: argparse.Namespace) -> None:
         raise FileNotFoundError(
             f"--original '{args.original}' does not exist; give a Python file or a package's folder"
         )
+    if getattr(args, 'largest_batch', False) and (args.device != 'cuda' or args.batch_size is not None):
+        raise ValueError(
+            '--largest-batch is of a card and in place of --batch-size; give --device cuda, and one of both'
+        )
     check_can_write(args.out, '--out')
 
 
@@ -136,8 +144,10 @@ def measure_distill(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     for name in dict.fromkeys(args.of):
         settings = kinds[name](folder / name, batch_size, args.threads)
         if args.device == 'cuda':
-            from distill.benchmarks.on_card import benchmark_on_card, card_table
+            from distill.benchmarks.on_card import benchmark_on_card, card_table, largest_batch
 
+            if args.largest_batch:
+                settings = replace(settings, batch_size=largest_batch(settings)['both'])
             found = benchmark_on_card(settings, rounds=args.repeats, track=lambda turns: track(list(turns), 'turns'))
             tables.append(f'{name}\n{card_table(found)}')
         else:

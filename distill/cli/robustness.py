@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from distill.api.checks import as_option, check_evaluation, check_launcher
-from distill.base.records import DEFINITIONS
+from distill.base.records import CORRUPTED_ON, DEFINITIONS
 from distill.cli.arguments import (
     add_device_argument,
     add_model_arguments,
@@ -38,6 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
                         'with class folders or without labels')  # fmt: skip
     parser.add_argument('--corruption-limit', type=int, metavar='N', help='corrupt N images only, evenly chosen')
     parser.add_argument('--definition', choices=DEFINITIONS, default=DEFINITIONS[0], help='whose elastic and frost')
+    parser.add_argument('--corrupt-on', choices=CORRUPTED_ON, default=CORRUPTED_ON[0], help='where images are '
+                        'corrupted: by the workers, or where the models run')  # fmt: skip
     parser.add_argument('--extra-corruptions', action='store_true', help='the four held-out kinds as well')
     parser.add_argument('--baselines', nargs='+', metavar='RUN', default=[], help='runs that effective robustness is '
                         'measured against')  # fmt: skip
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> dict:
     from distill.api.evaluate import evaluate
     from distill.base.screen import fitting_table
 
-    names = ('corruption_limit', 'definition', 'extra_corruptions', 'baselines', 'batch_size', 'workers')
+    names = ('corruption_limit', 'definition', 'extra_corruptions', 'corrupt_on', 'baselines', 'batch_size', 'workers')
     given = {name: getattr(args, name) for name in (*names, 'images', 'out', 'seed', 'device', 'launcher')}
     given |= {'model_options': model_arguments(args), 'share': args.share, **engine_arguments(args)}
     results = evaluate(args.models, args.data_root, args.suite, **given)

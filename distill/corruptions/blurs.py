@@ -44,7 +44,7 @@ def gaussian_blur(x: np.ndarray, sigma: float, rng: np.random.Generator) -> np.n
 
 
 @lru_cache(maxsize=8)
-def _disk(radius: int, alias_blur: float) -> np.ndarray:
+def disk(radius: int, alias_blur: float) -> np.ndarray:
     """The original's anti-aliased disk, whose sum is not quite one, without its margin of zeros."""
     reach = max(radius, 8)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -91,7 +91,7 @@ def correlate(x: np.ndarray, kernel: np.ndarray, top: int, left: int, border: in
 
 def defocus_blur(x: np.ndarray, constants: tuple[int, float], rng: np.random.Generator) -> np.ndarray:
     """Blur by a disk; `constants` = (radius in pixels, blur of its edge)."""
-    kernel = _disk(*constants)
+    kernel = disk(*constants)
     # Where the weights sum to just under one, the original takes a whole grey level off flat areas.
     tolerance = math.copysign(TOLERANCE, kernel.sum(dtype=np.float64) - 1)
     return to_uint8(cv2.filter2D(x.astype(np.float32), -1, kernel), tolerance)
@@ -123,7 +123,12 @@ def motion(x: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray
 
 def motion_blur(x: np.ndarray, constants: tuple[int, float], rng: np.random.Generator) -> np.ndarray:
     """Motion blur within 45° of the horizontal; `constants` = (radius, sigma)."""
-    return to_uint8(motion(x.astype(np.float32), *constants, rng.uniform(-45, 45)))
+    return to_uint8(motion(x.astype(np.float32), *constants, motion_angle(rng)))
+
+
+def motion_angle(rng: np.random.Generator) -> float:
+    """Draw the direction of `motion_blur` in degrees."""
+    return rng.uniform(-45, 45)
 
 
 def centre(size: int, factor: float) -> tuple[int, int]:

@@ -114,7 +114,7 @@ def contrast(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarr
 
 
 @lru_cache(maxsize=32)
-def _box_matrix(size: int, small: int) -> csr_array:
+def box_matrix(size: int, small: int) -> csr_array:
     """Make Pillow's box filter from `size` to `small` pixels: the mean of those whose middle is in the new one."""
     scale = size / small
     pixel, middle = np.arange(size), np.arange(0.5, small)[:, None] * scale
@@ -130,7 +130,7 @@ def pixelate(x: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarr
     height, width = x.shape[:2]
     for size in (width, height):
         x = cv2.transpose(x)
-        rows = _box_matrix(size, int(size * factor)) @ x.reshape(size, -1).astype(np.float32)
+        rows = box_matrix(size, int(size * factor)) @ x.reshape(size, -1).astype(np.float32)
         # Half a level rounds up.
         x = to_uint8(rows, TOLERANCE + 0.5).reshape(len(rows), *x.shape[1:])
     # The original enlarges by a box filter as well; at its 224 pixels that takes just the nearest one.
@@ -144,7 +144,7 @@ def jpeg_compression(x: np.ndarray, quality: int, rng: np.random.Generator) -> n
 
 
 @lru_cache(maxsize=16)
-def _smoothing(size: int, sigma: float) -> np.ndarray:
+def smoothing(size: int, sigma: float) -> np.ndarray:
     """Make scipy's Gaussian filter of an axis, ``mode='reflect', truncate=3``, as a matrix [size, size].
 
     A product with the matrix costs the same for any sigma, and the original's sigma goes up to 3/4 of the image.
@@ -157,7 +157,7 @@ def _smooth(noise: np.ndarray, sigmas: tuple[float, float]) -> np.ndarray:
     reaches = [int(3 * sigma + 0.5) for sigma in sigmas]
     height, width = noise.shape[1:]
     if reaches[0] > FILTER_SHARE * height or reaches[1] > FILTER_SHARE * width:
-        return _smoothing(height, sigmas[0]) @ noise @ _smoothing(width, sigmas[1]).T
+        return smoothing(height, sigmas[0]) @ noise @ smoothing(width, sigmas[1]).T
     kernels = [cv2.getGaussianKernel(2 * reach + 1, sigma) for reach, sigma in zip(reaches, sigmas, strict=True)]
     return np.stack([cv2.sepFilter2D(of, -1, *kernels[::-1], borderType=cv2.BORDER_REFLECT) for of in noise])
 
@@ -188,6 +188,28 @@ def _noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return noise
 
 
+def elastic_lengths(height: int, width: int, constants: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Amplitude and sigma of the displacements and largest shift of `elastic_transform`, in pixels."""
+    return tuple(c * 244 * min(height, width) / 224 for c in constants)
+
+
+def elastic_draws(
+    rng: np.random.Generator, height: int, width: int, constants: tuple[float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the affine map and the noise of `elastic_transform`.
+
+    Returns:
+        Two: from a pixel's (x, y, 1) to where it comes from, doubles [2, 3]; noise of dy and dx, float32 [2, H, W].
+    """
+    shift = elastic_lengths(height, width, constants)[2]
+    middle = np.float32([height, width]) // 2
+    side = min(height, width) // 3
+    corners = np.float32([middle + side, [middle[0] + side, middle[1] - side], middle - side])
+    moved = corners + rng.uniform(-shift, shift, corners.shape).astype(np.float32)
+    affine = cv2.invertAffineTransform(cv2.getAffineTransform(corners, moved))
+    return affine, _noise(rng, height, width)
+
+
 def elastic_transform(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:
     """Apply a random affine map, then smooth displacements, as in make_imagenet_c.py.
 
@@ -195,18 +217,25 @@ def elastic_transform(x: np.ndarray, constants: tuple, rng: np.random.Generator)
     units of the shorter side (times 244 / 224: the original has 244 for 224, by mistake as it says).
     """
     height, width = x.shape[:2]
-    amplitude, sigma, shift = (c * 244 * min(height, width) / 224 for c in constants)
-    middle = np.float32([height, width]) // 2
-    side = min(height, width) // 3
-    corners = np.float32([middle + side, [middle[0] + side, middle[1] - side], middle - side])
-    moved = corners + rng.uniform(-shift, shift, corners.shape).astype(np.float32)
-    affine = cv2.getAffineTransform(corners, moved)
-    x = cv2.warpAffine(x.astype(np.float32), affine, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-    return displace(x, _noise(rng, height, width), amplitude, (sigma, sigma))
+    amplitude, sigma, _ = elastic_lengths(height, width, constants)
+    affine, noise = elastic_draws(rng, height, width, constants)
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    x = cv2.warpAffine(x.astype(np.float32), affine, (width, height), flags=how, borderMode=cv2.BORDER_REFLECT_101)
+    return displace(x, noise, amplitude, (sigma, sigma))
+
+
+def elastic_port_lengths(height: int, width: int, alpha: float) -> tuple[float, tuple[float, float]]:
+    """Amplitude of the displacements of `elastic_transform_port` and sigmas along height and width, in pixels."""
+    return alpha * 0.005 * height, (0.01 * height, 0.01 * width)
+
+
+def elastic_port_draws(rng: np.random.Generator, height: int, width: int, alpha: float) -> tuple[np.ndarray]:
+    """Draw the noise of `elastic_transform_port`: of dy and dx, float32 [2, H, W]."""
+    return (_noise(rng, height, width),)
 
 
 def elastic_transform_port(x: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
     """Apply smooth displacements only, as imagecorruptions does; `alpha` is their amplitude."""
     height, width = x.shape[:2]
-    amplitude = alpha * 0.005 * height
-    return displace(x.astype(np.float32), _noise(rng, height, width), amplitude, (0.01 * height, 0.01 * width))
+    (noise,) = elastic_port_draws(rng, height, width, alpha)
+    return displace(x.astype(np.float32), noise, *elastic_port_lengths(height, width, alpha))

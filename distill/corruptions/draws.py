@@ -52,7 +52,7 @@ def unit(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _normal_quantiles() -> np.ndarray:
+def normal_quantiles() -> np.ndarray:
     quantiles = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
     return (quantiles / quantiles.std()).astype(np.float32)
 
@@ -62,4 +62,4 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
     The distribution function is within 1e-5 of the normal's; deviates beyond 4.3 standard deviations are missing.
     """
-    return _normal_quantiles().take(bits(rng, shape, np.uint16))
+    return normal_quantiles().take(bits(rng, shape, np.uint16))

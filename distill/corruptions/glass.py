@@ -14,11 +14,22 @@ AT_ONCE = 4096
 
 def glass_blur(x: np.ndarray, constants: tuple[float, int, int], rng: np.random.Generator) -> np.ndarray:
     """Blur, displace the pixels at random, and blur again; `constants` = (sigma, reach, iterations)."""
-    sigma, reach, iterations = constants
+    sigma, reach, _ = constants
     height, width = x.shape[:2]
-    draw = below(rng, 4 * reach**2, (iterations, height - 2 * reach, width - 2 * reach))
+    (draw,) = glass_draws(rng, height, width, constants)
+    return _glass_blur(x, sigma, reach, steps_to_sources(reach, height, width).take(draw))
+
+
+def glass_draws(rng: np.random.Generator, height: int, width: int, constants: tuple) -> tuple[np.ndarray]:
+    """Draw the displacements of `glass_blur` as places in `steps_to_sources`: uint8 [iterations, H - 2R, W - 2R]."""
+    _, reach, iterations = constants
+    return (below(rng, 4 * reach**2, (iterations, height - 2 * reach, width - 2 * reach)),)
+
+
+def steps_to_sources(reach: int, height: int, width: int) -> np.ndarray:
+    """What each displacement adds to the place of a pixel to find its source, see `_glass_blur`: [4 R²]."""
     dy, dx = np.divmod(np.arange(4 * reach**2), 2 * reach) - np.intp(reach)
-    return _glass_blur(x, sigma, reach, _to_sources(dy * width + dx, height * width).take(draw))
+    return _to_sources(dy * width + dx, height * width)
 
 
 def glass_blur_from(x: np.ndarray, sigma: float, reach: int, steps: np.ndarray) -> np.ndarray:
@@ -73,7 +84,7 @@ def exact_gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
     precision tells all others; the doubles are worked out for the values that it cannot tell, in scipy's order. An area
     of one level has one answer.
     """
-    weights = _gaussian_weights(sigma)
+    weights = gaussian_weights(sigma)
     reach = len(weights) // 2
     single = gaussian(x.astype(np.float32), sigma)
     out = single.astype(np.uint8)
@@ -96,7 +107,7 @@ def exact_gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _gaussian_weights(sigma: float) -> np.ndarray:
+def gaussian_weights(sigma: float) -> np.ndarray:
     """scipy's Gaussian kernel, cut off at 4 `sigma`."""
     reach = int(4 * sigma + 0.5)
     weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-reach, reach + 1) ** 2)
@@ -106,7 +117,7 @@ def _gaussian_weights(sigma: float) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _flat_levels(sigma: float) -> np.ndarray:
     """What a Gaussian makes of an area of each grey level, uint8 [256]."""
-    weights = _gaussian_weights(sigma)
+    weights = gaussian_weights(sigma)
     area = np.broadcast_to(np.arange(256) / 255, (len(weights), len(weights), 256))
     return _to_levels(_weighted(_weighted(area, weights), weights))
 

@@ -34,7 +34,7 @@ def impulse_noise(x: np.ndarray, amount: float, rng: np.random.Generator) -> np.
 
 
 @lru_cache(maxsize=8)
-def _photon_tables(photons: int) -> tuple[int, np.ndarray, np.ndarray]:
+def photon_tables(photons: int) -> tuple[int, np.ndarray, np.ndarray]:
     """Prepare Walker's alias method for each grey level: a fair die shows a side, a biased coin may turn it to another.
 
     Returns:
@@ -65,7 +65,7 @@ def _photon_tables(photons: int) -> tuple[int, np.ndarray, np.ndarray]:
 
 def shot_noise(x: np.ndarray, photons: int, rng: np.random.Generator) -> np.ndarray:
     """Count photons: Poisson noise with a mean of `photons` at white."""
-    sides, threshold, grey = _photon_tables(photons)
+    sides, threshold, grey = photon_tables(photons)
     draw = bits(rng, x.shape, np.uint32)
     # The lowest bits of the draw are the die, all of it is the coin: with a bias of their resolution, 2**-26.
     cell = x.astype(np.intp) * sides + (draw & np.uint32(sides - 1))

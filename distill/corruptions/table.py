@@ -1,6 +1,7 @@
 """The table of all corruptions with their constants, and `corrupt`, which applies one of them to a batch of images."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,8 +105,8 @@ def corrupt(
     The result for an image depends on the image, its seed, `kind` and `severity`, never on the rest of the batch.
 
     Args:
-        images: RGB with sides of at least 32 pixels: numpy uint8 [B, H, W, 3], or torch uint8 [B, 3, H, W] on
-            any device. Both are corrupted on the CPU.
+        images: RGB with sides of at least 32 pixels: numpy uint8 [B, H, W, 3], or torch uint8 [B, 3, H, W]. A tensor
+            on a card is corrupted there, see `distill.corruptions.tensors.table`.
         kind: Of `KINDS` or `EXTRA_KINDS`.
         severity: Of `SEVERITIES`.
         seeds: For each image an integer of at least 0, or several such as (seed of the run, image's index).
@@ -122,22 +123,40 @@ def corrupt(
     if isinstance(images, torch.Tensor):
         _check_images(images.shape, images.dtype, images.dtype == torch.uint8, 'torch uint8 [B, 3, H, W]', 1)
         batch = images.permute(0, 2, 3, 1).cpu().numpy()
-        out = torch.from_numpy(corrupt(batch, kind, severity, seeds, definition))
-        return out.permute(0, 3, 1, 2).contiguous().to(images.device)
+        if images.device.type == 'cpu':
+            out = torch.from_numpy(corrupt(batch, kind, severity, seeds, definition))
+            return out.permute(0, 3, 1, 2).contiguous()
+        check_choices(kind, severity, definition)
+        _check_seeds(seeds, len(images))
+        from distill.corruptions.tensors import table as on_tensors
+
+        cells = [Cell(kind, severity)]
+        drawn = on_tensors.draw(batch, cells, seeds, definition)
+        return on_tensors.corrupt_drawn(images, cells, drawn.to(images.device), definition)[:, 0]
     if not isinstance(images, np.ndarray):
         raise ValueError(f'images are a {type(images).__name__}; expected a numpy array or a torch tensor')
     _check_images(images.shape, images.dtype, images.dtype == np.uint8, 'numpy uint8 [B, H, W, 3]', 3)
     check_choices(kind, severity, definition)
-    if len(seeds) != len(images):
-        raise ValueError(f'{len(seeds)} seeds for {len(images)} images; give one seed for each image')
-    function, constants = _CORRUPTIONS[kind]
-    if definition == 'imagecorruptions':
-        function, constants = _PORT.get(kind, (function, constants))
+    _check_seeds(seeds, len(images))
+    function, constants = definition_of(kind, severity, definition)
     out = np.empty(images.shape, np.uint8)
     for index, (image, seed) in enumerate(zip(images, seeds, strict=True)):
         rng = None if kind in DETERMINISTIC else generator(seed, kind, severity)
-        out[index] = function(np.ascontiguousarray(image), constants[severity - 1], rng)
+        out[index] = function(np.ascontiguousarray(image), constants, rng)
     return out
+
+
+def definition_of(kind: str, severity: int, definition: str) -> tuple[Callable, Any]:
+    """The corruption of one image, called with it, the constants and a generator; and the constants of a severity."""
+    function, constants = _CORRUPTIONS[kind]
+    if definition == 'imagecorruptions':
+        function, constants = _PORT.get(kind, (function, constants))
+    return function, constants[severity - 1]
+
+
+def _check_seeds(seeds: Sequence, count: int) -> None:
+    if len(seeds) != count:
+        raise ValueError(f'{len(seeds)} seeds for {count} images; give one seed for each image')
 
 
 def _check_images(shape: Sequence[int], dtype: object, is_uint8: bool, expected: str, channel_axis: int) -> None:

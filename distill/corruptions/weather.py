@@ -18,12 +18,36 @@ from distill.corruptions.frost import FILES, frost_texture
 
 def snow(x: np.ndarray, constants: tuple, rng: np.random.Generator) -> np.ndarray:
     """Let snow fall; `constants` = mean and deviation of the noise that flakes are made of, then as in `snow_from`."""
-    mean, deviation, factor, *rest = constants
-    # The flakes are a zoom into the middle of the noise, so only that is drawn.
+    _, _, factor, *rest = constants
+    middle, angle = _noise_and_angle(rng, *x.shape[:2], constants)
     noise = np.zeros(x.shape[:2])
     (top, rows), (left, columns) = (centre(size, factor) for size in noise.shape)
-    noise[top : top + rows, left : left + columns] = mean + deviation * normal(rng, (rows, columns))
-    return snow_from(x, (factor, *rest), noise, rng.uniform(-135, -45))
+    noise[top : top + rows, left : left + columns] = middle
+    return snow_from(x, (factor, *rest), noise, angle)
+
+
+def snow_draws(
+    rng: np.random.Generator, height: int, width: int, constants: tuple
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw what `snow` needs.
+
+    Returns:
+        Three: the middle of the noise, which is zoomed into, float32 [rows, columns]; dy and dx of the line of pixels
+        of the motion.
+    """
+    *_, radius, sigma, _ = constants
+    noise, angle = _noise_and_angle(rng, height, width, constants)
+    return noise, *motion_line(radius, sigma, angle)[:2]
+
+
+def _noise_and_angle(rng: np.random.Generator, height: int, width: int, constants: tuple) -> tuple[np.ndarray, float]:
+    """Draw the noise of `snow` and the direction of its motion in degrees.
+
+    The flakes are a zoom into the middle of the noise, so only that is drawn.
+    """
+    mean, deviation, factor, *_ = constants
+    (_, rows), (_, columns) = (centre(size, factor) for size in (height, width))
+    return mean + deviation * normal(rng, (rows, columns)), rng.uniform(-135, -45)
 
 
 def snow_from(x: np.ndarray, constants: tuple, noise: np.ndarray, angle: float) -> np.ndarray:
@@ -89,16 +113,27 @@ def frost(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generato
 
     As in make_imagenet_c.py, whose random index never reaches the last of the six textures.
     """
-    return frost_from(x, constants, _frost_crop(x, rng, len(FILES) - 1, enlarge=False))
+    return frost_from(x, constants, *frost_draws(rng, *x.shape[:2], constants))
 
 
 def frost_port(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """Lay frost over the image as imagecorruptions does: of all six textures, enlarged by a tenth."""
-    return frost_from(x, constants, _frost_crop(x, rng, len(FILES), enlarge=True))
+    return frost_from(x, constants, *frost_port_draws(rng, *x.shape[:2], constants))
 
 
-def _frost_crop(x: np.ndarray, rng: np.random.Generator, textures: int, enlarge: bool) -> np.ndarray:
-    height, width = x.shape[:2]
+def frost_draws(rng: np.random.Generator, height: int, width: int, constants: tuple[float, float]) -> tuple[np.ndarray]:
+    """Draw the part of a texture that `frost` lays over an image: uint8 [H, W, 3]."""
+    return (_frost_crop(rng, height, width, len(FILES) - 1, enlarge=False),)
+
+
+def frost_port_draws(
+    rng: np.random.Generator, height: int, width: int, constants: tuple[float, float]
+) -> tuple[np.ndarray]:
+    """Draw the part of a texture that `frost_port` lays over an image: uint8 [H, W, 3]."""
+    return (_frost_crop(rng, height, width, len(FILES), enlarge=True),)
+
+
+def _frost_crop(rng: np.random.Generator, height: int, width: int, textures: int, enlarge: bool) -> np.ndarray:
     texture = frost_texture(int(rng.integers(textures)), height, width, enlarge)
     top = rng.integers(texture.shape[0] - height)
     left = rng.integers(texture.shape[1] - width)
@@ -110,11 +145,11 @@ def frost_from(x: np.ndarray, constants: tuple[float, float], crop: np.ndarray) 
     index = crop.astype(np.uint16)
     index <<= 8
     index |= x
-    return _frost_table(*constants).take(index)
+    return frost_table(*constants).take(index)
 
 
 @lru_cache(maxsize=8)
-def _frost_table(image_weight: float, frost_weight: float) -> np.ndarray:
+def frost_table(image_weight: float, frost_weight: float) -> np.ndarray:
     """Weighted sum of two grey levels [256 * frost + image], uint8: in doubles, as it is often a whole number."""
     level = np.arange(256)
     return np.minimum(image_weight * level + frost_weight * level[:, None], 255).astype(np.uint8).ravel()
@@ -161,13 +196,23 @@ def _rolled(x: np.ndarray, axis: int) -> np.ndarray:
     return np.concatenate((x[1:], x[:1])) if axis == 0 else np.concatenate((x[:, 1:], x[:, :1]), axis=1)
 
 
+def plasma_size(height: int, width: int) -> int:
+    """Side in pixels of the smallest height map that covers an image."""
+    return 1 << (max(height, width) - 1).bit_length()
+
+
+def fog_draws(rng: np.random.Generator, height: int, width: int, constants: tuple[float, float]) -> tuple[np.ndarray]:
+    """Draw the wobbles of the height map of `fog`, one after another: float32 in [-1, 1), [plasma_size²]."""
+    draws = 2 * unit(rng, (plasma_size(height, width) ** 2,))
+    draws -= 1
+    return (draws,)
+
+
 def fog(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """Add fog of a random density; `constants` = (thickness, decay of the roughness)."""
     thickness, decay = constants
     height, width = x.shape[:2]
-    size = 1 << (max(height, width) - 1).bit_length()
-    draws = 2 * unit(rng, (size * size,))
-    draws -= 1
+    (draws,) = fog_draws(rng, height, width, constants)
     used = 0
 
     def uniform(shape: tuple[int, int]) -> np.ndarray:
@@ -175,7 +220,7 @@ def fog(x: np.ndarray, constants: tuple[float, float], rng: np.random.Generator)
         used += math.prod(shape)
         return draws[used - math.prod(shape) : used].reshape(shape)
 
-    mist = plasma(size, decay, uniform)[:height, :width]
+    mist = plasma(plasma_size(height, width), decay, uniform)[:height, :width]
     brightest = x.max() / 255
     scale = brightest / (brightest + thickness)
     mist = (255 * thickness * scale) * mist

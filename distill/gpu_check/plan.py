@@ -32,7 +32,7 @@ PARTS = {
     'operators': Part(0.10, "the stand-ins for mmcv's compiled operators, forward and backward"),
     'kernels': Part(0.22, "wide depthwise convolutions against torch's", alone=True),
     'speed': Part(0.40, "a distillation step against timm's, the four designs", alone=True),
-    'supply': Part(0.20, 'loading and decoding, inference, the largest batch, CUDA graphs', alone=True),
+    'supply': Part(0.20, 'loading and decoding, inference, the largest batch', alone=True),
 }
 """By name, in the order in which they begin. Parts that run beside one another share the time."""
 ON_CPU = (

@@ -1,6 +1,7 @@
-"""The judge: a student trained on the device, shown corrupted images on it and on the CPU."""
+"""The judge: images corrupted on the device and on the CPU, and a student trained there that is shown them."""
 
 import functools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ from distill.gpu_check.trainings import Trained, run, without_tf32
 CONFIG = 'robust-resnet-tiny_shapes'
 KINDS = (('gaussian_noise', 3), ('defocus_blur', 2), ('brightness', 5), ('jpeg_compression', 4), ('frost', 1))
 IMAGES = 100
+LEVELS_OFF = 2
+"""Most grey levels by which a corruption on the device may be off; none but those in `SINGLE_PRECISION`."""
+SHARE_OFF = 1e-3
+"""Share of the values that may be off at all."""
+SINGLE_PRECISION = ('defocus_blur', 'motion_blur', 'zoom_blur', 'gaussian_blur', 'fog', 'elastic_transform')
 
 
 class Runs:
@@ -41,9 +47,54 @@ def checks(setting: Setting) -> list[Check]:
     """The checks."""
     runs = Runs(setting)
     return [
+        Check('corruptions: card = CPU, 32 pixels', functools.partial(same_levels, setting, 32, 64)),
+        Check('corruptions: card = CPU, 224 pixels', functools.partial(same_levels, setting, 224, 32)),
         Check('probabilities in a few cells: card = CPU', functools.partial(same_probabilities, runs)),
         Check('scores of whole suites: card = CPU', functools.partial(same_scores, runs)),
     ]
+
+
+def same_levels(setting: Setting, side_px: int, count: int) -> dict[str, Any]:
+    """All kinds at all severities, and the time that each takes: ms an image on the device, and drawing for it.
+
+    Args:
+        setting: Where checks run.
+        side_px: Side of the images.
+        count: Images; a fourth of them on a CPU.
+    """
+    import numpy as np
+    import torch
+
+    from distill.base.records import EXTRA_KINDS, KINDS, SEVERITIES, Cell
+    from distill.corruptions import corrupt
+    from distill.corruptions.tensors.table import corrupt_drawn, draw
+    from distill.synthetic.imagenet_like import render_image
+
+    if setting.small:
+        count = max(2, count // 8)
+    images = np.stack([np.asarray(render_image(0, 'val', index, side_px)[0]) for index in range(count)])
+    tensors = torch.from_numpy(images).permute(0, 3, 1, 2).to(setting.device).contiguous()
+    seeds, definition = range(count), 'imagenet_c'
+    worst, exact, shares, times = 0, 0, [], {}
+    for kind in KINDS + EXTRA_KINDS:
+        cells = [Cell(kind, severity) for severity in SEVERITIES]
+        start = time.perf_counter()
+        drawn = draw(images, cells, seeds, definition)
+        drawing_s = time.perf_counter() - start
+        there = drawn.to(setting.device)
+        corrupt_drawn(tensors, cells, there, definition)  # Tables are made, and kernels loaded.
+        start = time.perf_counter()
+        found = corrupt_drawn(tensors, cells, there, definition)[:, -1].permute(0, 2, 3, 1).cpu().numpy()
+        each = len(cells) * count / 1000
+        times[kind] = {'device ms': (time.perf_counter() - start) / each, 'drawing ms': drawing_s / each}
+        expected = corrupt(images, kind, SEVERITIES[-1], seeds)
+        off = np.abs(found.astype(int) - expected)
+        worst, shares = max(worst, int(off.max())), [*shares, float((off > 0).mean())]
+        if kind not in SINGLE_PRECISION:
+            exact = max(exact, int(off.max()))
+    limits = {'levels': LEVELS_OFF, 'levels of exact kinds': 0}
+    values = {'levels': worst, 'levels of exact kinds': exact, 'share off': max(shares)}
+    return require(values, {**limits, 'share off': SHARE_OFF}) | {'times': times}
 
 
 def same_probabilities(runs: Runs) -> dict[str, Any]:

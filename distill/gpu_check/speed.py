@@ -27,6 +27,9 @@ def checks(setting: Setting) -> list[Check]:
             "distillation, compiled: timm's task": functools.partial(variant, name='peer compiled'),
             'distillation, compiled: online': functools.partial(variant, name='online compiled'),
             'distillation, compiled: cached': functools.partial(variant, name='cached compiled'),
+            "distillation, CUDA graphs: timm's task": functools.partial(variant, name='peer graphs'),
+            'distillation, CUDA graphs: online': functools.partial(variant, name='online graphs'),
+            'distillation, CUDA graphs: cached': functools.partial(variant, name='cached graphs'),
         }
     return [Check(name, functools.partial(function, setting)) for name, function in found.items()]
 

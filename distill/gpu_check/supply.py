@@ -1,4 +1,4 @@
-"""What feeds a card and what it gives: loading, decoding, inference, the largest batch, and steps as CUDA graphs."""
+"""What feeds a card and what it gives: loading, decoding, inference, and the largest batch."""
 
 import functools
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 
 from distill.benchmarks.forward import NETWORKS, benchmark_forward, forward_table
 from distill.gpu_check.rows import Check, Setting
-from distill.gpu_check.speed import BATCH, require_all, settings_of, told
+from distill.gpu_check.speed import BATCH, settings_of, told
 
 
 def checks(setting: Setting) -> list[Check]:
@@ -18,10 +18,7 @@ def checks(setting: Setting) -> list[Check]:
     found |= {f'inference: {name}': functools.partial(inference, name=name) for name in names}
     found |= {'decoding': decoding, 'loader processes, WebDataset shards': shards}
     if setting.device == 'cuda':
-        found |= {
-            'distillation: largest batch': fitting,
-            'distillation, CUDA graphs': graphs,
-        }
+        found |= {'distillation: largest batch': fitting}
     return [Check(name, functools.partial(function, setting)) for name, function in found.items()]
 
 
@@ -74,17 +71,3 @@ def fitting(setting: Setting) -> dict[str, Any]:
     from distill.benchmarks.on_card import largest_batch
 
     return largest_batch(settings_of(setting, 'fitting'))
-
-
-def graphs(setting: Setting) -> dict[str, Any]:
-    """From the cache, compiled with CUDA graphs."""
-    from distill.benchmarks.on_card import card_table, measure, own, prepare, synthetic_batch
-
-    settings = settings_of(setting, 'graphs')
-    prepare(settings, 64)
-    batch = synthetic_batch(settings, 64)
-    cache = dict(cache=str(settings.folder / 'cache'))
-    options = dict(mode='reduce-overhead')
-    rows = measure({'cached, graphs': lambda: own(settings, batch, cache, options)}, BATCH, peer='cached, graphs')
-    result = {'variants': rows}
-    return require_all(result, card_table(result))

@@ -56,7 +56,7 @@ def suite_run_table(results: Results) -> Table | None:
     if not suites:
         return None
     shown = {'Images': 'images', 'Classes': 'classes', 'Input': 'input_size', 'Source': 'source', 'Frost': 'frost'}
-    shown['Definition'] = 'definition'
+    shown |= {'Definition': 'definition', 'Corrupted on': 'corrupted_on'}
     rows = []
     for suite in suites:
         entries = suite_entries(results, suite).values()

@@ -26,6 +26,7 @@ FACTS = {
     'source': 'source',
     'definition': 'definition',
     'frost': 'frost',
+    'corrupted_on': 'corrupted on',
     'seed': 'seed',
     'input_size': 'size',
     'transform': 'transform',

@@ -75,6 +75,7 @@ class Fingerprint(TypedDict, total=False):
     seed: int
     definition: str
     frost: str
+    corrupted_on: str
 
 
 class _Images(TypedDict):
@@ -124,6 +125,7 @@ class SuiteEntry(_Scored, total=False):
     unseen_mean_error_pct: float
     frost: str
     definition: str
+    corrupted_on: str
 
 
 class ShapeBias(TypedDict):

@@ -115,6 +115,7 @@ CORRUPTION = Fields(
         'unseen_mean_error_pct': PERCENT,
         'frost': text(),
         'definition': text(),
+        'corrupted_on': text(),
     },
 )
 SAMPLE = Fields(

@@ -15,7 +15,7 @@ from distill.results.files import new_results, read_results, write_results
 from distill.results.provenance import provenance
 from distill.results.schema import validate
 from distill.robustness.compare import derive
-from distill.robustness.images import SuiteImages, load_batches
+from distill.robustness.images import SuiteImages, Uncorrupted, load_batches
 from distill.robustness.jobs import Job, Settings, make_jobs, other_results
 from distill.robustness.recorder import Recorder
 from distill.robustness.runs import Run, find_classes
@@ -107,7 +107,10 @@ def predict(job: Job, settings: Settings) -> dict[str, Recorder]:
     settings.advance((len(range(rank, len(job.images), processes)) - len(own)) * cells)
     batches = load_batches(job.images, own, settings.batch_size, settings.workers)
     saved = time.monotonic()
+    device = next(iter(job.runs.values())).device
     for shown, indices, modes in batches:
+        if isinstance(shown, Uncorrupted):
+            shown = shown.corrupted(device)
         portions = shown.flatten(0, 1).split(settings.batch_size)
         # A network whose features several runs classify is run once.
         outputs: dict[tuple, torch.Tensor] = {}

@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
+from distill.base.records import CORRUPTED_ON
 from distill.corruptions import DEFINITIONS, frost_source
 from distill.results.entries import Fingerprint, Results
 from distill.results.schema import FILE_NAME
@@ -28,6 +31,7 @@ class Settings:
         corruption_limit: Images that are corrupted, spread evenly over the classes; None takes all.
         extra_corruptions: Also the four kinds that ImageNet-C holds out.
         definition: Whose corruptions are made, 'imagenet_c' or 'imagecorruptions': they differ in elastic and frost.
+        corrupt_on: Of `CORRUPTED_ON`: on the CPU, or where the models run.
         baselines: Runs through which the line of effective robustness goes.
         samples: Images a suite that are saved for the report.
         save_every_s: Seconds between saves of the predictions: what a stop loses at most.
@@ -46,6 +50,7 @@ class Settings:
     corruption_limit: int | None = None
     extra_corruptions: bool = False
     definition: str = DEFINITIONS[0]
+    corrupt_on: str = CORRUPTED_ON[0]
     baselines: Sequence[str] = ()
     samples: int = 6
     save_every_s: float = 30
@@ -106,7 +111,8 @@ def make_jobs(suite: Suite, runs: Sequence[Run], results: Results, settings: Set
             image_sets[classes] = open_suite(suite, settings.data_root, classes, limit, extra)
         shown_alike = json.dumps([run.transform, run.fixed_size, classes])
         if shown_alike not in jobs:
-            images = SuiteImages(image_sets[classes], run.transform, run.fixed_size, settings.seed, settings.definition)
+            how = settings.seed, settings.definition, settings.corrupt_on
+            images = SuiteImages(image_sets[classes], run.transform, run.fixed_size, *how)
             jobs[shown_alike] = Job(images, {}, {}, _subsets(suite, classes, settings))
         job = jobs[shown_alike]
         fingerprint = make_fingerprint(run, job.images)
@@ -116,7 +122,8 @@ def make_jobs(suite: Suite, runs: Sequence[Run], results: Results, settings: Set
         if entry is None:
             job.runs[run.name], job.fingerprints[run.name] = run, fingerprint
             continue
-        differing = [key for key, value in fingerprint.items() if entry.get('fingerprint', {}).get(key) != value]
+        before: Mapping = entry.get('fingerprint', {})
+        differing = sorted(key for key in {*fingerprint, *before} if fingerprint.get(key) != before.get(key))
         if differing:
             raise other_results(settings, f"{', '.join(differing)} for '{run.name}' on '{suite.key}'")
     return [job for job in jobs.values() if job.runs]
@@ -149,6 +156,8 @@ def make_fingerprint(run: Run, images: SuiteImages) -> Fingerprint:
         fingerprint['resized_from'] = images.resized_from
     if image_set.suite.corrupted == ON_THE_FLY:
         fingerprint |= {'seed': images.seed, 'definition': images.definition, 'frost': frost_source()}
+        if images.draws_only:
+            fingerprint['corrupted_on'] = torch.device(run.device).type
     return fingerprint
 
 

@@ -177,6 +177,8 @@ class Recorder:
         entry['source'] = self.image_set.suite.corrupted or ''
         if self.image_set.suite.corrupted == ON_THE_FLY:
             entry['frost'], entry['definition'] = self.fingerprint['frost'], self.fingerprint['definition']
+        if 'corrupted_on' in self.fingerprint:
+            entry['corrupted_on'] = self.fingerprint['corrupted_on']
 
     def subset_top1_pct(self) -> dict[str, float]:
         """Sum up the top-1 over the classes of each subset, by suite."""

@@ -79,7 +79,7 @@ class Run:
     def forward(self, images: Tensor) -> Tensor:
         """The network's output for uint8 images [B, 3, H, W]: logits [B, K] or, of a probe's network, features."""
         if self.takes_raw:
-            return self.network(images).float().cpu()
+            return self.network(images.cpu()).float().cpu()
         images = images.to(self.device, memory_format=torch.channels_last)
         return self.network(normalise(images, self.mean, self.std)).float().cpu()
 

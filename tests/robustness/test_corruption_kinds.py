@@ -69,7 +69,7 @@ def test_speckle_noise_is_in_proportion_to_the_level():
 
 @pytest.mark.parametrize('photons', [60, 25, 12, 5, 3])
 def test_shot_noise_tables_are_poisson(photons):
-    sides, threshold, grey = noises._photon_tables(photons)
+    sides, threshold, grey = noises.photon_tables(photons)
     stay = threshold.reshape(256, sides) / 2**32
     grey = grey.reshape(256, sides, 2)
     for level in (0, 1, 77, 200, 255):
