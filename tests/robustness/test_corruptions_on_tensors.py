@@ -14,6 +14,7 @@ ROUNDED = {
     'motion_blur': (1, 1e-4),
     'zoom_blur': (1, 1e-4),
     'gaussian_blur': (1, 1e-4),
+    'snow': (1, 1e-4),
     'fog': (1, 1e-4),
     'elastic_transform': (8, 1e-4),
 }

@@ -1,8 +1,8 @@
 """Which corruptions there are on tensors, and how they are applied to a batch.
 
 Each image has the random numbers that it has on the CPU. The levels are the same to the last bit where the definition
-is arithmetic of whole numbers or of doubles (brightness, contrast, saturate, pixelate, JPEG, snow, frost, glass blur
-and the noises); sums in single precision decide otherwise about a whole level now and then.
+is arithmetic of whole numbers or of doubles (brightness, contrast, saturate, pixelate, JPEG, frost, glass blur and the
+noises); sums in single precision decide otherwise about a whole level now and then, of one value in 100,000.
 """
 
 import math
