@@ -62,6 +62,7 @@ def transfer(
     data_root: str | os.PathLike | None = None,
     work_dir: str | os.PathLike | None = None,
     *,
+    seeds: Sequence[int] | None = None,
     jobs: int | None = None,
     threads: int = 1,
     launcher: Sequence[str] = (),
@@ -78,6 +79,8 @@ def transfer(
         matrix: Path of a matrix config, or the name of one of ``distill/matrices``.
         data_root: Folder of the data, in place of the matrix's.
         work_dir: Where everything goes; ``work_dirs/<matrix name>`` if neither the call nor the matrix says.
+        seeds: Some of the matrix's seeds, with the first: what they say is told sooner, and a later call with more of
+            them, or with all, goes on from there.
         jobs: Runs at a time; with accelerators, one each. None for 2 here, and for 64 on a cluster.
         threads: CPU threads of a run.
         launcher: Command that starts each run, such as ``['env', 'NAME=value']``.
@@ -97,7 +100,7 @@ def transfer(
     engine = engine or 'local'
     check_engine(engine, engine_options or {})
     jobs = JOBS[engine] if jobs is None else jobs
-    experiment, place = prepare(matrix, data_root, work_dir, jobs, threads, launcher)
+    experiment, place = prepare(matrix, data_root, work_dir, jobs, threads, launcher, seeds)
     with alone_in(experiment.work_dir):
         place.engine = open_engine(engine, engine_options or {}, experiment.work_dir / engine, threads, jobs)
         try:
@@ -116,7 +119,10 @@ def transfer(
 
 
 def transfer_plan(
-    matrix: str | os.PathLike, data_root: str | os.PathLike | None = None, work_dir: str | os.PathLike | None = None
+    matrix: str | os.PathLike,
+    data_root: str | os.PathLike | None = None,
+    work_dir: str | os.PathLike | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> list[tuple[str, bool]]:
     """The steps of a transfer experiment up to equal epochs, and whether each is done.
 
@@ -124,8 +130,9 @@ def transfer_plan(
         matrix: As for `transfer`.
         data_root: As for `transfer`.
         work_dir: As for `transfer`.
+        seeds: As for `transfer`.
     """
-    experiment, place = prepare(matrix, data_root, work_dir)
+    experiment, place = prepare(matrix, data_root, work_dir, seeds=seeds)
     return [(step.name, place.is_done(step)) for step in trainings(experiment)]
 
 
@@ -136,6 +143,7 @@ def prepare(
     jobs: int = 2,
     threads: int = 1,
     launcher: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
 ) -> tuple[Matrix, Workplace]:
     """The experiment, and the place where its commands run."""
     path = find(os.fspath(matrix), MATRIX)
@@ -144,7 +152,7 @@ def prepare(
     check_can_write(work_dir, 'work_dir', is_folder=True)
     check_least(1, jobs=jobs, threads=threads)
     folders = [os.fspath(folder) if folder is not None else None for folder in (data_root, work_dir)]
-    experiment = load_matrix(path, *folders)
+    experiment = load_matrix(path, *folders, seeds)
     place = Workplace(experiment.work_dir / 'logs', jobs, threads, list(launcher), again='the experiment')
     return experiment, place
 

@@ -27,6 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--data-root', help="the data set's folder, in place of the matrix's")
     parser.add_argument('--work-dir', help='where everything goes (default: work_dirs/<matrix name>)')
+    parser.add_argument('--seeds', type=int, nargs='+', metavar='N', help="some of the matrix's seeds, with the first; "
+                        'a later call goes on with more of them')  # fmt: skip
     parser.add_argument('--threads', type=int, default=1, help='CPU threads a run')
     parser.add_argument('--launcher', default='', help="command that starts each run, such as 'nice -n 10'")
     add_engine_arguments(parser, 'runs')
@@ -62,11 +64,17 @@ def run(args: argparse.Namespace) -> dict:
 
     console = Console()
     if args.plan:
-        steps = transfer_plan(args.matrix, args.data_root, args.work_dir)
+        steps = transfer_plan(args.matrix, args.data_root, args.work_dir, args.seeds)
         for name, is_done in steps:
             console.print(f'{"done" if is_done else "to do":5} {name}', highlight=False)
         return {'steps': [name for name, _ in steps]}
-    given = {'threads': args.threads, 'launcher': _launcher(args), 'say': console.print, **engine_arguments(args)}
+    given = {
+        'seeds': args.seeds,
+        'threads': args.threads,
+        'launcher': _launcher(args),
+        'say': console.print,
+        **engine_arguments(args),
+    }
     result = transfer(args.matrix, args.data_root, args.work_dir, **given)
     for title, rows in result.tables:
         console.print(screen_table(title, rows))

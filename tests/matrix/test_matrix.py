@@ -234,6 +234,21 @@ def test_transfer_is_the_difference_seed_by_seed(tmp_path):
     assert text.count('## Transferred') == 2
 
 
+def test_steps_of_some_seeds_are_steps_of_all(tmp_path):
+    path = next(str(path) for path in MATRICES if path.stem == 'cifar10_gpu')
+    first, whole = (load_matrix(path, str(tmp_path), str(tmp_path / 'work'), seeds) for seeds in ([0], None))
+    some, every = trainings(first), trainings(whole)
+    assert 0 < len(some) < len(every)
+    assert [step for step in every if step in some] == some
+    assert {run.seed for run in first.taught()} == {0}
+    for seeds, message in (
+        ([0, 5], 'seed 5 is none of the experiment; choose from 0, 1, 2'),
+        ([1], 'seed 0 is missing'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_matrix(path, str(tmp_path), str(tmp_path / 'work'), seeds)
+
+
 @pytest.mark.parametrize(
     ('text', 'message'),
     [

@@ -5,6 +5,7 @@ import pytest
 import torch
 from photos import photo
 
+from distill.api.evaluate import evaluate
 from distill.base.records import Cell, cells_of
 from distill.corruptions import EXTRA_KINDS, KINDS, SEVERITIES, corrupt
 from distill.corruptions.tensors.table import corrupt_drawn, draw
@@ -69,3 +70,21 @@ def test_an_image_does_not_depend_on_its_batch():
         # Sums in single precision may be taken in another order for another batch.
         assert difference.max() <= 1
         assert (difference > 0).mean() < 1e-4
+
+
+def test_predictions_are_those_of_images_corrupted_by_the_workers(checkpoints, shapes, tmp_path):
+    options = dict(corruption_limit=12, suites=['clean', 'corruption'], device='cpu', progress=False)
+    confidence, entries = {}, {}
+    for where, workers in (('cpu', 0), ('device', 1)):
+        found = evaluate(checkpoints[0], shapes, out=tmp_path / where, corrupt_on=where, workers=workers, **options)
+        ((run, scores),) = found.content['classification'].items()
+        entries[where] = scores['corruption']
+        with np.load(tmp_path / where / 'predictions' / run / 'corruption.npz') as stored:
+            confidence[where] = stored['confidence']
+    np.testing.assert_allclose(confidence['device'], confidence['cpu'], atol=1e-4)
+    assert confidence['cpu'].std() > 1e-3
+    assert [entries[where].get('corrupted_on') for where in ('cpu', 'device')] == [None, 'cpu']
+    with pytest.raises(ValueError, match='holds results of other corrupted_on'):
+        evaluate(checkpoints[0], shapes, out=tmp_path / 'device', **options)
+    with pytest.raises(ValueError, match="corrupt_on 'card' is unknown; choose from cpu, device"):
+        evaluate(checkpoints[0], shapes, corrupt_on='card')

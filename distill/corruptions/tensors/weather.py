@@ -3,6 +3,7 @@
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,8 +13,8 @@ from distill.corruptions.blurs import TOLERANCE, centre, motion_line, zoom_matri
 from distill.corruptions.tensors.arithmetic import divide, separable
 from distill.corruptions.tensors.motion import motion
 
-GRAY = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue, as in OpenCV."""
+GRAY = np.float32((0.299, 0.587, 0.114)).tolist()
+"""Shares of red, green and blue, as in OpenCV: in single precision."""
 
 
 @lru_cache(maxsize=32)
@@ -49,9 +50,10 @@ def snow(x: Tensor, constants: tuple, noise: Tensor, dy: Tensor, dx: Tensor) -> 
 
 
 def _gray(x: Tensor) -> Tensor:
-    """The gray [B, 1, H, W] of colours in float32, as OpenCV adds them up."""
+    """The gray [B, 1, H, W] of colours in float32, as OpenCV adds them up: a product and its sum are rounded once."""
     red, green, blue = x.split(1, dim=1)
-    return red * GRAY[0] + green * GRAY[1] + blue * GRAY[2]
+    gray = (red.double() * GRAY[0] + green * GRAY[1]).float()
+    return (blue.double() * GRAY[2] + gray).float()
 
 
 @lru_cache(maxsize=16)
