@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
@@ -26,7 +27,14 @@ IMAGE_TYPES = {b'\x89PNG\r\n\x1a\n': 'image/png', b'\xff\xd8\xff': 'image/jpeg'}
 
 WIDE = 8
 """A table of more columns is set tighter."""
+NUMBER_AND_UNIT = re.compile(r'(?<=\d) (?=%|points?\b|pixels?\b)')
+"""The space between a number and what it counts, at which no line may end."""
 GAIN_SIGNS = {'gain': '▲', 'loss': '▼'}
+
+
+def prose(text: str) -> str:
+    """Text as HTML, whose numbers stay beside their units."""
+    return escape(NUMBER_AND_UNIT.sub('\N{NO-BREAK SPACE}', text))
 
 
 def render_html(
@@ -87,12 +95,12 @@ class _Page:
         return render[type(block)](block)
 
     def paragraph(self, block: Paragraph) -> str:
-        return f'<p class="{block.kind}">{escape(block.text)}</p>'
+        return f'<p class="{block.kind}">{prose(block.text)}</p>'
 
     def tiles(self, block: Tiles) -> str:
         tiles = (
             f'<div class="tile"><strong class="{tile.mark}">{escape(tile.value)}</strong>'
-            f'<span>{escape(tile.label)}</span><small>{escape(tile.note)}</small></div>'
+            f'<span>{prose(tile.label)}</span><small>{prose(tile.note)}</small></div>'
             for tile in block.tiles
         )
         return f'<div class="tiles">{"".join(tiles)}</div>'
@@ -104,7 +112,7 @@ class _Page:
         bodies = ''.join(f'<tbody class="{"grouped" if grouped else ""}">{rows}</tbody>' for rows in groups)
         wide = len(table.columns) > WIDE
         names = ' '.join(name for name, holds in (('sortable', not grouped), ('wide', wide)) if holds)
-        notes = ''.join(f'<li>{escape(note)}</li>' for note in table.notes)
+        notes = ''.join(f'<li>{prose(note)}</li>' for note in table.notes)
         return (
             f'<div class="scroll" tabindex="0" role="region" '
             f'aria-label="{escape(table.title)}"><table class="{names}">'
@@ -145,7 +153,7 @@ class _Page:
         return (
             f'<figure><div class="{names}" tabindex="0" role="region" aria-label="Figure">'
             f'<img alt="{caption}" src="data:image/svg+xml;base64,{data}"></div>'
-            f'<figcaption>{caption}</figcaption></figure>'
+            f'<figcaption>{prose(block.caption)}</figcaption></figure>'
         )
 
     def gallery(self, block: Gallery) -> str:
