@@ -68,6 +68,7 @@ def transfer(
     launcher: Sequence[str] = (),
     engine: str | None = None,
     engine_options: Mapping[str, Any] | None = None,
+    forks: bool = False,
     say: Callable[[str], None] = print,
 ) -> TransferResult:
     """Train every student alone and with every teacher, measure all, and tell what was transferred.
@@ -87,6 +88,8 @@ def transfer(
         engine: Where the runs are: ``local`` (this machine, as None), ``slurm`` or ``ray``.
         engine_options: Settings of the engine, such as ``dict(partition='gpu', gpus_per_node=1, timeout_min=720)``,
             see docs/scale.md.
+        forks: Start runs as forks of this process, which imports what they need: seconds less for each. For a process
+            that does nothing else, on Linux, without an accelerator and a `launcher`; other engines ignore it.
         say: Called with a line of text when a run starts and ends.
 
     Returns:
@@ -102,7 +105,7 @@ def transfer(
     jobs = JOBS[engine] if jobs is None else jobs
     experiment, place = prepare(matrix, data_root, work_dir, jobs, threads, launcher, seeds)
     with alone_in(experiment.work_dir):
-        place.engine = open_engine(engine, engine_options or {}, experiment.work_dir / engine, threads, jobs)
+        place.engine = open_engine(engine, engine_options or {}, experiment.work_dir / engine, threads, jobs, forks)
         try:
             epochs = _run(experiment, place, say)
         finally:

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> dict:
         'seeds': args.seeds,
         'threads': args.threads,
         'launcher': _launcher(args),
+        'forks': not args.launcher,
         'say': console.print,
         **engine_arguments(args),
     }

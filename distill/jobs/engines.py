@@ -31,7 +31,9 @@ def check_engine(name: str, options: Mapping[str, Any]) -> None:
         raise ValueError(f"engine '{name}' has no options, and {', '.join(options)} is given; see --jobs, --threads")
 
 
-def open_engine(name: str, options: Mapping[str, Any], folder: Path, threads: int, jobs: int) -> Engine:
+def open_engine(
+    name: str, options: Mapping[str, Any], folder: Path, threads: int, jobs: int, forks: bool = False
+) -> Engine:
     """Open an engine.
 
     Args:
@@ -40,6 +42,7 @@ def open_engine(name: str, options: Mapping[str, Any], folder: Path, threads: in
         folder: Folder for the engine's own files, which all machines reach.
         threads: CPU threads that a command gets.
         jobs: Commands that run at a time.
+        forks: On this machine start commands as forks of this process, if they can compute.
 
     Raises:
         ValueError: The engine is unknown or not installed, it cannot be reached, or an option is wrong.
@@ -55,9 +58,12 @@ def open_engine(name: str, options: Mapping[str, Any], folder: Path, threads: in
         from distill.jobs.ray_cluster import RayEngine
 
         return RayEngine(threads, **options)
-    from distill.jobs.local import LocalEngine
+    from distill.jobs.local import LocalEngine, can_fork, prepare_forks
 
-    return LocalEngine()
+    forks = forks and can_fork()
+    if forks:
+        prepare_forks()
+    return LocalEngine(forks)
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:

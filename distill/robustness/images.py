@@ -24,7 +24,7 @@ from distill.robustness.suites import ImageSet
 
 IMAGES_IN_ALL_CELLS = 4
 """How many images a worker corrupts at a time: at 224 pixels 75 cells of each take 11 MB."""
-DRAWN_BYTES = 1 << 27
+DRAWN_BYTES = 1 << 28
 """Most memory of the random numbers that a worker draws at a time for a card, about."""
 DRAWN_BYTES_A_PIXEL = 3.5
 """The mean of all kinds, for a pixel of a cell."""

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -90,6 +92,13 @@ def test_a_matrix_gives_the_same_digits_by_every_engine_though_a_worker_is_kille
     assert log.count('$ python -m distill.cli.train') == 2
     assert 'resumed epoch: 1' in log or 'Resumed' in log or 'resumed' in log
     assert any('was killed (signal 9); again' in line for line in lines)
+
+
+@pytest.mark.slow
+def test_forks_give_the_same_digits(reference, shapes, tmp_path):
+    line = ['transfer', write_matrix(tmp_path, shapes), '--work-dir', str(tmp_path / 'work')]
+    subprocess.run([sys.executable, '-m', 'distill', *line], check=True, stdout=subprocess.DEVNULL, timeout=300)
+    assert digits(tmp_path / 'work') == reference
 
 
 def test_a_step_that_is_killed_every_time_fails(tmp_path):
