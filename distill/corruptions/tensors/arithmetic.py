@@ -50,8 +50,7 @@ def correlate(x: Tensor, kernel: Tensor, mode: str, before: Sequence[int] | None
     rows, columns = kernel.shape
     top, left = before or (rows // 2, columns // 2)
     x = F.pad(x, (left, columns - 1 - left, top, rows - 1 - top), mode=mode)
-    with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
-        return F.conv2d(x.flatten(0, 1).unsqueeze(1), kernel[None, None]).unflatten(0, x.shape[:2]).squeeze(2)
+    return F.conv2d(x.flatten(0, 1).unsqueeze(1), kernel[None, None]).unflatten(0, x.shape[:2]).squeeze(2)
 
 
 def unsigned(draw: Tensor) -> Tensor:

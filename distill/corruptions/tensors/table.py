@@ -154,11 +154,16 @@ def corrupt_drawn(images: Tensor, cells: Sequence[Cell], drawn: Drawn, definitio
 
 @contextmanager
 def _single_precision() -> Iterator[None]:
-    """Products of matrices in single precision on a card, whatever was set."""
-    flag = torch.backends.cuda.matmul
-    before = flag.allow_tf32
-    flag.allow_tf32 = False
+    """Products of matrices and convolutions in single precision on a card, whatever was set: no TF32."""
+    if hasattr(torch.backends.cudnn, 'conv'):  # From torch 2.9 on; to mix it with the older way is an error of torch.
+        flags, name, wanted = (torch.backends.cuda.matmul, torch.backends.cudnn.conv), 'fp32_precision', 'ieee'
+    else:
+        flags, name, wanted = (torch.backends.cuda.matmul, torch.backends.cudnn), 'allow_tf32', False
+    before = [getattr(flag, name) for flag in flags]
+    for flag in flags:
+        setattr(flag, name, wanted)
     try:
         yield
     finally:
-        flag.allow_tf32 = before
+        for flag, value in zip(flags, before, strict=True):
+            setattr(flag, name, value)
