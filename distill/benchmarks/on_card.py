@@ -28,6 +28,8 @@ EAGER = ('peer', 'online', 'cached')
 COMPILED: dict[str, bool | dict[str, str]] = {'compiled': True, 'graphs': {'mode': 'reduce-overhead'}}
 """Options of `torch.compile` by what is added to the name of a variant: with ``graphs`` CUDA graphs as well."""
 VARIANTS = (*EAGER, *(f'{name} {added}' for added in COMPILED for name in EAGER))
+WITHOUT_GRAPHS = tuple(name for name in VARIANTS if not name.endswith('graphs'))
+"""What can take turns at the largest batch: a graph keeps the memory of its activations between steps."""
 LARGEST_IS_OF = 64
 """Images of which the largest batch is a multiple."""
 Step = Callable[[], Any]
@@ -260,6 +262,9 @@ def largest_batch(settings: Settings, names: Iterable[str] = ('peer', 'online'),
 
     Returns:
         For each variant the images, and their least, rounded down to a multiple of `LARGEST_IS_OF`, as ``both``.
+
+    Raises:
+        RuntimeError: A variant cannot be measured.
     """
     total = torch.cuda.get_device_properties(0).total_memory
     found = {}
@@ -271,13 +276,14 @@ def largest_batch(settings: Settings, names: Iterable[str] = ('peer', 'online'),
             peaks.append(measure({name: lambda s=sized, b=batch, n=name: build(n, s, b)}, size, 1, 1, name)[name])
             gc.collect()
             torch.cuda.empty_cache()
-        if any('error' in peak for peak in peaks):
-            continue
+        for peak in peaks:
+            if 'error' in peak:
+                raise RuntimeError(f'{name} cannot be measured: {peak["error"]}')
         slope = (peaks[1]['peak_mib'] - peaks[0]['peak_mib']) / (high - low)
         # A tenth for the context, the libraries and gaps between blocks.
         found[name] = int((0.9 * total / 2**20 - peaks[0]['peak_mib']) / slope) + low
-    both = min(found.values(), default=0)
-    return {**found, 'both': max(LARGEST_IS_OF, both // LARGEST_IS_OF * LARGEST_IS_OF)}
+    both = min(found.values())
+    return {**found, 'both': both // LARGEST_IS_OF * LARGEST_IS_OF or both}
 
 
 def card_table(result: Mapping) -> str:

@@ -144,11 +144,18 @@ def measure_distill(args: argparse.Namespace, folder: Path) -> tuple[dict, str]:
     for name in dict.fromkeys(args.of):
         settings = kinds[name](folder / name, batch_size, args.threads)
         if args.device == 'cuda':
-            from distill.benchmarks.on_card import benchmark_on_card, card_table, largest_batch
+            from distill.benchmarks.on_card import (
+                VARIANTS,
+                WITHOUT_GRAPHS,
+                benchmark_on_card,
+                card_table,
+                largest_batch,
+            )
 
             if args.largest_batch:
                 settings = replace(settings, batch_size=largest_batch(settings)['both'])
-            found = benchmark_on_card(settings, rounds=args.repeats, track=lambda turns: track(list(turns), 'turns'))
+            names = WITHOUT_GRAPHS if args.largest_batch else VARIANTS
+            found = benchmark_on_card(settings, names, args.repeats, track=lambda turns: track(list(turns), 'turns'))
             tables.append(f'{name}\n{card_table(found)}')
         else:
             found = distillation.benchmark_distill(settings, args.repeats, lambda steps: track(steps, 'steps'))

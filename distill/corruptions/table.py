@@ -122,17 +122,12 @@ def corrupt(
     """
     if isinstance(images, torch.Tensor):
         _check_images(images.shape, images.dtype, images.dtype == torch.uint8, 'torch uint8 [B, 3, H, W]', 1)
-        batch = images.permute(0, 2, 3, 1).cpu().numpy()
         if images.device.type == 'cpu':
-            out = torch.from_numpy(corrupt(batch, kind, severity, seeds, definition))
+            out = torch.from_numpy(corrupt(images.permute(0, 2, 3, 1).numpy(), kind, severity, seeds, definition))
             return out.permute(0, 3, 1, 2).contiguous()
         check_choices(kind, severity, definition)
         _check_seeds(seeds, len(images))
-        from distill.corruptions.tensors import table as on_tensors
-
-        cells = [Cell(kind, severity)]
-        drawn = on_tensors.draw(batch, cells, seeds, definition)
-        return on_tensors.corrupt_drawn(images, cells, drawn.to(images.device), definition)[:, 0]
+        return _corrupt_there(images, Cell(kind, severity), seeds, definition)
     if not isinstance(images, np.ndarray):
         raise ValueError(f'images are a {type(images).__name__}; expected a numpy array or a torch tensor')
     _check_images(images.shape, images.dtype, images.dtype == np.uint8, 'numpy uint8 [B, H, W, 3]', 3)
@@ -144,6 +139,17 @@ def corrupt(
         rng = None if kind in DETERMINISTIC else generator(seed, kind, severity)
         out[index] = function(np.ascontiguousarray(image), constants, rng)
     return out
+
+
+def _corrupt_there(images: torch.Tensor, cell: Cell, seeds: Sequence, definition: str) -> torch.Tensor:
+    """Corrupt images on the card that they lie on."""
+    from distill.corruptions.tensors.table import corrupt_drawn, draw, sees_images
+
+    last = images.permute(0, 2, 3, 1)
+    # A copy back from a card waits for all that it was given before.
+    pixels = last.cpu().numpy() if sees_images(cell.kind, definition) else np.broadcast_to(np.uint8(0), last.shape)
+    drawn = draw(pixels, [cell], seeds, definition).to(images.device)
+    return corrupt_drawn(images, [cell], drawn, definition)[:, 0]
 
 
 def definition_of(kind: str, severity: int, definition: str) -> tuple[Callable, Any]:

@@ -1,6 +1,6 @@
 """The embedded shapes data set at 32 px, held in memory, with a schedule of half a minute on a CPU core.
 
-python tools/make_data.py data/shapes --sets imagenet --size 32 --train 6000
+python tools/make_data.py data/shapes --sets imagenet --size 32 --train 12000
 """
 
 data_root = 'data/shapes/imagenet'

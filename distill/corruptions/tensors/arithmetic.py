@@ -1,7 +1,5 @@
 """Operations that several corruptions share. Images are tensors [B, C, H, W]."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +7,7 @@ from torch import Tensor
 from distill.corruptions.blurs import TOLERANCE
 
 
-def to_uint8(x: Tensor, tolerance: float | Tensor = TOLERANCE) -> Tensor:
+def to_uint8(x: Tensor, tolerance: float = TOLERANCE) -> Tensor:
     """Grey levels in floats as uint8, cut to [0, 255] and without fractions: `distill.corruptions.blurs.to_uint8`."""
     return (x + (tolerance - 0.5)).round_().clamp_(0, 255).byte()
 
@@ -17,11 +15,6 @@ def to_uint8(x: Tensor, tolerance: float | Tensor = TOLERANCE) -> Tensor:
 def divide(x: Tensor, number: float) -> Tensor:
     """Divide as a CPU does: on a card torch multiplies by the reciprocal of a plain number, which rounds otherwise."""
     return x / torch.full((), number, dtype=x.dtype, device=x.device)
-
-
-def table_on(values, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """A NumPy array as a tensor on a device."""
-    return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=True)
 
 
 def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -35,20 +28,19 @@ def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return rows @ x @ columns.mT
 
 
-def correlate(x: Tensor, kernel: Tensor, mode: str, before: Sequence[int] | None = None) -> Tensor:
+def correlate(x: Tensor, kernel: Tensor, mode: str) -> Tensor:
     """Weigh the pixels around each pixel.
 
     Args:
         x: [B, C, H, W], floats.
-        kernel: Weights [rows, columns] for all images, in the type of ``x``.
+        kernel: Weights [rows, columns] for all images, in the type of ``x``; its middle stands for the pixel.
         mode: How the image is continued: ``reflect`` (without the edge) or ``replicate``, as in `F.pad`.
-        before: Rows and columns of the kernel above and left of the pixel; None for half of it.
 
     Returns:
         [B, C, H, W].
     """
     rows, columns = kernel.shape
-    top, left = before or (rows // 2, columns // 2)
+    top, left = rows // 2, columns // 2
     x = F.pad(x, (left, columns - 1 - left, top, rows - 1 - top), mode=mode)
     return F.conv2d(x.flatten(0, 1).unsqueeze(1), kernel[None, None]).unflatten(0, x.shape[:2]).squeeze(2)
 

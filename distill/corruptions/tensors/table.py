@@ -92,6 +92,11 @@ class Drawn(NamedTuple):
         ]
 
 
+def sees_images(kind: str, definition: str) -> bool:
+    """Whether `draw` looks at images, and not at their shape alone: of a kind without a counterpart on tensors."""
+    return definition_of(kind, 1, definition)[0] not in ON_TENSORS
+
+
 def draw(images: np.ndarray, cells: Sequence[Cell], seeds: Sequence, definition: str) -> Drawn:
     """Draw what corruptions need, on the CPU; one without a counterpart on tensors is applied here.
 
